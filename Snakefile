@@ -1,0 +1,80 @@
+# What can be asked for. Each rule below is a verb: snakemake --cores all [--configfile config/demo.yaml] [VERB]
+#
+#   all       every run, table and the report of the suite (the default)
+#   tables    the tables of every experiment
+#   report    the report
+#   verify    all of it, and fail unless every run is complete and sound
+#   NAME      one experiment of the suite, by its name in the configuration: its runs and its tables
+import json
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from theseus_bench.errors import UserError
+from theseus_bench.plan import METHODS_FOLDER, load_plan, source_files
+
+min_version("9.19")
+
+
+if "suite" not in config:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    PLAN = load_plan(config)
+except UserError as error:
+    sys.exit(f"theseus-bench: {error}")
+
+SUITE = PLAN.folder
+EXPERIMENTS = list(PLAN.suite.experiments)
+
+
+wildcard_constraints:
+    run="|".join(sorted({run.name for run in PLAN.runs.values()})),
+    task="|".join(PLAN.suite.tasks),
+    seed=r"\d+",
+    experiment="|".join(EXPERIMENTS),
+
+
+localrules:
+    all,
+    tables,
+    report,
+    verify,
+    configure,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{SUITE}/report/index.html",
+
+
+rule tables:
+    input:
+        expand(f"{SUITE}/tables/{{experiment}}.html", experiment=EXPERIMENTS),
+
+
+rule report:
+    input:
+        f"{SUITE}/report/index.html",
+
+
+rule verify:
+    input:
+        f"{SUITE}/report/index.html",
+    shell:
+        "theseus-bench status --strict {SUITE}"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/compare.smk"
+
+
+# With --keep-going a failed run stops only what is computed from it; the tables are still made, with its gap shown.
+onerror:
+    shell("theseus-bench report --with-tables {SUITE}")

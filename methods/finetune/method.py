@@ -1,0 +1,9 @@
+from theseus_bench.methods.contract import Method, classify, task_loss
+
+
+class FineTuning(Method):
+    def build(self, run):
+        return run.load_start()
+
+    def loss(self, model, batch):
+        return task_loss(classify(model, batch).logits, batch["labels"])

@@ -1,0 +1,84 @@
+import numpy as np
+from torch import nn
+
+from theseus_bench.methods.contract import Method, classify, task_loss
+from theseus_bench.models import cut_to, layers_of, set_layers
+
+
+class ReplaceableLayers(nn.Module):
+    """Stands where the model had its list of layers, and lists those of the current choice when it is iterated.
+
+    `predecessor` and `successor` are the modules prd_i and scc_i, each a list of layers. In evaluation the choice is
+    always the pure successor.
+    """
+
+    def __init__(self, predecessor, successor):
+        super().__init__()
+        self.predecessor = nn.ModuleList(predecessor)
+        self.successor = nn.ModuleList(successor)
+        self.replaced = [True] * len(successor)  # r_i of the current forward pass
+
+    def __iter__(self):
+        for prd, scc, replaced in zip(self.predecessor, self.successor, self.replaced, strict=True):
+            yield from scc if replaced or not self.training else prd
+
+
+class Theseus(Method):
+    def build(self, run):
+        settings = run.settings
+        model = run.load_predecessor()
+        start = run.load_predecessor() if settings.start == "predecessor" else run.load_backbone()
+        prd = list(layers_of(model))
+        size = len(prd) // settings.layers
+        self.modules = ReplaceableLayers(
+            [nn.ModuleList(prd[i : i + size]) for i in range(0, len(prd), size)],
+            [nn.ModuleList([layer]) for layer in layers_of(start)[: settings.layers]],
+        )
+        set_layers(model, self.modules)
+        if not settings.clip_frozen:
+            model.requires_grad_(False)
+            self.modules.successor.requires_grad_(True)
+        self.clip_frozen = settings.clip_frozen
+        # All draws are made at once, one per module and step, so that a resumed run sees the same ones.
+        full_at = settings.full_rate_at if settings.full_rate_at >= 1 else settings.full_rate_at * run.steps
+        self.rates = replacing_rates(settings.schedule, settings.base_rate, full_at, run.steps)
+        draws = np.random.default_rng([run.seed, 0x7E5E]).random((run.steps, settings.layers))
+        self.replaced = draws < self.rates[:, None]
+        self.undrawn = np.cumsum(~self.replaced.any(axis=1))
+        self.step = 0
+        return model
+
+    def loss(self, model, batch):
+        return task_loss(classify(model, batch).logits, batch["labels"])
+
+    def parameters(self, model):
+        """Successor layers alone: the predecessor's, embeddings, pooler and classifier stay as they are."""
+        return self.modules.successor.parameters()
+
+    def clipped_parameters(self, model):
+        return model.parameters() if self.clip_frozen else self.parameters(model)
+
+    def on_step(self, step):
+        self.step = step
+        self.modules.replaced = self.replaced[step].tolist()
+
+    def log(self):
+        """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""
+        return {"replacing_rate": float(self.rates[self.step]), "undrawn_steps": int(self.undrawn[self.step])}
+
+    def compressed(self, model):
+        successor = [layer for module in self.modules.successor for layer in module]
+        set_layers(model, nn.ModuleList(successor))
+        return cut_to(model, list(range(len(successor))))
+
+
+def replacing_rates(schedule, base, full_at, steps):
+    """The probability p of replacing a module at each step (steps,), counted from 0 (paper, section 3.3).
+
+    curriculum: min(1, k·t + b), with k such that it is 1 at step `full_at`; anti_curriculum: 1 minus that;
+    constant: b, then 1 from `full_at` on.
+    """
+    step = np.arange(steps)
+    curriculum = np.minimum(1.0, base + (1.0 - base) * step / full_at)
+    constant = np.where(step < full_at, base, 1.0)
+    return {"curriculum": curriculum, "anti_curriculum": 1.0 - curriculum, "constant": constant}[schedule]

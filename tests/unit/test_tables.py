@@ -1,0 +1,384 @@
+"""The tables against numbers computed by hand and against golden files.
+
+The golden files in tests/unit/golden are the renderings of `small_case`. After a change that is meant, rewrite them
+with `UPDATE_GOLDEN=1 pytest tests/unit/test_tables.py` and read the difference before committing it.
+"""
+
+import csv
+import io
+import math
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from theseus_bench.table_formats import Cell, Column, Row, Table, to_csv, to_html, to_latex, to_markdown, write_table
+from theseus_bench.tables import gaps_table, runs_table, scores_table, with_scores
+from theseus_bench.tasks import Task
+
+GOLDEN = Path(__file__).parent / "golden"
+NAN = float("nan")
+
+
+def make_task(name, label, metrics, train, labels=("no", "yes"), macro=True):
+    labels = None if labels is None else list(labels)
+    rows = {"train": train, "validation": 100}
+    fields = {"name": name, "label": label, "columns": ["sentence"], "labels": labels, "metrics": metrics, "rows": rows}
+    return Task(**fields, dev=["validation"], test=["test"], macro=macro, max_length=128)
+
+
+TASKS = {
+    "cola": make_task("cola", "CoLA", ["matthews"], 8551),
+    "rte": make_task("rte", "RTE", ["accuracy"], 2490),
+    "stsb": make_task("stsb", "STS-B", ["pearson", "spearman"], 5749, labels=None),
+    "wnli": make_task("wnli", "WNLI", ["accuracy"], 635, macro=False),
+}
+METHODS = {
+    ("majority", ""): ("Majority class", "control", NAN),
+    ("predecessor", ""): ("Predecessor", "teacher", 109.5e6),
+    ("finetune", ""): ("Fine-tuning", "baseline", 67e6),
+    ("pkd", ""): ("BERT-PKD", "baseline", 67e6),
+    ("theseus", ""): ("Theseus", "proposed", 67e6),
+    ("theseus", "constant"): ("Theseus, constant rate", "proposed", 67e6),
+}
+# seed 1, 2, 3 of each task; None: the run is missing
+POINTS = {
+    ("majority", ""): {"cola": [0, 0, 0], "rte": [52.7] * 3, "stsb": [0, 0, 0], "wnli": [56.3] * 3},
+    ("predecessor", ""): {"cola": [54, 55, 59], "rte": [70, 71, 72], "stsb": [88, 89, 89], "wnli": [56.3] * 3},
+    ("finetune", ""): {"cola": [43, 41, 45], "rte": [62, 60, 52.7], "stsb": [81, 82, 84], "wnli": [56.3] * 3},
+    ("pkd", ""): {"cola": [45, 46, 47], "rte": [66, 66, 67], "stsb": [None] * 3, "wnli": [56.3] * 3},
+    ("theseus", ""): {"cola": [50, 51, 55], "rte": [68, None, 69], "stsb": [88, 88, 90], "wnli": [56.3] * 3},
+    ("theseus", "constant"): {"cola": [44, 44, 45], "rte": [None] * 3, "stsb": [88.2] * 3, "wnli": [56.3] * 3},
+}
+SPEED = {
+    "predecessor": {"speedup": 1.0, "low": 0.99, "high": 1.01, "latency_ms": 10.0},
+    "finetune": {"speedup": 1.94, "low": 1.9, "high": 1.98, "latency_ms": 5.15},
+    "pkd": {},
+    "theseus@constant": {"speedup": 1.93, "low": 1.9, "high": 1.96, "latency_ms": 5.2},
+}
+
+
+def small_case():
+    """Scores and runs with a failed run, an excluded task, a missing seed, and a task that is missing altogether."""
+    runs, scores = [], []
+    for (method, variant), points in POINTS.items():
+        label, role, parameters = METHODS[method, variant]
+        for task, values in points.items():
+            for seed, value in enumerate(values, start=1):
+                status, reason = ("missing", "killed") if value is None else ("complete", "")
+                if (method, task) == ("pkd", "stsb"):
+                    status, reason = "excluded", "no regression"
+                if (method, task, seed) == ("finetune", "rte", 3):
+                    status, reason = "failed", "at the majority class"
+                name = f"{method}@{variant}" if variant else method
+                run = {"method": method, "variant": variant, "task": task, "seed": seed}
+                path = f"runs/{name}/{task}/seed-{seed}"
+                seconds = NAN if value is None else 60.0 * seed
+                about = {"path": path, "seconds": seconds, "parameters": parameters, "label": label, "role": role}
+                runs.append({**run, "status": status, "reason": reason, **about})
+                if value is not None:
+                    where = {"suite": "small", "experiment": "glue", **run}
+                    scores.append({**where, "split": "dev", "metric": "score", "value": float(value)})
+                    scores.append({**where, "split": "validation", "metric": "accuracy", "value": 1.0})
+    return pd.DataFrame(scores), pd.DataFrame(runs)
+
+
+def small_table(statistic, **changes):
+    scores, runs = small_case()
+    arguments = {"scores": scores, "runs": runs, "speed": SPEED, "tasks": TASKS, "title": "Small case", **changes}
+    return scores_table(statistic=statistic, **arguments)
+
+
+def cell(table, label, key):
+    row = next(row for row in table.rows if row.label == label)
+    return row.cells[[column.key for column in table.columns].index(key)]
+
+
+def one_cell_table(label="A", **fields):
+    return Table("T", "c", (Column("x", "X"),), (Row(label, (Cell(1.0, **fields),)),))
+
+
+FORMATS = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
+
+
+@pytest.mark.parametrize("statistic", ["median", "mean"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_golden(statistic, ending):
+    path = GOLDEN / f"{statistic}.{ending}"
+    text = FORMATS[ending](small_table(statistic))
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+def test_median_mean_and_sample_deviation():
+    median, mean = (cell(small_table(s), "Predecessor", "cola") for s in ("median", "mean"))
+    assert (median.value, median.spread) == (55, None)
+    assert mean.value == 56
+    assert mean.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2), abs=1e-9)
+    assert median.data == {"sd": mean.spread, "n": 3, "failed": 0}
+
+
+def test_macro_is_the_mean_of_the_medians_with_and_without_cola():
+    table = small_table("median")
+    assert cell(table, "Fine-tuning", "macro").value == pytest.approx((43 + 60 + 82) / 3)
+    assert cell(table, "Fine-tuning", "macro_without_cola").value == pytest.approx((60 + 82) / 2)
+
+
+def test_spread_of_the_macro_is_that_of_the_seeds_macros():
+    found = cell(small_table("mean"), "Predecessor", "macro")
+    by_seed = [(54 + 70 + 88) / 3, (55 + 71 + 89) / 3, (59 + 72 + 89) / 3]
+    mean = sum(by_seed) / 3
+    assert found.value == pytest.approx(mean)
+    assert found.spread == pytest.approx(math.sqrt(sum((m - mean) ** 2 for m in by_seed) / 2))
+
+
+def test_macro_needs_a_score_on_every_macro_task():
+    table = small_table("median")
+    for label, lacking in (("BERT-PKD", "STS-B"), ("Theseus, constant rate", "RTE")):
+        assert cell(table, label, "macro").value is None
+        assert cell(table, label, "macro").notes == (f"no macro without a score on {lacking}",)
+
+
+def test_macro_columns_only_where_they_say_something():
+    _scores, runs = small_case()
+    for names, macros in ((["cola", "rte"], ["macro"]), (["rte", "stsb"], ["macro"]), (["rte", "wnli"], [])):
+        table = small_table("median", runs=runs[runs["task"].isin(names)])
+        assert [column.key for column in table.columns][2:] == names + macros
+
+
+def test_one_seed_has_no_deviation():
+    _scores, runs = small_case()
+    found = cell(small_table("mean", runs=runs[runs["seed"] == 1]), "Predecessor", "cola")
+    assert (found.value, found.spread, found.data["n"], found.notes) == (54, None, 1, ())
+
+
+def test_failed_run_counts_and_is_marked():
+    found = cell(small_table("mean"), "Fine-tuning", "rte")
+    assert found.value == pytest.approx((62 + 60 + 52.7) / 3)
+    assert found.data["failed"] == 1
+    assert found.notes == ("1 of 3 runs failed: at the majority class",)
+
+
+def test_failed_run_without_a_score_is_marked_too():
+    scores, _runs = small_case()
+    scores.loc[(scores["method"] == "finetune") & (scores["task"] == "rte") & (scores["seed"] == 3), "value"] = NAN
+    found = cell(small_table("mean", scores=scores), "Fine-tuning", "rte")
+    assert (found.value, found.data["n"], found.data["failed"]) == (61, 2, 1)
+    assert found.notes == ("1 of 3 runs failed: at the majority class", "2 of 3 seeds")
+
+
+def test_gaps_say_why():
+    table = small_table("median")
+    notes = {
+        ("BERT-PKD", "stsb"): "excluded: no regression",
+        ("Theseus, constant rate", "rte"): "missing: killed",
+        ("BERT-PKD", "speedup"): "not measured",
+        ("Majority class", "parameters_millions"): "not applicable: there is no trained model",
+    }
+    for (label, key), note in notes.items():
+        assert cell(table, label, key) == replace(cell(table, label, key), value=None, notes=(note,))
+    assert cell(table, "Theseus", "rte").notes == ("2 of 3 seeds; missing: killed",)
+
+
+def test_a_missing_run_has_no_score_even_if_one_lies_about():
+    _scores, runs = small_case()
+    runs.loc[(runs["method"] == "pkd") & (runs["task"] == "cola"), "status"] = "missing"
+    assert cell(small_table("median", runs=runs), "BERT-PKD", "cola").value is None
+
+
+def test_complete_run_without_a_score_is_a_gap_with_a_reason():
+    scores, _runs = small_case()
+    scores = scores[~((scores["method"] == "pkd") & (scores["task"] == "cola"))]
+    found = cell(small_table("median", scores=scores), "BERT-PKD", "cola")
+    assert (found.value, found.notes) == (None, ("no score was recorded",))
+
+
+def test_only_the_dev_score_counts_and_experiments_share_runs():
+    scores, runs = small_case()
+    again = scores.assign(experiment="another")
+    test = scores.assign(split="test", value=0.0)
+    doubled = small_table("mean", scores=pd.concat([scores, again, test]), runs=pd.concat([runs, runs]))
+    assert doubled == small_table("mean")
+
+
+def test_variants_read_back_from_a_file_are_the_same():
+    scores, runs = (pd.read_csv(io.StringIO(frame.to_csv(index=False))) for frame in small_case())
+    assert scores["variant"].isna().any()
+    assert small_table("mean", scores=scores, runs=runs) == small_table("mean")
+
+
+def test_no_run_and_no_score_at_all():
+    scores, runs = small_case()
+    runs = runs.assign(status="missing", reason="", seconds=NAN, parameters=NAN)
+    table = small_table("median", scores=scores[:0], runs=runs, speed={})
+    assert all(c.value is None and c.notes for row in table.rows for c in row.cells)
+    assert "missing: no reason recorded" in table.footnotes
+
+
+def test_unknown_statistic():
+    with pytest.raises(ValueError, match="mode"):
+        small_table("mode")
+
+
+def test_marks_leave_out_teacher_and_control():
+    table = small_table("median")
+    assert [cell(table, label, "cola").mark for label in ("Majority class", "Predecessor")] == ["", ""]
+    assert cell(table, "Theseus", "cola").mark == "best"
+    assert cell(table, "BERT-PKD", "cola").mark == "second"
+    assert {row.cells[0].mark for row in table.rows} == {""}
+
+
+def test_marks_of_ties():
+    def marks(points):
+        kept = {"finetune": 0, "pkd": 1, "theseus": 2}
+        scores, runs = small_case()
+        runs = runs[runs["method"].isin(kept) & (runs["variant"] == "") & (runs["task"] == "cola")]
+        scores = scores.assign(value=[points[kept.get(method, 0)] for method in scores["method"]])
+        return [row.cells[2].mark for row in small_table("median", scores=scores, runs=runs).rows]
+
+    assert marks([50, 60, 60]) == ["", "best", "best"]
+    assert marks([50, 50, 60]) == ["second", "second", "best"]
+    assert marks([50, 50, 50]) == ["", "", ""]
+    assert marks([50, 60.01, 60.04]) == ["", "best", "best"], "equal as shown is equal in rank"
+
+
+def test_the_same_footnote_shares_one_letter():
+    table = small_table("median")
+    assert cell(table, "BERT-PKD", "speedup").notes == cell(table, "Theseus", "speedup").notes == ("not measured",)
+    letter = table.footnotes["not measured"]
+    assert to_latex(table).count(rf"--\textsuperscript{{{letter}}}") == 2
+    assert to_html(table).count(f"<sup>{letter}</sup>") == 3  # two cells and the note
+    assert sorted(table.footnotes.values()) == list("abcdefghi")
+
+
+def test_letters_go_on_after_z():
+    rows = tuple(Row(str(i), (Cell(None, notes=(f"note {i}",)),)) for i in range(28))
+    table = Table("T", "c", (Column("x", "X"),), rows)
+    assert [table.footnotes[f"note {i}"] for i in (0, 25, 26, 27)] == ["a", "z", "aa", "ab"]
+
+
+def test_csv_is_plain_numbers():
+    rows = list(csv.DictReader(io.StringIO(to_csv(small_table("mean")))))
+    fine = rows[2]
+    assert [fine[key] for key in ("method", "variant", "role")] == ["finetune", "", "baseline"]
+    assert float(fine["rte"]) == pytest.approx((62 + 60 + 52.7) / 3)
+    assert (fine["rte_n"], fine["rte_failed"], fine["parameters_millions"]) == ("3", "1", "67")
+    assert (rows[3]["stsb"], rows[3]["stsb_n"]) == ("", "0")
+    for row in rows:
+        for name in set(row) - {"method", "variant", "role", "label", "notes"}:
+            assert row[name] == "" or math.isfinite(float(row[name])), name
+
+
+def test_latex_escapes_special_characters():
+    text = to_latex(one_cell_table(r"50% & $1 #2 a_b {c} ~ ^ \x <y> é – ×"))
+    row = (
+        r"50\% \& \$1 \#2 a\_b \{c\} \textasciitilde{} \textasciicircum{} \textbackslash{}x \textless{}y\textgreater{}"
+    )
+    assert rf"{row} é -- $\times$ & 1.0 \\" in text
+
+
+def test_latex_row_that_begins_with_a_bracket_or_a_star():
+    for label, safe in (("[1]", "{[}1]"), ("*x", "{*}x")):  # after \\ either would be taken for its argument
+        assert f"\n{safe} & 1.0" in to_latex(one_cell_table(label))
+
+
+def test_latex_rows_have_the_same_number_of_cells():
+    table = small_table("mean")
+    lines = [line for line in to_latex(table).splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") for line in lines} == {len(table.columns)}
+    assert len(lines) == len(table.rows) + 3
+
+
+def test_long_table_breaks_across_pages():
+    rows = tuple(Row(str(i), (Cell(1.0),)) for i in range(41))
+    text = to_latex(Table("T", "c", (Column("x", "X"),), rows))
+    assert r"\begin{longtable}" in text
+    assert "tabular" not in text
+    assert r"\begin{tabular}" in to_latex(Table("T", "c", (Column("x", "X"),), rows[:40]))
+
+
+def test_markdown_escapes_what_would_break_the_table():
+    text = to_markdown(one_cell_table("a|b *c* <i> _d_\ne"))
+    assert r"| a\|b \*c\* &lt;i&gt; \_d\_ e | 1.0 |" in text
+
+
+def test_html_escapes_a_hostile_label_and_note():
+    hostile = "<script>alert(1)</script>\" onload='x'"
+    text = to_html(one_cell_table(hostile, notes=(hostile,)))
+    assert "<script" not in text
+    assert "alert(1)" in text
+    tree = ElementTree.fromstring(f"<div>{text}</div>")
+    assert tree.find(".//tbody/tr/th").text == hostile
+    assert tree.find(".//td").attrib == {"class": "number", "title": hostile}
+
+
+def test_html_is_well_formed_with_scopes():
+    tree = ElementTree.fromstring(f"<div>{to_html(small_table('mean'))}</div>")
+    assert {th.get("scope") for th in tree.findall(".//thead//th")} == {"col"}
+    assert [th.text for th in tree.findall(".//tbody//th[@scope='row']")] == [m[0] for m in METHODS.values()]
+    assert tree.find(".//caption") is not None
+    assert "failed" in tree.find(".//td[@title='1 of 3 runs failed: at the majority class']").get("class")
+
+
+def test_all_formats_show_the_same_numbers():
+    table = small_table("median")
+    shown = [re.sub(r"<[^>]+>|\*", "", part).strip() for part in to_markdown(table).split("\n")[6].split("|")[1:-1]]
+    latex = next(line for line in to_latex(table).splitlines() if line.startswith("Fine-tuning"))
+    assert shown[3] == "43.0"
+    assert shown[5] == "82.0"
+    for text in ("43.0", "82.0", "61.7"):
+        assert text in latex
+        assert text in to_html(table)
+        assert any(text in part for part in shown)
+
+
+def test_negative_scores_and_negative_zero():
+    rows = tuple(Row("A", (Cell(value),)) for value in (-3.21, -0.01))
+    text = to_markdown(Table("T", "c", (Column("x", "X"),), rows))
+    assert "| −3.2 |" in text
+    assert "| 0.0 |" in text
+
+
+def test_runs_table_lists_every_run():
+    scores, runs = small_case()
+    table = runs_table(with_scores(runs, scores), base="../")
+    assert len(table.rows) == len(runs)
+    row = next(row for row in table.rows if row.kind == "failed")
+    assert [c.value for c in row.cells] == ["rte", 3, "failed", 52.7, 180.0, "at the majority class"]
+    assert row.cells[1].href == "../runs/finetune/rte/seed-3/run.json"
+    missing = next(row for row in table.rows if row.kind == "missing")
+    assert [c.value for c in missing.cells][2:] == ["missing", None, None, "killed"]
+    assert missing.cells[1].href == ""
+    assert "score" not in [column.key for column in runs_table(runs).columns]
+
+
+def test_gaps_table_joins_seeds_of_one_reason():
+    table = gaps_table(small_case()[1])
+    found = [(row.label, *(c.value for c in row.cells)) for row in table.rows]
+    assert found == [
+        ("Fine-tuning", "failed", "rte", "3", "at the majority class"),
+        ("Theseus", "missing", "rte", "2", "killed"),
+        ("Theseus, constant rate", "missing", "rte", "1, 2, 3", "killed"),
+        ("BERT-PKD", "excluded", "stsb", "1, 2, 3", "no regression"),
+    ]
+
+
+def test_write_table_writes_four_files_and_leaves_nothing_else(tmp_path, monkeypatch):
+    table = small_table("median")
+    paths = write_table(table, tmp_path / "tables", "glue")
+    assert sorted(path.name for path in paths) == ["glue.csv", "glue.html", "glue.md", "glue.tex"]
+    assert sorted((tmp_path / "tables").iterdir()) == sorted(paths)
+    assert (tmp_path / "tables/glue.md").read_text(encoding="utf-8") == to_markdown(table)
+
+    def full_disk(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_table(small_table("mean"), tmp_path / "tables", "glue")
+    assert sorted((tmp_path / "tables").iterdir()) == sorted(paths), "no unfinished file is left"
+    assert (tmp_path / "tables/glue.md").read_text(encoding="utf-8") == to_markdown(table), "the old file is whole"

@@ -1,0 +1,51 @@
+# From predictions to scores, tables and the report.
+
+
+rule score:
+    input:
+        ancient(rules.configure.output),
+        records=lambda w: records_of(w.experiment),
+    output:
+        f"{SUITE}/scores/{{experiment}}.parquet",
+        f"{SUITE}/scores/{{experiment}}.csv",
+    log:
+        f"{SUITE}/logs/score/{{experiment}}.log",
+    shell:
+        "theseus-bench score {SUITE} {wildcards.experiment} > {log} 2>&1"
+
+
+rule compare:
+    input:
+        ancient(rules.configure.output),
+        scores=f"{SUITE}/scores/{{experiment}}.parquet",
+        speed=f"{SUITE}/speed/{{experiment}}.json",
+    output:
+        expand(f"{SUITE}/tables/{{{{experiment}}}}.{{format}}", format=["csv", "md", "tex", "html"]),
+    log:
+        f"{SUITE}/logs/compare/{{experiment}}.log",
+    shell:
+        "theseus-bench compare {SUITE} {wildcards.experiment} > {log} 2>&1"
+
+
+rule write_report:
+    input:
+        ancient(rules.configure.output),
+        tables=expand(f"{SUITE}/tables/{{experiment}}.html", experiment=EXPERIMENTS),
+        template=["report/report.html.j2", "report/style.css"],
+    output:
+        f"{SUITE}/report/index.html",
+    log:
+        f"{SUITE}/logs/report.log",
+    shell:
+        "theseus-bench report {SUITE} > {log} 2>&1"
+
+
+# An experiment by name: its runs and its tables.
+for name in EXPERIMENTS:
+
+    rule:
+        name:
+            name
+        localrule: True
+        input:
+            f"{SUITE}/tables/{name}.html",

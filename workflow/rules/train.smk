@@ -1,0 +1,75 @@
+# One job is one run: a method (and variant) on a task with a seed. Students wait for their predecessor.
+TEACHER = PLAN.teacher.name
+
+
+def run_of(wildcards):
+    return PLAN.run(wildcards.get("run", TEACHER), wildcards.task, int(wildcards.seed))
+
+
+def inputs_of_run(wildcards):
+    """What a run reads, by what its method needs."""
+    run = run_of(wildcards)
+    seed = f"{run.task.name}/seed-{run.seed}"
+    needed = {
+        "teacher_outputs": f"{SUITE}/teacher/{seed}",
+        "teacher_model": f"{SUITE}/runs/{TEACHER}/{seed}/model",
+        "compact_checkpoint": f"{SUITE}/compact/{run.spec.name}",
+    }
+    method = METHODS_FOLDER / run.spec.name
+    return (
+        [f"{SUITE}/data/{name}" for name in PLAN.predicted_with(run.task.name)]
+        + [f"{SUITE}/backbone", str(method / "method.py")]
+        + [needed[need] for need in sorted(run.needs)]
+    )
+
+
+rule train:
+    input:
+        ancient(rules.configure.output),
+        needs=inputs_of_run,
+    output:
+        record=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/run.json",
+        predictions=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/predictions.parquet",
+    params:
+        run=lambda w: run_of(w).name,
+        version=lambda w: run_of(w).spec.version,
+        settings=lambda w: json.dumps(run_of(w).settings, sort_keys=True),
+        keep=lambda w: PLAN.keeps_model(run_of(w)),
+    log:
+        f"{SUITE}/logs/train/{{run}}/{{task}}/seed-{{seed}}.log",
+    threads: PLAN.suite.threads
+    resources:
+        gpu_slots=int(PLAN.suite.device == "cuda"),
+    shell:
+        "OMP_NUM_THREADS={threads} theseus-bench train {SUITE} {params.run} {wildcards.task} {wildcards.seed} > {log} 2>&1"
+
+
+# The predecessor's model is an output, since its students read it.
+use rule train as train_teacher with:
+    output:
+        record=f"{SUITE}/runs/{TEACHER}/{{task}}/seed-{{seed}}/run.json",
+        predictions=f"{SUITE}/runs/{TEACHER}/{{task}}/seed-{{seed}}/predictions.parquet",
+        model=directory(f"{SUITE}/runs/{TEACHER}/{{task}}/seed-{{seed}}/model"),
+    log:
+        f"{SUITE}/logs/train/{TEACHER}/{{task}}/seed-{{seed}}.log",
+
+
+ruleorder: train_teacher > train
+
+
+rule teacher:
+    input:
+        ancient(rules.configure.output),
+        model=rules.train_teacher.output.model,
+        data=f"{SUITE}/data/{{task}}",
+    output:
+        directory(f"{SUITE}/teacher/{{task}}/seed-{{seed}}"),
+    params:
+        depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
+    log:
+        f"{SUITE}/logs/teacher/{{task}}/seed-{{seed}}.log",
+    threads: PLAN.suite.threads
+    resources:
+        gpu_slots=int(PLAN.suite.device == "cuda"),
+    shell:
+        "OMP_NUM_THREADS={threads} theseus-bench teacher {SUITE} {wildcards.task} {wildcards.seed} > {log} 2>&1"

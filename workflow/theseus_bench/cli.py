@@ -1,0 +1,213 @@
+"""The command line: every rule of the workflow is one of these commands, so every step also runs by hand.
+
+Commands are given the folder of a suite, results/<suite>, whose suite.json the workflow has written. They are run from
+the project's root. Libraries that take seconds to import are imported by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from theseus_bench import warm
+from theseus_bench.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
+Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
+
+
+@app.command()
+def configure(folder: Folder, config: Annotated[str, typer.Option(help="the whole configuration, as JSON")]) -> None:
+    """Check a suite's configuration and write it to SUITE/suite.json, where the other commands read it."""
+    from theseus_bench.plan import load_plan
+    from theseus_bench.records import write_json
+
+    values = json.loads(config)
+    load_plan(values)
+    write_json(folder / "suite.json", values)
+
+
+@app.command()
+def plan(config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
+    """Say what a configuration asks for: its experiments and how many runs each has."""
+    from theseus_bench.config import read_yaml
+    from theseus_bench.plan import load_plan
+
+    made = load_plan(read_yaml(config))
+    for name, experiment in made.suite.experiments.items():
+        print(f"{name}: {experiment.title}: {len(made.experiment_runs(name))} runs")
+    print(f"in all {len(made.runs)} runs, each trained once")
+
+
+@app.command()
+def fetch(folder: Folder, task: str, output: Path) -> None:
+    """Put a task's tables into OUTPUT: from the hub at the pinned revision, or generated for the demo."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.source import fetch_task
+
+    fetch_task(read_plan(folder), task, output)
+
+
+@app.command()
+def backbone(folder: Folder) -> None:
+    """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.source import make_backbone
+
+    make_backbone(read_plan(folder), folder)
+
+
+@app.command()
+def compact(folder: Folder, method: str) -> None:
+    """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.source import make_compact_checkpoint
+
+    make_compact_checkpoint(read_plan(folder), method, folder)
+
+
+@app.command()
+def encode(folder: Folder, task: str) -> None:
+    """Check a task's tables and tokenize them into SUITE/data/TASK."""
+    from theseus_bench.data import encode_task
+    from theseus_bench.plan import read_plan, source_files
+
+    made = read_plan(folder)
+    data = made.suite.data
+    files = {Path(file).stem: Path(file) for file in source_files(made, task)}
+    sample = task in data.samples or data.source == "demo"
+    encode_task(
+        made.tasks[task], files, folder / "backbone", folder / "data" / task, sample, verify=data.source == "local"
+    )
+
+
+@app.command()
+def train(folder: Folder, method: str, task: str, seed: int) -> None:
+    """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.runs import execute
+
+    made = read_plan(folder)
+    run = made.run(method, task, seed)
+    record = execute(made, run, folder)
+    score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
+    print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
+
+
+@app.command()
+def teacher(folder: Folder, task: str, seed: int) -> None:
+    """Store the predecessor's outputs on TASK's training set for the students of SEED."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.runs import write_outputs_of
+
+    made = read_plan(folder)
+    write_outputs_of(made, made.run(made.teacher.name, task, seed), folder)
+
+
+@app.command()
+def speed(folder: Folder, experiment: str) -> None:
+    """Measure the compressed models of an experiment, interleaved, into SUITE/speed/EXPERIMENT.json."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.speed import measure_experiment
+
+    measure_experiment(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def score(folder: Folder, experiment: str) -> None:
+    """Score the predictions that an experiment's runs have left, into SUITE/scores/EXPERIMENT.parquet and .csv."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.scores import write_scores
+
+    write_scores(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def compare(folder: Folder, experiment: str) -> None:
+    """Make the tables of an experiment in SUITE/tables from the scores and speeds that are there."""
+    from theseus_bench.comparison import write_tables
+    from theseus_bench.plan import read_plan
+
+    write_tables(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Make SUITE/report/index.html from all that is there; what is missing is shown as missing."""
+    from theseus_bench.comparison import write_suite_report
+    from theseus_bench.plan import read_plan
+
+    write_suite_report(read_plan(folder), folder)
+
+
+@app.command()
+def status(folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False) -> None:
+    """Say which runs of a suite are complete, failed or missing, and why."""
+    from theseus_bench.plan import read_plan
+    from theseus_bench.scores import states
+
+    found = states(read_plan(folder), folder)
+    for run, state, reason in found:
+        if state != "complete":
+            print(f"{state:8} {run.path}: {reason}")
+    counts = {state: sum(s == state for _, s, _ in found) for state in ("complete", "failed", "missing")}
+    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    if strict and counts["complete"] != len(found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def new_method(name: str) -> None:
+    """Copy methods/_template to methods/NAME, ready to be filled in."""
+    from theseus_bench.methods.authoring import create_method
+
+    print(f"{create_method(name)}: now edit method.yaml and method.py, then: theseus-bench check-method {name}")
+
+
+@app.command()
+def check_method(name: str) -> None:
+    """Run the conformance tests on methods/NAME."""
+    from theseus_bench.methods.conformance import CHECKS, check
+
+    failures = 0
+    for title, problem in check(Path("methods") / name):
+        print(f"{'FAILED' if problem else 'ok':6} {title}{': ' + problem if problem else ''}")
+        failures += bool(problem)
+    print(f"{len(CHECKS) - failures} of {len(CHECKS)} checks passed")
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command(name="warm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def warm_command(context: typer.Context) -> None:
+    """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench warm snakemake …"""
+    if not context.args:
+        raise UserError("warm: name the command to run, such as: theseus-bench warm snakemake --cores all")
+    raise typer.Exit(warm.serve(context.args, run))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; its exit code. A UserError, or a mistake in the arguments, is one line on standard error."""
+    try:
+        result = app(arguments, prog_name="theseus-bench", standalone_mode=False)
+    except UserError as error:
+        print(f"theseus-bench: {error}", file=sys.stderr)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The `theseus-bench` command."""
+    arguments = sys.argv[1:]
+    sys.exit(warm.ask(arguments) if warm.SOCKET in os.environ else run(arguments))

@@ -1,0 +1,221 @@
+"""The typed, strict configuration of a suite: what to run.
+
+Every mistake in a file is reported at once, each with its path in the file and, for a misspelt name, a suggestion.
+Nothing here knows which tasks and methods exist; `theseus_bench.plan` checks the configuration against them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from theseus_bench.errors import UserError
+
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a 40-digit commit of a hub repository")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Family = Literal["bert", "roberta", "distilbert"]
+
+
+class Strict(BaseModel):
+    """A block of configuration that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoopSettings(Strict):
+    """What the training loop itself can be told; a method's own settings stand beside these, in its method.yaml.
+
+    The defaults are those of the careful recipe for small data sets (Mosbach et al. 2021) at the paper's batch size.
+    """
+
+    start: Literal["pretrained", "predecessor"] = Field(
+        "pretrained", description="whose first layers the student starts from: the backbone's or the predecessor's"
+    )
+    layers: int = Field(ge=1, description="depth of the compressed model")
+    epochs: float = Field(4, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="cap on optimizer steps")
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-5, gt=0, description="its peak")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    clip_norm: float = Field(1.0, gt=0)
+    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: once an epoch")
+    patience: int | None = Field(None, ge=1, description="evaluations without a better dev score before stopping")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bf16 autocast where the processor has it"
+    )
+
+
+class DataSource(Strict):
+    """Where the GLUE tables come from."""
+
+    source: Literal["hub", "local", "demo"]
+    name: str = Field("nyu-mll/glue", description="hub: the data set")
+    revision: Commit | None = Field(None, description="hub: the pinned commit")
+    path: str | None = Field(None, description="local: a folder <task>/<split>.parquet with the hub's columns")
+    samples: list[str] = Field([], description="tasks whose splits may differ in rows or content from official GLUE")
+    rows: int | None = Field(None, ge=8, description="demo: training sentences to generate for each task")
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.source == "hub" and self.revision is None:
+            raise ValueError("source hub needs a revision: the commit whose tables are meant")
+        if self.source == "local" and self.path is None:
+            raise ValueError("source local needs a path: the folder that holds <task>/<split>.parquet")
+        if self.source == "demo" and self.rows is None:
+            raise ValueError("source demo needs rows: how many training sentences to generate for each task")
+        return self
+
+
+class Backbone(Strict):
+    """The pretrained checkpoint that every method starts from."""
+
+    source: Literal["hub", "folder", "package", "demo"]
+    name: str | None = Field(None, description="hub: repository; folder: path; package: module or module/folder")
+    revision: Commit | None = None
+    family: Family = Field("bert", description="the checkpoint's model_type")
+    layers: int = Field(ge=2, description="its number of transformer layers")
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.source != "demo" and self.name is None:
+            raise ValueError(f"source {self.source} needs a name")
+        if self.source == "hub" and self.revision is None:
+            raise ValueError("source hub needs a revision: a pinned commit, since branches move")
+        return self
+
+
+class Compact(Strict):
+    """A compact general-purpose checkpoint: taken from the hub, or distilled here from the backbone (`recipe`)."""
+
+    source: Literal["hub", "recipe"]
+    name: str | None = None
+    revision: Commit | None = None
+    steps: int = Field(2000, ge=1, description="recipe: steps of distillation")
+    head_steps: int = Field(
+        0, ge=0, description="recipe: steps that first fit a masked-language head to a backbone without one"
+    )
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    max_length: int = Field(128, ge=8, description="tokens")
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.source == "hub" and (self.name is None or self.revision is None):
+            raise ValueError("source hub needs a name and a revision")
+        return self
+
+
+class Override(Strict):
+    """Settings laid over the methods' own, for the methods and tasks named (all, where none is named)."""
+
+    set: dict[str, Any]
+    methods: list[str] | None = None
+    tasks: list[str] | None = None
+
+
+class Experiment(Strict):
+    """One table or figure: which methods on which tasks with which seeds."""
+
+    title: str
+    methods: list[str] = Field(min_length=1, description="names, or name@variant")
+    tasks: list[str] | None = Field(None, description="default: the suite's tasks")
+    seeds: list[int] | None = Field(None, description="default: the suite's seeds")
+
+
+class Speed(Strict):
+    """How the speed of the compressed models is measured."""
+
+    batch_size: int = Field(32, ge=1)
+    length: int = Field(128, ge=8, description="tokens")
+    repetitions: int = Field(20, ge=3)
+
+
+class Suite(Strict):
+    """A suite: a backbone, the data, and the experiments to run with them."""
+
+    suite: Name = Field(description="results go to results/<suite>")
+    data: DataSource
+    backbone: Backbone
+    compact: dict[str, Compact] = Field({}, description="compact checkpoints, by the method that needs one")
+    student_layers: int = Field(ge=1, description="depth of the compressed models; divides the backbone's")
+    tasks: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    settings: list[Override] = []
+    keep_models: list[str] = Field(
+        [], description="methods whose model folders are kept, or [all]; the predecessor's always are"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(1, ge=1, description="processor threads of one run")
+    speed: Speed = Speed()
+    experiments: dict[Name, Experiment] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.backbone.layers % self.student_layers:
+            divisors = [d for d in range(1, self.backbone.layers) if self.backbone.layers % d == 0]
+            raise ValueError(
+                f"student_layers {self.student_layers} does not divide the backbone's {self.backbone.layers} layers, "
+                f"so the modules to replace would differ in depth; choose one of {divisors}"
+            )
+        for name, seeds in [("seeds", self.seeds)] + [(f"experiments.{k}.seeds", e.seeds) for k, e in self.experiments.items()]:
+            if seeds is not None and len(set(seeds)) != len(seeds):
+                raise ValueError(f"{name} names a seed twice")
+        return self
+
+
+Block = TypeVar("Block", bound=BaseModel)
+
+
+def parse(model: type[Block], values: Any, where: str) -> Block:
+    """Check `values` against `model`; raise one UserError that lists every mistake with its path under `where`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, detail) for detail in error.errors()]
+        raise UserError(f"{where}: " + "; ".join(lines)) from None
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file; UserError if the file is missing, malformed or not a mapping."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected keys and values, found {type(values).__name__}")
+    return values
+
+
+def suggest(name: str, known) -> str:
+    """' (did you mean …?)' where a known name is close to `name`; otherwise the known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
+
+
+def _explain(model: type[BaseModel], detail: dict) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {path!r}" + suggest(str(detail["loc"][-1]), _fields_at(model, detail["loc"][:-1]))
+    if detail["type"] == "missing":
+        return f"missing key {path!r}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{path}: {message}" if path else message
+
+
+def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
+    """Names of the fields of the block that stands at `loc` inside `model`."""
+    for part in loc:
+        if part not in model.model_fields:
+            continue  # a key of a mapping or an index of a list: the block is the same
+        inner = model.model_fields[part].annotation
+        blocks = [a for a in [inner, *getattr(inner, "__args__", ())] if isinstance(a, type) and issubclass(a, BaseModel)]
+        model = blocks[0] if blocks else model
+    return list(model.model_fields)

@@ -1,0 +1,210 @@
+"""From tables of sentences to batches: checked on arrival, tokenized once, memory-mapped, bucketed by length.
+
+An encoded split is two NumPy files. `<split>.tokens.npy` holds the token ids of all examples end to end;
+`<split>.rows.npy` has one record an example: where its tokens start, how many there are, how many belong to the first
+sentence, its label and its index in the source. A batch is cut out of them without a loop over examples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from theseus_bench.errors import UserError
+from theseus_bench.records import atomic, write_json
+from theseus_bench.tasks import Task
+
+ROW = np.dtype([("start", "i8"), ("length", "i4"), ("first", "i4"), ("label", "f4"), ("idx", "i8")])
+POOL = 50  # batches whose examples are sorted by length together: enough to fill batches with equals, yet mixed anew each epoch
+EVALUATION_TOKENS = 8192  # padded tokens of an evaluation batch: large enough for speed, small enough for memory
+HIDDEN = -1  # the label of a test example whose true label the GLUE server keeps
+
+
+@dataclass(frozen=True)
+class Split:
+    """One encoded split, memory-mapped."""
+
+    tokens: np.ndarray  # (number of tokens,) token ids
+    rows: np.ndarray  # (number of examples,) of dtype ROW
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(examples,) float32: class codes, or values for regression."""
+        return np.asarray(self.rows["label"])
+
+
+def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) -> pa.Table:
+    """The table of one split, checked: columns, types, labels, row count and, with `verify`, the content's checksum.
+
+    `sample` accepts other rows than official GLUE's. Raises UserError with the file, the row where there is one, and
+    what was expected.
+    """
+    try:
+        table = pq.read_table(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; expected split {split} of {task.name}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file}: not a readable parquet file ({str(error).splitlines()[0][:120]}); fetch it again") from None
+    wanted = [*task.columns, "label", "idx"]
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        raise UserError(f"{file}: no column {', '.join(missing)}; expected {', '.join(wanted)}, found {table.column_names}")
+    table = table.select(wanted)
+    _check_values(table, file, task, split)
+    official = task.rows[split]
+    if not sample and table.num_rows != official:
+        raise UserError(
+            f"{file}: {table.num_rows} rows, expected {official}; if this sample is meant, list {task.name} under data.samples"
+        )
+    if verify and not sample and split in task.sha256:
+        found = content_sha256(table, task)
+        if found != task.sha256[split]:
+            raise UserError(
+                f"{file}: content differs from official GLUE (sha256 {found}, expected {task.sha256[split]}); "
+                f"fetch it again, or list {task.name} under data.samples if the difference is meant"
+            )
+    return table
+
+
+def content_sha256(table: pa.Table, task: Task) -> str:
+    """A checksum of a split's texts and labels in order, whatever file format they came in."""
+    digest = hashlib.sha256()
+    columns = [table[name].to_pylist() for name in [*task.columns, "label"]]
+    for *texts, label in zip(*columns, strict=True):
+        label = f"{label:.3f}" if isinstance(label, float) else label
+        digest.update((json.dumps([*texts, label], ensure_ascii=False) + "\n").encode())
+    return digest.hexdigest()
+
+
+def encode_task(
+    task: Task, files: dict[str, Path], tokenizer_folder: Path, output: Path, sample: bool, verify: bool
+) -> None:
+    """Check and tokenize every split of a task into the folder `output`, with data.json that says what went in."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tables = {split: read_source(file, task, split, sample, verify) for split, file in files.items()}
+    with atomic(output) as scratch:
+        scratch.mkdir()
+        splits = {}
+        for split, table in tables.items():
+            encoded = encode_table(table, task, tokenizer)
+            np.save(scratch / f"{split}.tokens.npy", encoded.tokens)
+            np.save(scratch / f"{split}.rows.npy", encoded.rows)
+            splits[split] = {
+                "rows": len(encoded),
+                "official_rows": task.rows[split],
+                "sha256": content_sha256(table, task),
+                "tokens": len(encoded.tokens),
+                "at_max_length": int((encoded.rows["length"] == task.max_length).sum()),
+            }
+        summary = {"task": task.name, "max_length": task.max_length, "pad": tokenizer.pad_token_id, "splits": splits}
+        write_json(scratch / "data.json", summary)
+
+
+def encode_table(table: pa.Table, task: Task, tokenizer) -> Split:
+    """Tokenize the sentences (pairs) of a table, each cut to the task's max_length."""
+    texts = [table[column].to_pylist() for column in task.columns]
+    encoded = tokenizer(*texts, truncation="longest_first", max_length=task.max_length, return_attention_mask=False)
+    ids = encoded["input_ids"]
+    rows = np.zeros(len(ids), ROW)
+    rows["length"] = [len(i) for i in ids]
+    rows["start"] = np.concatenate([[0], np.cumsum(rows["length"])[:-1]])
+    types = encoded.get("token_type_ids")
+    # A tokenizer without segments (RoBERTa's, DistilBERT's) puts everything into the first.
+    rows["first"] = [t.index(1) if 1 in t else len(t) for t in types] if types else rows["length"]
+    rows["label"] = table["label"].to_numpy()
+    rows["idx"] = table["idx"].to_numpy()
+    small = np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
+    return Split(np.fromiter(itertools.chain.from_iterable(ids), small, int(rows["length"].sum())), rows)
+
+
+def concatenate(splits: list[Split]) -> Split:
+    """One split with the examples of all."""
+    starts = np.cumsum([0] + [len(split.tokens) for split in splits])
+    rows = np.concatenate([split.rows for split in splits])
+    rows["start"] += np.repeat(starts[:-1], [len(split) for split in splits])
+    return Split(np.concatenate([split.tokens for split in splits]), rows)
+
+
+def open_split(folder: Path, split: str) -> Split:
+    """An encoded split of the task in `folder`, read from disk only as it is used."""
+    return Split(np.load(folder / f"{split}.tokens.npy", mmap_mode="r"), np.load(folder / f"{split}.rows.npy"))
+
+
+def summary(folder: Path) -> dict:
+    """The data.json of an encoded task."""
+    return json.loads((folder / "data.json").read_text(encoding="utf-8"))
+
+
+def training_order(split: Split, task: str, seed: int, epoch: int, batch_size: int) -> list[np.ndarray]:
+    """The batches of one epoch as arrays of example numbers, similar lengths together.
+
+    Depends on the task, the seed and the epoch alone, so that all methods see the same batches in the same order.
+    """
+    random = np.random.default_rng([seed, epoch, int.from_bytes(hashlib.sha256(task.encode()).digest()[:4])])
+    order = random.permutation(len(split))
+    lengths = split.rows["length"]
+    batches = []
+    for start in range(0, len(order), POOL * batch_size):
+        pool = order[start : start + POOL * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def evaluation_order(split: Split) -> Iterator[np.ndarray]:
+    """All example numbers, longest first, in batches of at most EVALUATION_TOKENS padded tokens."""
+    order = np.argsort(split.rows["length"], kind="stable")
+    lengths = split.rows["length"][order]
+    end = len(order)
+    while end:
+        size = min(end, max(1, EVALUATION_TOKENS // int(lengths[end - 1])))
+        yield order[end - size : end]
+        end -= size
+
+
+def collate(split: Split, examples: np.ndarray, pad: int) -> dict[str, np.ndarray]:
+    """The examples as padded arrays (batch, longest): input_ids, attention_mask, token_type_ids; and labels (batch,)."""
+    rows = split.rows[examples]
+    position = np.arange(rows["length"].max())
+    inside = position < rows["length"][:, None]
+    where = np.where(inside, rows["start"][:, None] + position, 0)
+    return {
+        "input_ids": np.where(inside, split.tokens[where], pad).astype(np.int64),
+        "attention_mask": inside.astype(np.int64),
+        "token_type_ids": (inside & (position >= rows["first"][:, None])).astype(np.int64),
+        "labels": rows["label"],
+    }
+
+
+def _check_values(table: pa.Table, file: Path, task: Task, split: str) -> None:
+    for column in task.columns:
+        if not pa.types.is_string(table[column].type) and not pa.types.is_large_string(table[column].type):
+            raise UserError(f"{file}: column {column} holds {table[column].type}, expected text")
+        if table[column].null_count:
+            row = table[column].is_null().to_pylist().index(True)
+            raise UserError(f"{file}: row {row}: {column} is empty, expected text")
+    labels = np.asarray(table["label"].to_numpy(zero_copy_only=False), dtype=float)
+    if task.regression:
+        allowed, expected = (labels >= 0) & (labels <= 5), "a number from 0 to 5"
+    else:
+        allowed = np.isin(labels, range(task.outputs))
+        expected = f"one of 0..{task.outputs - 1} ({', '.join(task.labels)})"
+    if split in task.test:
+        allowed |= labels == HIDDEN
+        expected += ", or -1 where hidden"
+    if not allowed.all():
+        row = int(np.argmin(allowed))
+        raise UserError(f"{file}: row {row}: label {labels[row]:g}, expected {expected}")

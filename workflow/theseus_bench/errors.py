@@ -1,0 +1,5 @@
+"""The one exception that a user is meant to read."""
+
+
+class UserError(Exception):
+    """Something the user can mend. Its text says what is wrong, where, and what to do; it is shown without a traceback."""

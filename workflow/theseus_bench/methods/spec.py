@@ -1,0 +1,103 @@
+"""A method's metadata: method.yaml, read when the workflow is parsed, so nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from theseus_bench.config import Family, LoopSettings, Name, Strict, parse, read_yaml, suggest
+from theseus_bench.errors import UserError
+
+Need = Literal["teacher_outputs", "teacher_model", "compact_checkpoint"]
+
+
+class MethodSpec(Strict):
+    """The contents of a method.yaml; methods/_template/method.yaml explains each field in place."""
+
+    name: Name
+    label: str
+    summary: str
+    version: int = Field(ge=1)
+    role: Literal["control", "teacher", "baseline", "proposed"]
+    citation: str
+    needs: list[Need] = []
+    families: list[Family] = ["bert", "roberta", "distilbert"]
+    defaults: dict[str, Any]
+    per_task: dict[str, dict[str, Any]] = {}
+    search: dict[str, list[Any]] = {}
+    variants: dict[Name, dict[str, Any]] = {}
+    exclude: dict[str, str] = {}
+    published: list[str] = []
+
+    @property
+    def options(self) -> set[str]:
+        """Names of all settings that a run of this method has."""
+        return set(LoopSettings.model_fields) | set(self.defaults)
+
+
+def load_specs(folder: Path) -> dict[str, MethodSpec]:
+    """The methods in `folder`, by name: one for each sub-folder that does not begin with an underscore."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; run from the root of the project")
+    return {path.name: load_spec(path) for path in sorted(folder.iterdir()) if _is_method(path)}
+
+
+def load_spec(folder: Path) -> MethodSpec:
+    """The method in `folder`, checked: its name is the folder's, and every setting it names has a default."""
+    file = folder / "method.yaml"
+    spec = parse(MethodSpec, read_yaml(file), str(file))
+    if spec.name != folder.name:
+        raise UserError(f"{file}: name is {spec.name!r} but the folder is {folder.name!r}; make them equal")
+    if not (folder / "method.py").is_file():
+        raise UserError(f"{folder}: method.py is missing")
+    blocks = [("per_task." + k, v) for k, v in spec.per_task.items()]
+    blocks += [("variants." + k, v) for k, v in spec.variants.items()] + [("search", spec.search)]
+    for where, block in blocks:
+        for key in block:
+            check_option(spec, key, f"{file}: {where}")
+    return spec
+
+
+def check_option(spec: MethodSpec, key: str, where: str) -> None:
+    """UserError if a run of `spec` has no setting called `key`."""
+    if key not in spec.options:
+        raise UserError(f"{where}: method {spec.name} has no setting {key!r}{suggest(key, spec.options)}")
+
+
+def resolve_settings(spec: MethodSpec, layers: int, overlays: list[tuple[str, dict]]) -> dict[str, Any]:
+    """The settings of one run: the loop's defaults, the method's, then `overlays` in order; the last word wins.
+
+    `overlays` pairs a place (for messages) with settings. Values are checked: the loop's against LoopSettings, a
+    method's own against the type of their default.
+    """
+    values: dict[str, Any] = {"layers": layers} | spec.defaults
+    places = dict.fromkeys(values, f"methods/{spec.name}/method.yaml: defaults")
+    for place, overlay in overlays:
+        for key, value in overlay.items():
+            check_option(spec, key, place)
+            values[key], places[key] = value, place
+    own = {key: value for key, value in values.items() if key not in LoopSettings.model_fields}
+    for key, value in own.items():
+        own[key] = _like(spec.defaults[key], value, f"{places[key]}: {key}")
+    try:
+        loop = LoopSettings.model_validate({k: v for k, v in values.items() if k not in own})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        raise UserError(f"{places.get(key, spec.name)}: {key}: {first['msg']}, found {values.get(key)!r}") from None
+    return loop.model_dump() | own
+
+
+def _is_method(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(("_", ".")) and (path / "method.yaml").exists()
+
+
+def _like(default: Any, value: Any, where: str) -> Any:
+    """`value` as the type of `default` (a whole number may stand for a float); UserError otherwise."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default) and default is not None:
+        raise UserError(f"{where}: expected {type(default).__name__} like {default!r}, found {value!r}")
+    return value

@@ -1,0 +1,49 @@
+"""GLUE's metrics and the score of a task, over scikit-learn and scipy.
+
+`theseus_bench/metrics/glue.py` offers the same as an `evaluate` module; nothing is fetched at run time.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from theseus_bench.tasks import Task
+
+
+def decide(logits: np.ndarray, task: Task) -> np.ndarray:
+    """Predictions (examples,) from logits (examples, outputs): the class of the highest, or the value itself."""
+    return logits[:, 0] if task.regression else logits.argmax(axis=1)
+
+
+def measure(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """One metric of predictions (examples,) against labels (examples,).
+
+    `f1` is of class 1. A correlation with a constant is 0: it orders nothing.
+    """
+    if metric in ("pearson", "spearman"):
+        correlate = stats.pearsonr if metric == "pearson" else stats.spearmanr
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.ConstantInputWarning)
+            value = float(correlate(predictions, labels).statistic)
+        return 0.0 if np.ptp(predictions) == 0 else value
+    compute = {"accuracy": accuracy_score, "f1": f1_score, "matthews": matthews_corrcoef}[metric]
+    return float(compute(labels, predictions))
+
+
+def measure_task(task: Task, logits: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> dict[tuple[str, str], float]:
+    """Every (dev split, metric) of a task, in [0, 1] or [-1, 1]; NaN where the logits are not finite."""
+    values = {}
+    for split in task.dev:
+        finite = np.isfinite(logits[split]).all()
+        for metric in task.metrics:
+            values[split, metric] = measure(metric, decide(logits[split], task), labels[split]) if finite else float("nan")
+    return values
+
+
+def score(values: dict[tuple[str, str], float]) -> float:
+    """A task's score: the plain mean over its dev splits and metrics (paper, section 4.1)."""
+    return float(np.mean(list(values.values())))

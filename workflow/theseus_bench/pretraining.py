@@ -1,0 +1,173 @@
+"""Masked language modelling: the demo's backbone, and compact checkpoints distilled from a backbone.
+
+The recipe is DistilBERT's (Sanh et al. 2019, section 2 and 3): soft labels, cosine between hidden states and masked
+language modelling, on unlabelled text, started from evenly spaced layers of the backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+from theseus_bench.config import Compact, LoopSettings
+from theseus_bench.data import Split, collate, concatenate, encode_table, training_order
+from theseus_bench.devices import autocast, seed_everything, to_tensors
+from theseus_bench.models import body_of, cut_to, layers_of, load_masked_lm, model_inputs, save_checkpoint
+from theseus_bench.tasks import Task
+from theseus_bench.training import Machine, learning_rate, make_optimizer
+
+IGNORED = -100  # the label of a position that counts in no loss
+MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
+DEMO_STEPS = 600  # of pretraining the demo's backbone: about half a minute on one core
+TEMPERATURE, SOFT, COSINE, MASKED = 2.0, 5.0, 1.0, 2.0  # the loss of DistilBERT's published training command
+
+
+def read_text(tasks: list[Task], files: dict[str, Path], tokenizer_folder: Path) -> Split:
+    """The training sentences of all tasks, tokenized, as one split whose labels mean nothing.
+
+    `files` names each task's training table.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tables = [(pq.read_table(files[task.name]), task) for task in tasks]
+    return concatenate([encode_table(table, task, tokenizer) for table, task in tables])
+
+
+def pretrain(model: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine, trained=None) -> list[float]:
+    """Train a model with a masked-language head (or only the parameters `trained`); the loss at each step."""
+
+    def loss(batch: dict[str, Tensor]) -> Tensor:
+        logits = model(**model_inputs(model, batch)).logits
+        return functional.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
+
+    return _descend(model, trained or list(model.parameters()), loss, text, tokenizer, settings, machine)
+
+
+def distil(
+    teacher: nn.Module, student: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine
+) -> list[float]:
+    """Train `student` on the teacher's soft labels and hidden states and on the masked tokens; the loss at each step."""
+    teacher.to(machine.device).eval()
+
+    def loss(batch: dict[str, Tensor]) -> Tensor:
+        inputs = model_inputs(student, batch)
+        with torch.no_grad():
+            taught = teacher(**inputs, output_hidden_states=True)
+        learned = student(**inputs, output_hidden_states=True)
+        real = batch["attention_mask"].bool()
+        soft = functional.kl_div(
+            (learned.logits[real].float() / TEMPERATURE).log_softmax(-1),
+            (taught.logits[real].float() / TEMPERATURE).softmax(-1),
+            reduction="batchmean",
+        )
+        states = learned.hidden_states[-1][real].float(), taught.hidden_states[-1][real].float()
+        cosine = (1 - functional.cosine_similarity(*states, dim=-1)).mean()
+        masked = functional.cross_entropy(
+            learned.logits.float().flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED
+        )
+        return SOFT * TEMPERATURE**2 * soft + COSINE * cosine + MASKED * masked
+
+    return _descend(student, list(student.parameters()), loss, text, tokenizer, settings, machine)
+
+
+def make_compact(backbone_folder: Path, text: Split, recipe: Compact, layers: int, machine: Machine, folder: Path) -> dict:
+    """Distil a compact checkpoint of `layers` layers from the backbone into `folder`; its first and last losses.
+
+    With `recipe.head_steps` the backbone's masked-language head is fitted first, its body held fixed: a backbone
+    published without one (a sentence encoder) has no soft labels to give otherwise.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(backbone_folder)
+    seed_everything(0)
+    teacher = load_masked_lm(backbone_folder)
+    losses = {}
+    if recipe.head_steps:
+        inside = {id(p) for p in body_of(teacher).parameters()}
+        head = [p for p in teacher.parameters() if id(p) not in inside]
+        fitted = pretrain(teacher, text, tokenizer, _loop(recipe, recipe.head_steps), machine, head)
+        losses |= {"head_first": fitted[0], "head_last": float(np.mean(fitted[-20:]))}
+    student = load_masked_lm(backbone_folder)
+    student.load_state_dict(teacher.state_dict())
+    depth = len(layers_of(student))
+    cut_to(student, [i * depth // layers for i in range(layers)])
+    distilled = distil(teacher, student, text, tokenizer, _loop(recipe, recipe.steps), machine)
+    save_checkpoint(student.cpu(), backbone_folder, folder)
+    return losses | {"first": distilled[0], "last": float(np.mean(distilled[-20:]))}
+
+
+def make_demo_backbone(text: Split, layers: int, tokenizer_folder: Path, machine: Machine, folder: Path) -> dict:
+    """Pretrain the demo's tiny BERT on the generated text, from scratch, into `folder`; its first and last losses."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    seed_everything(0)
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            intermediate_size=128,
+            max_position_embeddings=64,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    settings = LoopSettings(layers=layers, batch_size=64, learning_rate=1e-3, max_steps=DEMO_STEPS)
+    losses = pretrain(model, text, tokenizer, settings, machine)
+    save_checkpoint(model.cpu(), tokenizer_folder, folder)
+    return {"first": losses[0], "last": float(np.mean(losses[-20:]))}
+
+
+def _loop(recipe: Compact, steps: int) -> LoopSettings:
+    return LoopSettings(
+        layers=1, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, weight_decay=0.01, max_steps=steps
+    )
+
+
+def _descend(
+    model: nn.Module,
+    trained: list[nn.Parameter],
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    text: Split,
+    tokenizer,
+    settings: LoopSettings,
+    machine: Machine,
+) -> list[float]:
+    """Minimise `loss` over masked batches of `text` for settings.max_steps steps."""
+    model.to(machine.device).train()
+    optimizer = make_optimizer(model, trained, settings)
+    losses = []
+    for step, batch in enumerate(_masked_batches(text, tokenizer, settings)):
+        with autocast(machine.device, machine.precision):
+            value = loss(to_tensors(batch, machine.device))
+        model.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(trained, settings.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step + 1, settings.max_steps + 1)
+        optimizer.step()
+        losses.append(value.item())
+    return losses
+
+
+def _masked_batches(text: Split, tokenizer, settings: LoopSettings) -> Iterator[dict[str, np.ndarray]]:
+    """settings.max_steps batches with tokens masked; `labels` (batch, length) holds the original at masked positions."""
+    random = np.random.default_rng(0)
+    made, epoch = 0, 0
+    special = np.array(tokenizer.all_special_ids)
+    while made < settings.max_steps:
+        for examples in training_order(text, "text", 0, epoch, settings.batch_size)[: settings.max_steps - made]:
+            batch = collate(text, examples, tokenizer.pad_token_id)
+            ids = batch["input_ids"]
+            chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
+            batch["labels"] = np.where(chosen, ids, IGNORED)
+            fate = random.random(ids.shape)
+            ids[chosen & (fate < 0.8)] = tokenizer.mask_token_id
+            swapped = chosen & (fate >= 0.9)
+            ids[swapped] = random.integers(0, len(tokenizer), int(swapped.sum()))
+            yield batch
+            made += 1
+        epoch += 1

@@ -1,0 +1,157 @@
+"""What a run leaves on disk: where, in which form, and where it came from.
+
+A run's folder holds run.json (everything that was decided and seen), predictions.parquet (split, idx, label, logits)
+and, where it is kept, model/. A run that crashed leaves error.json instead. Every file is written beside its place
+and then moved, so that a reader finds a whole file or none.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from theseus_bench import __version__
+from theseus_bench.config import Strict
+from theseus_bench.errors import UserError
+
+SCHEMA = 1
+LIBRARIES = ["torch", "transformers", "tokenizers", "datasets", "evaluate", "textbrewer", "numpy", "scipy", "pandas"]
+
+
+class RunRecord(Strict):
+    """The contents of run.json."""
+
+    schema_version: Literal[1]
+    method: str
+    variant: str
+    method_version: int
+    task: str
+    seed: int
+    fingerprint: str
+    status: Literal["complete", "failed"]
+    reason: str
+    settings: dict[str, Any]
+    dev_score: float | None  # in [-1, 1] or [0, 1], as the task's metrics
+    majority_score: float  # what predicting the training set's majority class (or mean) scores on dev
+    best_step: int
+    steps: int
+    planned_steps: int
+    resumed: int  # how often the run was taken up again from a checkpoint
+    curve: list[dict[str, Any]]
+    parameters: int | None
+    embedding_parameters: int | None
+    architecture: dict[str, Any] | None  # the compressed model's transformers config
+    precision: str
+    device: str
+    threads: int
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    data: dict[str, Any]
+    backbone: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A place to write `path` to: moved there when the block ends well, removed when it does not. Folders too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield scratch / path.name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        os.replace(scratch / path.name, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write `values` as readable JSON. NaN is refused: it is not JSON, and a reader would choke on it."""
+    with atomic(path) as scratch:
+        scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """The record of the run in `folder`; None if it has none. UserError if the file is not a record of this schema."""
+    file = folder / "run.json"
+    if not file.is_file():
+        return None
+    try:
+        return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise UserError(
+            f"{file}: not a run record of schema {SCHEMA} ({error.errors()[0]['msg']}); delete it and run again"
+        ) from None
+
+
+def crash_reason(folder: Path) -> str:
+    """Why the run in `folder` has no record, as far as it could say."""
+    file = folder / "error.json"
+    if not file.is_file():
+        return "not run"
+    error = json.loads(file.read_text(encoding="utf-8"))
+    return f"crashed: {error['reason']}"
+
+
+@contextmanager
+def crash_recorded(folder: Path) -> Iterator[None]:
+    """Leave error.json in `folder` if the block raises, and none from an earlier try if it does not."""
+    (folder / "error.json").unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        text = " ".join(str(error).split())
+        reason = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+        write_json(folder / "error.json", {"reason": reason[:500]})
+        raise
+
+
+def provenance(root: Path = Path(".")) -> dict[str, Any]:
+    """Versions, code revision and hardware, as they are now."""
+    return {
+        "theseus_bench": __version__,
+        "code": code_revision(root),
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "command": Path(sys.argv[0]).name + " " + " ".join(sys.argv[1:]),
+    }
+
+
+def code_revision(root: Path) -> str:
+    """The project's commit, with '-dirty' where tracked files were edited; 'unknown' outside a git checkout."""
+
+    def git(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+
+    try:
+        head = git("rev-parse", "HEAD")
+    except FileNotFoundError:
+        return "unknown"
+    if head.returncode:
+        return "unknown"
+    dirty = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+    return head.stdout.strip() + ("-dirty" if dirty else "")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

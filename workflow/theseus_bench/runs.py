@@ -1,0 +1,198 @@
+"""One run from start to record: read what it needs, train, predict, write."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from theseus_bench import models
+from theseus_bench.config import LoopSettings
+from theseus_bench.data import Split, open_split, summary
+from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything
+from theseus_bench.errors import UserError
+from theseus_bench.methods.contract import Method, RunContext, load_method
+from theseus_bench.metrics import measure_task, score
+from theseus_bench.plan import METHODS_FOLDER, Plan, Run
+from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, write_json
+from theseus_bench.tasks import Task
+from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
+from theseus_bench.training import Machine, Progress, TaskData, discard_checkpoint, fit, planned_steps, predict
+
+CHECKPOINTS = Path(".cache/checkpoints")
+
+
+def execute(plan: Plan, run: Run, suite_folder: Path, checkpoint_every: float = 600.0) -> RunRecord:
+    """Train one run and write its folder; on an error error.json says why, and the error goes on."""
+    folder = suite_folder / run.path
+    folder.mkdir(parents=True, exist_ok=True)
+    with crash_recorded(folder):
+        return _execute(plan, run, suite_folder, folder, checkpoint_every)
+
+
+def _execute(plan: Plan, run: Run, suite_folder: Path, folder: Path, checkpoint_every: float) -> RunRecord:
+    began = time.monotonic()
+    settings = SimpleNamespace(**run.settings)
+    machine = _machine(plan, run, checkpoint_every)
+    data = _task_data(run, suite_folder)
+    seed_everything(run.seed)
+    method = load_method(METHODS_FOLDER / run.spec.name)
+    context = _context(plan, run, suite_folder, data, settings)
+    model = method.build(context)
+    seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
+    loop = LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
+    progress = fit(method, model, data, loop, run.seed, machine)
+    predictions = _predict_all(plan, run, suite_folder, model, data, machine)
+    trained = time.monotonic()
+    majority = majority_score(data)
+    compressed = method.compressed(model)
+    if plan.keeps_model(run) and compressed is not None:
+        models.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model")
+    with atomic(folder / "predictions.parquet") as scratch:
+        pq.write_table(predictions, scratch, compression="zstd")
+    status, reason = judge(run.spec.role, progress, majority)
+    record = RunRecord(
+        schema_version=1,
+        method=run.spec.name,
+        variant=run.variant,
+        method_version=run.spec.version,
+        task=run.task.name,
+        seed=run.seed,
+        fingerprint=plan.fingerprint(run),
+        status=status,
+        reason=reason,
+        settings=run.settings,
+        dev_score=progress.best_score if np.isfinite(progress.best_score) else None,
+        majority_score=majority,
+        best_step=progress.best_step,
+        steps=progress.step,
+        planned_steps=context.steps,
+        resumed=progress.resumed,
+        curve=progress.curve,
+        **_size(compressed),
+        precision=machine.precision,
+        device=str(machine.device),
+        threads=torch.get_num_threads(),
+        seconds={"training": progress.seconds, "all": trained - began},
+        peak_memory_mb=peak_memory_mb(machine.device),
+        data=summary(suite_folder / "data" / run.task.name)["splits"],
+        backbone=plan.suite.backbone.model_dump(exclude_none=True),
+        provenance=provenance(),
+    )
+    write_json(folder / "run.json", record.model_dump())
+    discard_checkpoint(machine)
+    return record
+
+
+def write_outputs_of(plan: Plan, run: Run, suite_folder: Path) -> None:
+    """Store the outputs of the predecessor `run` on its training set, for its students."""
+    machine = _machine(plan, run, 0.0)
+    data = _task_data(run, suite_folder)
+    model_folder = suite_folder / run.path / "model"
+    if not model_folder.is_dir():
+        raise UserError(f"{model_folder}: the predecessor's model is gone; delete {run.path}/run.json and run again")
+    model = models.load_classifier(model_folder, run.task)
+    output = suite_folder / "teacher" / run.task.name / f"seed-{run.seed}"
+    layers = followed_layers(plan)
+    write_teacher_outputs(model, data.train, data.pad, layers, machine.device, machine.precision, output)
+
+
+def followed_layers(plan: Plan) -> list[int]:
+    """The predecessor's layers, from 1, whose [CLS] states some student of the suite may look at."""
+    students = [run for run in plan.runs.values() if "teacher_outputs" in run.needs]
+    strides = {plan.suite.backbone.layers // run.settings["layers"] for run in students}
+    return sorted({layer for stride in strides for layer in range(stride, plan.suite.backbone.layers + 1, stride)})
+
+
+def majority_score(data: TaskData) -> float:
+    """What predicting the training set's most frequent class (or mean value) scores on dev."""
+    labels = data.train.labels
+    if data.task.regression:
+        logits = np.full((1, 1), labels.mean())
+    else:
+        logits = np.bincount(labels.astype(int), minlength=data.task.outputs)[None].astype(float)
+    constant = {name: np.repeat(logits, len(split), axis=0) for name, split in data.dev.items()}
+    return score(measure_task(data.task, constant, {name: split.labels for name, split in data.dev.items()}))
+
+
+def judge(role: str, progress: Progress, majority: float) -> tuple[str, str]:
+    """The run's status and its reason: a run that diverged or is no better than the majority class has failed."""
+    if progress.diverged:
+        return "failed", progress.diverged
+    if role != "control" and progress.best_score <= majority:
+        return "failed", "at or below the majority class"
+    return "complete", ""
+
+
+def _machine(plan: Plan, run: Run, checkpoint_every: float) -> Machine:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", plan.suite.threads)))
+    device = choose_device(plan.suite.device)
+    precision = choose_precision(run.settings["precision"], device)
+    return Machine(device, precision, CHECKPOINTS / plan.fingerprint(run), checkpoint_every)
+
+
+def _task_data(run: Run, suite_folder: Path) -> TaskData:
+    folder = suite_folder / "data" / run.task.name
+    teacher = None
+    if "teacher_outputs" in run.needs:
+        teacher = open_teacher_outputs(suite_folder / "teacher" / run.task.name / f"seed-{run.seed}")
+    dev = {split: open_split(folder, split) for split in run.task.dev}
+    return TaskData(run.task, summary(folder)["pad"], open_split(folder, "train"), dev, teacher)
+
+
+def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, settings: SimpleNamespace) -> RunContext:
+    teacher_model = suite_folder / plan.teacher_of(run).path / "model"
+    if "teacher_model" in run.needs and not teacher_model.is_dir():
+        raise UserError(f"{teacher_model}: the predecessor's model is gone; delete its run.json and run again")
+    return RunContext(
+        task=run.task,
+        seed=run.seed,
+        settings=settings,
+        steps=planned_steps(settings, len(data.train)),
+        labels=torch.from_numpy(data.train.labels.copy()),
+        predecessor_layers=plan.suite.backbone.layers,
+        teacher_layers=data.teacher.layers if data.teacher else [],
+        backbone_folder=suite_folder / "backbone",
+        predecessor_folder=teacher_model if "teacher_model" in run.needs else None,
+        compact_folder=suite_folder / "compact" / run.spec.name if "compact_checkpoint" in run.needs else None,
+    )
+
+
+def _predict_all(plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, machine: Machine) -> pa.Table:
+    """Logits on every dev and test split of the task, and of the tasks that its model predicts (AX)."""
+    tables = []
+    for name in plan.predicted_with(run.task.name):
+        task: Task = plan.tasks[name]
+        folder = suite_folder / "data" / name
+        for split in summary(folder)["splits"]:
+            if split != "train":
+                rows: Split = data.dev[split] if name == run.task.name and split in data.dev else open_split(folder, split)
+                key = split if name == run.task.name else f"{task.name}/{split}"
+                tables.append(predictions_table(key, rows, predict(model, rows, data.pad, machine)))
+    return pa.concat_tables(tables)
+
+
+def predictions_table(split: str, rows: Split, logits: np.ndarray) -> pa.Table:
+    """Per-example predictions: split, idx, label, logits."""
+    return pa.table(
+        {
+            "split": pa.array([split] * len(rows)).dictionary_encode(),
+            "idx": rows.rows["idx"],
+            "label": rows.labels,
+            "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1]),
+        }
+    )
+
+
+def _size(compressed: nn.Module | None) -> dict:
+    if compressed is None:
+        return {"parameters": None, "embedding_parameters": None, "architecture": None}
+    total, embeddings = models.count_parameters(compressed)
+    return {"parameters": total, "embedding_parameters": embeddings, "architecture": models.architecture(compressed)}

@@ -1,0 +1,67 @@
+"""From predictions to tidy scores, one experiment at a time.
+
+A score is computed again here from the saved predictions, through the `evaluate` module, and not taken from the run's
+own record. Scores are in points: 100 times the metric.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from theseus_bench.metrics import decide, score
+from theseus_bench.metrics.glue import Glue
+from theseus_bench.plan import Plan, Run
+from theseus_bench.records import RunRecord, atomic, crash_reason, read_record
+
+COLUMNS = ["suite", "experiment", "method", "variant", "task", "seed", "split", "metric", "value"]
+
+
+def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
+    """Every run of the suite with its state (complete, failed, missing) and the reason for the latter two."""
+    return [(run, *state(plan, run, folder)[:2]) for run in plan.runs.values()]
+
+
+def state(plan: Plan, run: Run, folder: Path) -> tuple[str, str, RunRecord | None]:
+    """One run's state, its reason, and its record where it has one.
+
+    A record that other settings have left counts as missing: its numbers are not those that the suite asks for.
+    """
+    record = read_record(folder / run.path)
+    if record is None:
+        return "missing", crash_reason(folder / run.path), None
+    if record.fingerprint != plan.fingerprint(run):
+        return "missing", "its record is of other settings", None
+    return record.status, record.reason, record
+
+
+def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
+    """Score every run of the experiment that has a record, into `folder`/scores/<experiment>.parquet and .csv."""
+    rows = []
+    for run in plan.experiment_runs(experiment):
+        if state(plan, run, folder)[2] is not None:
+            common = (plan.suite.suite, experiment, run.spec.name, run.variant, run.task.name, run.seed)
+            rows += [(*common, *row) for row in score_run(plan, run, folder / run.path / "predictions.parquet")]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    with atomic(folder / "scores" / f"{experiment}.parquet") as scratch:
+        frame.to_parquet(scratch, index=False)
+    with atomic(folder / "scores" / f"{experiment}.csv") as scratch:
+        frame.to_csv(scratch, index=False, float_format="%.4f")
+
+
+def score_run(plan: Plan, run: Run, predictions: Path) -> list[tuple[str, str, float]]:
+    """(split, metric, points) of one run for each split whose labels are known, and the task's score as (dev, score)."""
+    frame = pq.read_table(predictions).to_pandas()
+    values = {}
+    for split, part in frame.groupby("split", observed=True, sort=False):
+        logits, labels = np.stack(part["logits"]), part["label"].to_numpy()
+        if split in run.task.splits and (labels >= 0).all():
+            metric = Glue(config_name=run.task.name, keep_in_memory=True)
+            finite = bool(np.isfinite(logits).all())
+            found = metric.compute(predictions=decide(logits, run.task), references=labels) if finite else {}
+            values |= {(split, name): found.get(name, float("nan")) for name in run.task.metrics}
+    dev = {key: value for key, value in values.items() if key[0] in run.task.dev}
+    return [(split, name, 100 * value) for (split, name), value in values.items()] + [("dev", "score", 100 * score(dev))]

@@ -1,0 +1,83 @@
+"""What a suite starts from: GLUE's tables, the backbone, and compact checkpoints, each put where the suite keeps it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from theseus_bench import models
+from theseus_bench.demo import generate, write_tokenizer
+from theseus_bench.devices import choose_device, choose_precision
+from theseus_bench.errors import UserError
+from theseus_bench.plan import Plan, source_files
+from theseus_bench.pretraining import make_compact, make_demo_backbone, read_text
+from theseus_bench.records import atomic, write_json
+from theseus_bench.training import Machine
+
+
+def fetch_task(plan: Plan, task: str, output: Path) -> None:
+    """Put a task's tables into the folder `output`, one parquet file a split."""
+    data, wanted = plan.suite.data, plan.tasks[task]
+    with atomic(output) as scratch:
+        scratch.mkdir()
+        if data.source == "demo":
+            for split, frame in generate(wanted, data.rows).items():
+                frame.to_parquet(scratch / f"{split}.parquet", index=False)
+        else:
+            for split in wanted.splits:
+                _hub_split(data.name, data.revision, task, split).to_parquet(scratch / f"{split}.parquet")
+
+
+def make_backbone(plan: Plan, folder: Path) -> None:
+    """Put the backbone into `folder`/backbone."""
+    backbone = plan.suite.backbone
+    if backbone.source != "demo":
+        models.fetch_checkpoint(backbone, folder / "backbone")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        write_tokenizer(Path(scratch))
+        text = read_text(*_text(plan), Path(scratch))
+        losses = make_demo_backbone(text, backbone.layers, Path(scratch), _machine(plan), folder / "backbone")
+    write_json(folder / "backbone" / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
+
+
+def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
+    """Put the compact checkpoint of `method` into `folder`/compact/<method>."""
+    compact, output = plan.suite.compact[method], folder / "compact" / method
+    if compact.source == "hub":
+        with atomic(output) as scratch:
+            models.download(compact.name, compact.revision, scratch)
+            models.check_same_vocabulary(scratch, folder / "backbone")
+            write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
+        return
+    text = read_text(*_text(plan), folder / "backbone")
+    losses = make_compact(folder / "backbone", text, compact, plan.suite.student_layers, _machine(plan), output)
+    write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
+
+
+def _text(plan: Plan):
+    """The unlabelled text: the training tables of the suite's tasks."""
+    tasks = [plan.tasks[name] for name in plan.trained_tasks]
+    files = {task.name: next(Path(f) for f in source_files(plan, task.name) if Path(f).stem == "train") for task in tasks}
+    return tasks, files
+
+
+def _machine(plan: Plan) -> Machine:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", plan.suite.threads)))
+    device = choose_device(plan.suite.device)
+    return Machine(device, choose_precision("auto", device), Path())
+
+
+def _hub_split(name: str, revision: str, task: str, split: str):
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(name, task, revision=revision, split=split)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the hub did not give {name} ({task}, {split}) at {revision[:8]} ({type(error).__name__}); check the "
+            "network, or use a local folder (data.source: local)"
+        ) from None

@@ -1,0 +1,238 @@
+"""The one training loop, the same for every method.
+
+A method gives the model, its loss and the parameters it trains; batches, optimizer, schedule, precision, clipping,
+evaluation, early stopping, checkpoint and resume are here and are nobody's to change.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from theseus_bench.config import LoopSettings
+from theseus_bench.data import Split, collate, evaluation_order, training_order
+from theseus_bench.devices import autocast, to_tensors
+from theseus_bench.metrics import measure_task, score
+from theseus_bench.models import model_inputs
+from theseus_bench.records import atomic
+from theseus_bench.tasks import Task
+from theseus_bench.teacher import TeacherOutputs
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What a run reads of a task."""
+
+    task: Task
+    pad: int  # id of the padding token
+    train: Split
+    dev: dict[str, Split]
+    teacher: TeacherOutputs | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run computes and where it keeps its checkpoint."""
+
+    device: torch.device
+    precision: str  # bf16 or fp32
+    checkpoint: Path  # a folder of this run alone
+    checkpoint_every: float = 600.0  # seconds
+
+
+@dataclass
+class Progress:
+    """How far a run has come: all of it goes into a checkpoint."""
+
+    step: int = 0
+    best_step: int = 0
+    best_score: float = -math.inf
+    stale: int = 0  # evaluations since the best
+    seconds: float = 0.0  # spent training and evaluating, earlier tries included
+    resumed: int = 0
+    diverged: str = ""
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+
+def planned_steps(settings: LoopSettings, examples: int) -> int:
+    """How many optimizer steps a run takes unless it stops early."""
+    steps = math.ceil(settings.epochs * math.ceil(examples / settings.batch_size))
+    return min(steps, settings.max_steps or steps)
+
+
+def learning_rate(settings: LoopSettings, step: int, steps: int) -> float:
+    """Linear warm-up from 0, then linear decay to 0 at `steps` (transformers' get_linear_schedule_with_warmup)."""
+    warm = int(settings.warmup * steps)
+    scale = step / max(1, warm) if step < warm else (steps - step) / max(1, steps - warm)
+    return settings.learning_rate * scale
+
+
+def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: int, machine: Machine) -> Progress:
+    """Train `model` and leave it with the parameters of its best dev score.
+
+    `method` fulfils theseus_bench.methods.contract.Method. A loss that is no longer finite ends the run; the best
+    parameters so far stay. A run that was killed goes on from its checkpoint; on a CPU it ends bit-equal to one that
+    was not.
+    """
+    model.to(machine.device)
+    trained = list(method.parameters(model))
+    if not trained:
+        return _evaluate_only(method, model, data, machine)
+    optimizer = make_optimizer(model, trained, settings)
+    batches = math.ceil(len(data.train) / settings.batch_size)
+    steps = planned_steps(settings, len(data.train))
+    every = settings.evaluate_every or batches
+    progress, best = Progress(), [p.detach().clone() for p in trained]
+    total = torch.zeros((), device=machine.device)
+    if (machine.checkpoint / "state.pt").is_file():
+        total.fill_(_restore(machine.checkpoint, progress, trained, best, optimizer, machine.device))
+    began, saved, before = time.monotonic(), time.monotonic(), progress.seconds
+    epoch, order = -1, []
+    while progress.step < steps and not progress.diverged:
+        step = progress.step
+        if step // batches != epoch:
+            epoch = step // batches
+            order = training_order(data.train, data.task.name, seed, epoch, settings.batch_size)
+        batch = _batch(data, order[step % batches], machine.device)
+        method.on_step(step)
+        total += _train_step(method, model, batch, optimizer, learning_rate(settings, step, steps), settings, machine)
+        progress.step += 1
+        progress.seconds = before + time.monotonic() - began
+        if progress.step % every == 0 or progress.step == steps:
+            entry = {"step": progress.step, "epoch": progress.step / batches, "loss": float(total) / _since(progress)}
+            _evaluate(method, model, data, machine, progress, entry, trained, best)
+            progress.seconds = before + time.monotonic() - began
+            total.zero_()
+            if settings.patience and progress.stale >= settings.patience:
+                break
+        if time.monotonic() - saved >= machine.checkpoint_every:
+            _save(machine.checkpoint, progress, trained, best, optimizer, float(total))
+            saved = time.monotonic()
+    with torch.no_grad():
+        for parameter, value in zip(trained, best, strict=True):
+            parameter.copy_(value)
+    return progress
+
+
+def make_optimizer(model: nn.Module, trained: list[nn.Parameter], settings: LoopSettings) -> torch.optim.Optimizer:
+    """AdamW with bias correction over `trained`; biases and layer norms (one-dimensional) do not decay."""
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, eps=1e-8, fused=True)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, split: Split, pad: int, machine: Machine) -> np.ndarray:
+    """Logits (examples, outputs) float32 of the model on a split, without dropout."""
+    was_training = model.training
+    model.eval()
+    logits = np.empty((len(split), model.config.num_labels), np.float32)
+    for examples in evaluation_order(split):
+        batch = to_tensors(collate(split, examples, pad), machine.device)
+        with autocast(machine.device, machine.precision):
+            logits[examples] = model(**model_inputs(model, batch)).logits.float().cpu().numpy()
+    model.train(was_training)
+    return logits
+
+
+def discard_checkpoint(machine: Machine) -> None:
+    """Remove the run's checkpoint, once its record is written."""
+    shutil.rmtree(machine.checkpoint, ignore_errors=True)
+
+
+def _train_step(method, model, batch, optimizer, rate, settings, machine) -> torch.Tensor:
+    """One optimizer step; the loss, detached.
+
+    Gradients are set to zero, not dropped, so that a parameter without a part in this forward pass is still moved by
+    its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no backward pass.
+    """
+    model.train()
+    with autocast(machine.device, machine.precision):
+        loss = method.loss(model, batch)
+    model.zero_grad(set_to_none=False)
+    if loss.requires_grad:
+        loss.backward()
+    nn.utils.clip_grad_norm_(method.clipped_parameters(model), settings.clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    return loss.detach()
+
+
+def _batch(data: TaskData, examples: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
+    arrays = collate(data.train, examples, data.pad)
+    if not data.task.regression:
+        arrays["labels"] = arrays["labels"].astype(np.int64)
+    if data.teacher is not None:
+        arrays |= data.teacher.take(examples)
+    return to_tensors(arrays, device)
+
+
+def _since(progress: Progress) -> int:
+    return progress.step - (progress.curve[-1]["step"] if progress.curve else 0)
+
+
+def _evaluate(method, model, data, machine, progress, entry, trained, best) -> None:
+    """Score the dev splits, keep the parameters if they are the best yet, and add `entry` to the curve."""
+    if not math.isfinite(entry["loss"]):
+        progress.diverged = f"diverged: the loss was no longer finite before step {progress.step}"
+        return
+    logits = {name: predict(model, split, data.pad, machine) for name, split in data.dev.items()}
+    values = measure_task(data.task, logits, {name: split.labels for name, split in data.dev.items()})
+    result = score(values)
+    if not math.isfinite(result):
+        progress.diverged = f"diverged: the outputs were no longer finite at step {progress.step}"
+        return
+    progress.stale += 1
+    if result > progress.best_score:
+        progress.best_score, progress.best_step, progress.stale = result, progress.step, 0
+        for kept, parameter in zip(best, trained, strict=True):
+            kept.copy_(parameter.detach())
+    metrics = {f"{split}/{metric}": value for (split, metric), value in values.items()}
+    progress.curve.append(entry | {"score": result} | metrics | method.log())
+
+
+def _evaluate_only(method, model, data, machine) -> Progress:
+    """A method that trains nothing is scored once."""
+    progress = Progress()
+    _evaluate(method, model, data, machine, progress, {"step": 0, "epoch": 0.0, "loss": 0.0}, [], [])
+    return progress
+
+
+def _save(folder: Path, progress: Progress, trained, best, optimizer, total: float) -> None:
+    state = {
+        "progress": vars(progress),
+        "trained": [p.detach() for p in trained],
+        "best": best,
+        "optimizer": optimizer.state_dict(),
+        "total": total,
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with atomic(folder / "state.pt") as scratch:
+        torch.save(state, scratch)
+
+
+def _restore(folder: Path, progress: Progress, trained, best, optimizer, device) -> float:
+    """Take a run up where its checkpoint left it; returns the loss summed since the last evaluation."""
+    state = torch.load(folder / "state.pt", map_location=device, weights_only=True)
+    vars(progress).update(state["progress"])
+    progress.resumed += 1
+    with torch.no_grad():
+        for target, source in zip([*trained, *best], [*state["trained"], *state["best"]], strict=True):
+            target.copy_(source)
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"].cpu())
+    if state["random_cuda"]:
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+    return state["total"]

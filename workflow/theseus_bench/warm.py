@@ -1,0 +1,116 @@
+"""A preloaded parent that forks: many short commands without the seconds that importing torch costs each.
+
+    theseus-bench warm snakemake --cores all --configfile config/demo.yaml
+
+imports the libraries once and starts the command given. While that runs, every `theseus-bench` it calls hands its
+arguments to the parent, which forks a child for it; one run is still one process with its own record. The parent never
+computes, so no thread is lost in a fork, and it ends with the command it started.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+SOCKET = "THESEUS_BENCH_WARM"  # environment variable that names the parent's socket
+LIBRARIES = [
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.bert.modeling_bert",
+    "sklearn.metrics",
+    "scipy.stats",
+    "pyarrow.parquet",
+    "textbrewer",
+    "pandas",
+    "evaluate",
+    "jinja2",
+]
+
+
+def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
+    """Start `command`; until it ends, fork a child for each request and `run` its arguments there. The exit code."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = str(Path(folder) / "socket")
+        listener.bind(path)
+        listener.listen(64)
+        started = subprocess.Popen(command, env=os.environ | {SOCKET: path})
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what an interrupt means
+        children: set[int] = set()
+        with selectors.DefaultSelector() as ready:
+            ready.register(listener, selectors.EVENT_READ)
+            while started.poll() is None:
+                if ready.select(timeout=0.1):
+                    children.add(_fork(listener, run))
+                children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
+        for pid in children:
+            os.kill(pid, signal.SIGTERM)
+        return started.returncode
+
+
+def ask(arguments: list[str]) -> int:
+    """Have the parent run `theseus-bench` with these arguments, on this process's terminal and folder; its exit code."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ[SOCKET])
+        request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+        data = json.dumps(request).encode()
+        socket.send_fds(connection, [len(data).to_bytes(8)], [0, 1, 2])
+        connection.sendall(data)
+        child = int.from_bytes(_receive(connection, 8))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os.kill(child, number))
+        code = connection.recv(1)
+        return code[0] if code else 1  # no answer: the child was killed
+
+
+def _fork(listener: socket.socket, run: Callable[[list[str]], int]) -> int:
+    """Accept a request and fork a child that serves it; the child's number."""
+    connection, _ = listener.accept()
+    with connection:
+        size, files, _, _ = socket.recv_fds(connection, 8, 3)
+        request = json.loads(_receive(connection, int.from_bytes(size)))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            listener.close()
+            _serve_request(connection, files, request, run)
+        for file in files:
+            os.close(file)
+    return pid
+
+
+def _serve_request(connection: socket.socket, files: list[int], request: dict, run: Callable[[list[str]], int]) -> None:
+    """In the child: become the process that asked, run its command, answer with the exit code, and end."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for place, file in enumerate(files):
+            os.dup2(file, place)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        connection.sendall(os.getpid().to_bytes(8))
+        code = run(request["arguments"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.sendall(bytes([code & 0xFF]))
+        os._exit(code)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += connection.recv(size - len(data))
+    return data
