@@ -13,6 +13,7 @@ from snakemake.utils import min_version
 
 from theseus_bench.errors import UserError
 from theseus_bench.plan import METHODS_FOLDER, load_plan, source_files
+from theseus_bench.records import write_json
 
 min_version("9.19")
 
@@ -43,7 +44,6 @@ localrules:
     tables,
     report,
     verify,
-    configure,
 
 
 rule all:
@@ -75,6 +75,12 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/compare.smk"
 
 
+# The commands read the suite's configuration from its folder. It is no rule's output, as an edit of it must not rerun
+# everything: each rule has the part that matters to it among its params.
+onstart:
+    write_json(Path(SUITE) / "suite.json", config)
+
+
 # With --keep-going a failed run stops only what is computed from it; the tables are still made, with its gap shown.
 onerror:
-    shell("theseus-bench report --with-tables {SUITE}")
+    shell("theseus-bench report --rebuild {SUITE}")

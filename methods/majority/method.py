@@ -1,9 +1,8 @@
 from types import SimpleNamespace
 
 import torch
-from torch import nn
-
 from theseus_bench.methods.contract import Method
+from torch import nn
 
 
 class ConstantClassifier(nn.Module):

@@ -1,8 +1,7 @@
 import numpy as np
-from torch import nn
-
 from theseus_bench.methods.contract import Method, classify, task_loss
 from theseus_bench.models import cut_to, layers_of, set_layers
+from torch import nn
 
 
 class ReplaceableLayers(nn.Module):

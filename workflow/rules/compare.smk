@@ -3,7 +3,6 @@
 
 rule score:
     input:
-        ancient(rules.configure.output),
         records=lambda w: records_of(w.experiment),
     output:
         f"{SUITE}/scores/{{experiment}}.parquet",
@@ -16,11 +15,14 @@ rule score:
 
 rule compare:
     input:
-        ancient(rules.configure.output),
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
         speed=f"{SUITE}/speed/{{experiment}}.json",
     output:
-        expand(f"{SUITE}/tables/{{{{experiment}}}}.{{format}}", format=["csv", "md", "tex", "html"]),
+        expand(
+            f"{SUITE}/tables/{{{{experiment}}}}{{statistic}}.{{format}}",
+            statistic=["", "_mean"],
+            format=["csv", "md", "tex", "html"],
+        ),
     log:
         f"{SUITE}/logs/compare/{{experiment}}.log",
     shell:
@@ -29,7 +31,6 @@ rule compare:
 
 rule write_report:
     input:
-        ancient(rules.configure.output),
         tables=expand(f"{SUITE}/tables/{{experiment}}.html", experiment=EXPERIMENTS),
         template=["report/report.html.j2", "report/style.css"],
     output:
@@ -46,6 +47,6 @@ for name in EXPERIMENTS:
     rule:
         name:
             name
-        localrule: True
         input:
             f"{SUITE}/tables/{name}.html",
+        localrule: True

@@ -9,14 +9,13 @@ def records_of(experiment):
 # All cores and all GPU slots, so that nothing runs beside it.
 rule speed:
     input:
-        ancient(rules.configure.output),
         records=lambda w: records_of(w.experiment),
     output:
         f"{SUITE}/speed/{{experiment}}.json",
-    params:
-        speed=PLAN.suite.speed.model_dump_json(),
     log:
         f"{SUITE}/logs/speed/{{experiment}}.log",
     threads: workflow.cores
+    params:
+        speed=PLAN.suite.speed.model_dump_json(),
     shell:
         "OMP_NUM_THREADS={threads} theseus-bench speed {SUITE} {wildcards.experiment} > {log} 2>&1"

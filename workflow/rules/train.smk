@@ -25,21 +25,20 @@ def inputs_of_run(wildcards):
 
 rule train:
     input:
-        ancient(rules.configure.output),
         needs=inputs_of_run,
     output:
         record=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/run.json",
         predictions=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/predictions.parquet",
-    params:
-        run=lambda w: run_of(w).name,
-        version=lambda w: run_of(w).spec.version,
-        settings=lambda w: json.dumps(run_of(w).settings, sort_keys=True),
-        keep=lambda w: PLAN.keeps_model(run_of(w)),
     log:
         f"{SUITE}/logs/train/{{run}}/{{task}}/seed-{{seed}}.log",
     threads: PLAN.suite.threads
     resources:
         gpu_slots=int(PLAN.suite.device == "cuda"),
+    params:
+        run=lambda w: run_of(w).name,
+        settings=lambda w: json.dumps(run_of(w).settings, sort_keys=True),
+        fingerprint=lambda w: PLAN.fingerprint(run_of(w)),
+        keep=lambda w: PLAN.keeps_model(run_of(w)),
     shell:
         "OMP_NUM_THREADS={threads} theseus-bench train {SUITE} {params.run} {wildcards.task} {wildcards.seed} > {log} 2>&1"
 
@@ -59,17 +58,16 @@ ruleorder: train_teacher > train
 
 rule teacher:
     input:
-        ancient(rules.configure.output),
         model=rules.train_teacher.output.model,
         data=f"{SUITE}/data/{{task}}",
     output:
         directory(f"{SUITE}/teacher/{{task}}/seed-{{seed}}"),
-    params:
-        depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
     log:
         f"{SUITE}/logs/teacher/{{task}}/seed-{{seed}}.log",
     threads: PLAN.suite.threads
     resources:
         gpu_slots=int(PLAN.suite.device == "cuda"),
+    params:
+        depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
     shell:
         "OMP_NUM_THREADS={threads} theseus-bench teacher {SUITE} {wildcards.task} {wildcards.seed} > {log} 2>&1"

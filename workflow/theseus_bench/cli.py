@@ -6,29 +6,30 @@ the project's root. Libraries that take seconds to import are imported by the co
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from theseus_bench import warm
 from theseus_bench.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
+)
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
 
 
 @app.command()
-def configure(folder: Folder, config: Annotated[str, typer.Option(help="the whole configuration, as JSON")]) -> None:
-    """Check a suite's configuration and write it to SUITE/suite.json, where the other commands read it."""
+def configure(folder: Folder, config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
+    """Check a configuration and write it to SUITE/suite.json, where the other commands read it, as snakemake does."""
+    from theseus_bench.config import read_yaml
     from theseus_bench.plan import load_plan
     from theseus_bench.records import write_json
 
-    values = json.loads(config)
+    values = read_yaml(config)
     load_plan(values)
     write_json(folder / "suite.json", values)
 
@@ -138,16 +139,23 @@ def compare(folder: Folder, experiment: str) -> None:
 
 
 @app.command()
-def report(folder: Folder) -> None:
+def report(
+    folder: Folder,
+    rebuild: Annotated[bool, typer.Option(help="first make all scores and tables again from what is there")] = False,
+) -> None:
     """Make SUITE/report/index.html from all that is there; what is missing is shown as missing."""
-    from theseus_bench.comparison import write_suite_report
+    from theseus_bench import comparison
     from theseus_bench.plan import read_plan
 
-    write_suite_report(read_plan(folder), folder)
+    made = read_plan(folder)
+    (comparison.rebuild if rebuild else comparison.write_suite_report)(made, folder)
+    print(f"report: {folder / 'report' / 'index.html'}")
 
 
 @app.command()
-def status(folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False) -> None:
+def status(
+    folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False
+) -> None:
     """Say which runs of a suite are complete, failed or missing, and why."""
     from theseus_bench.plan import read_plan
     from theseus_bench.scores import states
@@ -193,18 +201,15 @@ def warm_command(context: typer.Context) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; its exit code. A UserError, or a mistake in the arguments, is one line on standard error."""
+    """Run one command line; its exit code. What the user can mend is one line on standard error."""
     try:
-        result = app(arguments, prog_name="theseus-bench", standalone_mode=False)
+        app(arguments, prog_name="theseus-bench")
     except UserError as error:
         print(f"theseus-bench: {error}", file=sys.stderr)
         return 1
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        return 130
-    return result if isinstance(result, int) else 0
+    except SystemExit as end:  # how typer ends, well or with a mistake in the arguments already shown
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def main() -> None:

@@ -79,6 +79,7 @@ class Backbone(Strict):
     revision: Commit | None = None
     family: Family = Field("bert", description="the checkpoint's model_type")
     layers: int = Field(ge=2, description="its number of transformer layers")
+    steps: int = Field(2000, ge=1, description="demo: steps of pretraining")
 
     @model_validator(mode="after")
     def _complete(self):
@@ -162,7 +163,9 @@ class Suite(Strict):
                 f"student_layers {self.student_layers} does not divide the backbone's {self.backbone.layers} layers, "
                 f"so the modules to replace would differ in depth; choose one of {divisors}"
             )
-        for name, seeds in [("seeds", self.seeds)] + [(f"experiments.{k}.seeds", e.seeds) for k, e in self.experiments.items()]:
+        for name, seeds in [("seeds", self.seeds)] + [
+            (f"experiments.{k}.seeds", e.seeds) for k, e in self.experiments.items()
+        ]:
             if seeds is not None and len(set(seeds)) != len(seeds):
                 raise ValueError(f"{name} names a seed twice")
         return self
@@ -186,6 +189,8 @@ def read_yaml(path: Path) -> dict:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -197,7 +202,7 @@ def suggest(name: str, known) -> str:
     """' (did you mean …?)' where a known name is close to `name`; otherwise the known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known) or 'none'})"
 
 
 def _explain(model: type[BaseModel], detail: dict) -> str:
@@ -216,6 +221,8 @@ def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
         if part not in model.model_fields:
             continue  # a key of a mapping or an index of a list: the block is the same
         inner = model.model_fields[part].annotation
-        blocks = [a for a in [inner, *getattr(inner, "__args__", ())] if isinstance(a, type) and issubclass(a, BaseModel)]
+        blocks = [
+            a for a in [inner, *getattr(inner, "__args__", ())] if isinstance(a, type) and issubclass(a, BaseModel)
+        ]
         model = blocks[0] if blocks else model
     return list(model.model_fields)

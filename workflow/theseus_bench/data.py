@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from theseus_bench.records import atomic, write_json
 from theseus_bench.tasks import Task
 
 ROW = np.dtype([("start", "i8"), ("length", "i4"), ("first", "i4"), ("label", "f4"), ("idx", "i8")])
-POOL = 50  # batches whose examples are sorted by length together: enough to fill batches with equals, yet mixed anew each epoch
+POOL = 50  # batches whose examples are sorted by length together: enough equals for each, yet mixed anew each epoch
 EVALUATION_TOKENS = 8192  # padded tokens of an evaluation batch: large enough for speed, small enough for memory
 HIDDEN = -1  # the label of a test example whose true label the GLUE server keeps
 
@@ -55,17 +55,22 @@ def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) 
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; expected split {split} of {task.name}") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file}: not a readable parquet file ({str(error).splitlines()[0][:120]}); fetch it again") from None
+        raise UserError(
+            f"{file}: not a readable parquet file ({str(error).splitlines()[0][:120]}); fetch it again"
+        ) from None
     wanted = [*task.columns, "label", "idx"]
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
-        raise UserError(f"{file}: no column {', '.join(missing)}; expected {', '.join(wanted)}, found {table.column_names}")
+        raise UserError(
+            f"{file}: no column {', '.join(missing)}; expected {', '.join(wanted)}, found {table.column_names}"
+        )
     table = table.select(wanted)
     _check_values(table, file, task, split)
     official = task.rows[split]
     if not sample and table.num_rows != official:
         raise UserError(
-            f"{file}: {table.num_rows} rows, expected {official}; if this sample is meant, list {task.name} under data.samples"
+            f"{file}: {table.num_rows} rows, expected {official}; "
+            f"if this sample is meant, list {task.name} under data.samples"
         )
     if verify and not sample and split in task.sha256:
         found = content_sha256(table, task)
@@ -116,7 +121,13 @@ def encode_task(
 def encode_table(table: pa.Table, task: Task, tokenizer) -> Split:
     """Tokenize the sentences (pairs) of a table, each cut to the task's max_length."""
     texts = [table[column].to_pylist() for column in task.columns]
-    encoded = tokenizer(*texts, truncation="longest_first", max_length=task.max_length, return_attention_mask=False)
+    return encode_texts(texts, table["label"].to_numpy(), table["idx"].to_numpy(), task.max_length, tokenizer)
+
+
+def encode_texts(texts: Sequence[Sequence[str]], labels, idx, max_length: int, tokenizer) -> Split:
+    """Tokenize one column of texts, or two that form pairs; `labels` and `idx` have one entry an example."""
+    texts = [list(column) for column in texts]
+    encoded = tokenizer(*texts, truncation="longest_first", max_length=max_length, return_attention_mask=False)
     ids = encoded["input_ids"]
     rows = np.zeros(len(ids), ROW)
     rows["length"] = [len(i) for i in ids]
@@ -124,8 +135,7 @@ def encode_table(table: pa.Table, task: Task, tokenizer) -> Split:
     types = encoded.get("token_type_ids")
     # A tokenizer without segments (RoBERTa's, DistilBERT's) puts everything into the first.
     rows["first"] = [t.index(1) if 1 in t else len(t) for t in types] if types else rows["length"]
-    rows["label"] = table["label"].to_numpy()
-    rows["idx"] = table["idx"].to_numpy()
+    rows["label"], rows["idx"] = labels, idx
     small = np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
     return Split(np.fromiter(itertools.chain.from_iterable(ids), small, int(rows["length"].sum())), rows)
 
@@ -176,7 +186,7 @@ def evaluation_order(split: Split) -> Iterator[np.ndarray]:
 
 
 def collate(split: Split, examples: np.ndarray, pad: int) -> dict[str, np.ndarray]:
-    """The examples as padded arrays (batch, longest): input_ids, attention_mask, token_type_ids; and labels (batch,)."""
+    """The examples padded to the longest: input_ids, attention_mask, token_type_ids, and labels (batch,)."""
     rows = split.rows[examples]
     position = np.arange(rows["length"].max())
     inside = position < rows["length"][:, None]
@@ -196,6 +206,11 @@ def _check_values(table: pa.Table, file: Path, task: Task, split: str) -> None:
         if table[column].null_count:
             row = table[column].is_null().to_pylist().index(True)
             raise UserError(f"{file}: row {row}: {column} is empty, expected text")
+    for column, kinds in [("label", (pa.types.is_integer, pa.types.is_floating)), ("idx", (pa.types.is_integer,))]:
+        if not any(kind(table[column].type) for kind in kinds) or (column == "idx" and table[column].null_count):
+            raise UserError(f"{file}: column {column} holds {table[column].type}, expected numbers on every row")
+    if not table.num_rows:
+        raise UserError(f"{file}: no rows; expected split {split} of {task.name}")
     labels = np.asarray(table["label"].to_numpy(zero_copy_only=False), dtype=float)
     if task.regression:
         allowed, expected = (labels >= 0) & (labels <= 5), "a number from 0 to 5"

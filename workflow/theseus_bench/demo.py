@@ -122,14 +122,6 @@ def write_tokenizer(folder: Path) -> None:
     BertTokenizer(vocab=codes, model_max_length=64).save_pretrained(folder)
 
 
-def write_glue(tasks: dict[str, Task], rows: int, folder: Path) -> None:
-    """Write `<folder>/<task>/<split>.parquet` for each of `tasks`: the layout of the `local` data source."""
-    for name, task in tasks.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for split, frame in generate(task, rows).items():
-            frame.to_parquet(folder / name / f"{split}.parquet", index=False)
-
-
 def _examples(task: Task, split: str, size: int, rng: random.Random, seen: set[tuple[str, ...]]) -> Iterator[Example]:
     """`size` examples whose texts are not in `seen`, which they join."""
     if task.name not in WRITERS:

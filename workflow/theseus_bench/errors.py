@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Something the user can mend. Its text says what is wrong, where, and what to do; it is shown without a traceback."""
+    """Something the user can mend. Its text, shown without a traceback, says what is wrong, where and what to do."""

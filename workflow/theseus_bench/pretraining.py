@@ -1,4 +1,4 @@
-"""Masked language modelling: the demo's backbone, and compact checkpoints distilled from a backbone.
+"""Pretraining: the demo's backbone, and compact checkpoints distilled from a backbone.
 
 The recipe is DistilBERT's (Sanh et al. 2019, section 2 and 3): soft labels, cosine between hidden states and masked
 language modelling, on unlabelled text, started from evenly spaced layers of the backbone.
@@ -6,6 +6,7 @@ language modelling, on unlabelled text, started from evenly spaced layers of the
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import AutoTokenizer, BertConfig, BertForPreTraining
 
 from theseus_bench.config import Compact, LoopSettings
-from theseus_bench.data import Split, collate, concatenate, encode_table, training_order
+from theseus_bench.data import Split, collate, concatenate, encode_table, encode_texts, training_order
+from theseus_bench.demo import chronicle, write_tokenizer
 from theseus_bench.devices import autocast, seed_everything, to_tensors
 from theseus_bench.models import body_of, cut_to, layers_of, load_masked_lm, model_inputs, save_checkpoint
 from theseus_bench.tasks import Task
@@ -25,7 +27,7 @@ from theseus_bench.training import Machine, learning_rate, make_optimizer
 
 IGNORED = -100  # the label of a position that counts in no loss
 MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
-DEMO_STEPS = 600  # of pretraining the demo's backbone: about half a minute on one core
+DEMO_BATCH = 32
 TEMPERATURE, SOFT, COSINE, MASKED = 2.0, 5.0, 1.0, 2.0  # the loss of DistilBERT's published training command
 
 
@@ -39,12 +41,13 @@ def read_text(tasks: list[Task], files: dict[str, Path], tokenizer_folder: Path)
     return concatenate([encode_table(table, task, tokenizer) for table, task in tables])
 
 
-def pretrain(model: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine, trained=None) -> list[float]:
+def pretrain(
+    model: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine, trained=None
+) -> list[float]:
     """Train a model with a masked-language head (or only the parameters `trained`); the loss at each step."""
 
     def loss(batch: dict[str, Tensor]) -> Tensor:
-        logits = model(**model_inputs(model, batch)).logits
-        return functional.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
+        return _masked_loss(model(**model_inputs(model, batch)).logits, batch["labels"])
 
     return _descend(model, trained or list(model.parameters()), loss, text, tokenizer, settings, machine)
 
@@ -52,7 +55,7 @@ def pretrain(model: nn.Module, text: Split, tokenizer, settings: LoopSettings, m
 def distil(
     teacher: nn.Module, student: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine
 ) -> list[float]:
-    """Train `student` on the teacher's soft labels and hidden states and on the masked tokens; the loss at each step."""
+    """Train `student` on the teacher's soft labels and states and on the masked tokens; the loss at each step."""
     teacher.to(machine.device).eval()
 
     def loss(batch: dict[str, Tensor]) -> Tensor:
@@ -68,15 +71,15 @@ def distil(
         )
         states = learned.hidden_states[-1][real].float(), taught.hidden_states[-1][real].float()
         cosine = (1 - functional.cosine_similarity(*states, dim=-1)).mean()
-        masked = functional.cross_entropy(
-            learned.logits.float().flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED
-        )
+        masked = _masked_loss(learned.logits, batch["labels"])
         return SOFT * TEMPERATURE**2 * soft + COSINE * cosine + MASKED * masked
 
     return _descend(student, list(student.parameters()), loss, text, tokenizer, settings, machine)
 
 
-def make_compact(backbone_folder: Path, text: Split, recipe: Compact, layers: int, machine: Machine, folder: Path) -> dict:
+def make_compact(
+    backbone_folder: Path, text: Split, recipe: Compact, layers: int, machine: Machine, folder: Path
+) -> dict:
     """Distil a compact checkpoint of `layers` layers from the backbone into `folder`; its first and last losses.
 
     With `recipe.head_steps` the backbone's masked-language head is fitted first, its body held fixed: a backbone
@@ -100,24 +103,48 @@ def make_compact(backbone_folder: Path, text: Split, recipe: Compact, layers: in
     return losses | {"first": distilled[0], "last": float(np.mean(distilled[-20:]))}
 
 
-def make_demo_backbone(text: Split, layers: int, tokenizer_folder: Path, machine: Machine, folder: Path) -> dict:
-    """Pretrain the demo's tiny BERT on the generated text, from scratch, into `folder`; its first and last losses."""
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    seed_everything(0)
-    model = BertForMaskedLM(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            intermediate_size=128,
-            max_position_embeddings=64,
-            pad_token_id=tokenizer.pad_token_id,
+def make_demo_backbone(layers: int, steps: int, machine: Machine, folder: Path) -> dict:
+    """Pretrain the demo's tiny BERT from scratch into `folder`, on BERT's two objectives; its first and last losses.
+
+    Masked words alone do not teach a model this small to compare two sentences; the second objective (does this
+    sentence follow that one) does. Weights begin larger than BERT's 0.02, which suits hundreds of units, not 64. It
+    has no dropout: there is nothing in it to spare.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        write_tokenizer(Path(scratch))
+        tokenizer = AutoTokenizer.from_pretrained(scratch)
+        seed_everything(0)
+        model = BertForPreTraining(
+            BertConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=64,
+                num_hidden_layers=layers,
+                num_attention_heads=4,
+                intermediate_size=128,
+                max_position_embeddings=64,
+                initializer_range=0.07,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+            )
         )
-    )
-    settings = LoopSettings(layers=layers, batch_size=64, learning_rate=1e-3, max_steps=DEMO_STEPS)
-    losses = pretrain(model, text, tokenizer, settings, machine)
-    save_checkpoint(model.cpu(), tokenizer_folder, folder)
+        first, second, follows = zip(*chronicle(steps * DEMO_BATCH), strict=True)
+        text = encode_texts([first, second], follows, range(len(first)), 64, tokenizer)
+
+        def loss(batch: dict[str, Tensor]) -> Tensor:
+            strange = (batch["example_labels"] == 0).long()  # transformers counts a sentence that follows as 0
+            inputs = model_inputs(model, batch)
+            return model(**inputs, labels=batch["labels"], next_sentence_label=strange).loss
+
+        settings = LoopSettings(
+            layers=layers,
+            batch_size=DEMO_BATCH,
+            learning_rate=2e-3,
+            weight_decay=0.01,
+            warmup=0.05,
+            max_steps=steps,
+        )
+        losses = _descend(model, list(model.parameters()), loss, text, tokenizer, settings, machine)
+        save_checkpoint(model.cpu(), Path(scratch), folder)
     return {"first": losses[0], "last": float(np.mean(losses[-20:]))}
 
 
@@ -125,6 +152,14 @@ def _loop(recipe: Compact, steps: int) -> LoopSettings:
     return LoopSettings(
         layers=1, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, weight_decay=0.01, max_steps=steps
     )
+
+
+def _masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy at the masked positions of a batch; 0 where there are none, as in a last batch of one short example."""
+    total = functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (labels != IGNORED).sum().clamp(min=1)
 
 
 def _descend(
@@ -154,7 +189,8 @@ def _descend(
 
 
 def _masked_batches(text: Split, tokenizer, settings: LoopSettings) -> Iterator[dict[str, np.ndarray]]:
-    """settings.max_steps batches with tokens masked; `labels` (batch, length) holds the original at masked positions."""
+    """settings.max_steps batches with tokens masked; `labels` (batch, length) holds the original at masked positions,
+    `example_labels` (batch,) the text's own labels."""
     random = np.random.default_rng(0)
     made, epoch = 0, 0
     special = np.array(tokenizer.all_special_ids)
@@ -163,7 +199,7 @@ def _masked_batches(text: Split, tokenizer, settings: LoopSettings) -> Iterator[
             batch = collate(text, examples, tokenizer.pad_token_id)
             ids = batch["input_ids"]
             chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
-            batch["labels"] = np.where(chosen, ids, IGNORED)
+            batch["example_labels"], batch["labels"] = batch["labels"], np.where(chosen, ids, IGNORED)
             fate = random.random(ids.shape)
             ids[chosen & (fate < 0.8)] = tokenizer.mask_token_id
             swapped = chosen & (fate >= 0.9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, open_split, summary
 from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything
 from theseus_bench.errors import UserError
-from theseus_bench.methods.contract import Method, RunContext, load_method
+from theseus_bench.methods.contract import RunContext, load_method
 from theseus_bench.metrics import measure_task, score
 from theseus_bench.plan import METHODS_FOLDER, Plan, Run
 from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, write_json
@@ -135,7 +136,8 @@ def _machine(plan: Plan, run: Run, checkpoint_every: float) -> Machine:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", plan.suite.threads)))
     device = choose_device(plan.suite.device)
     precision = choose_precision(run.settings["precision"], device)
-    return Machine(device, precision, CHECKPOINTS / plan.fingerprint(run), checkpoint_every)
+    code = hashlib.sha256((METHODS_FOLDER / run.spec.name / "method.py").read_bytes()).hexdigest()[:8]
+    return Machine(device, precision, CHECKPOINTS / f"{plan.fingerprint(run)}-{code}", checkpoint_every)
 
 
 def _task_data(run: Run, suite_folder: Path) -> TaskData:
@@ -165,7 +167,9 @@ def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, settings:
     )
 
 
-def _predict_all(plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, machine: Machine) -> pa.Table:
+def _predict_all(
+    plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, machine: Machine
+) -> pa.Table:
     """Logits on every dev and test split of the task, and of the tasks that its model predicts (AX)."""
     tables = []
     for name in plan.predicted_with(run.task.name):
@@ -173,7 +177,9 @@ def _predict_all(plan: Plan, run: Run, suite_folder: Path, model: nn.Module, dat
         folder = suite_folder / "data" / name
         for split in summary(folder)["splits"]:
             if split != "train":
-                rows: Split = data.dev[split] if name == run.task.name and split in data.dev else open_split(folder, split)
+                rows: Split = (
+                    data.dev[split] if name == run.task.name and split in data.dev else open_split(folder, split)
+                )
                 key = split if name == run.task.name else f"{task.name}/{split}"
                 tables.append(predictions_table(key, rows, predict(model, rows, data.pad, machine)))
     return pa.concat_tables(tables)

@@ -53,7 +53,7 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
 
 
 def score_run(plan: Plan, run: Run, predictions: Path) -> list[tuple[str, str, float]]:
-    """(split, metric, points) of one run for each split whose labels are known, and the task's score as (dev, score)."""
+    """(split, metric, points) of a run for each split whose labels are known, and the task's score as (dev, score)."""
     frame = pq.read_table(predictions).to_pandas()
     values = {}
     for split, part in frame.groupby("split", observed=True, sort=False):
@@ -64,4 +64,6 @@ def score_run(plan: Plan, run: Run, predictions: Path) -> list[tuple[str, str, f
             found = metric.compute(predictions=decide(logits, run.task), references=labels) if finite else {}
             values |= {(split, name): found.get(name, float("nan")) for name in run.task.metrics}
     dev = {key: value for key, value in values.items() if key[0] in run.task.dev}
-    return [(split, name, 100 * value) for (split, name), value in values.items()] + [("dev", "score", 100 * score(dev))]
+    return [(split, name, 100 * value) for (split, name), value in values.items()] + [
+        ("dev", "score", 100 * score(dev))
+    ]

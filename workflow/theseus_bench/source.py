@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import torch
 
 from theseus_bench import models
-from theseus_bench.demo import generate, write_tokenizer
+from theseus_bench.demo import generate
 from theseus_bench.devices import choose_device, choose_precision
 from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan, source_files
@@ -37,10 +36,7 @@ def make_backbone(plan: Plan, folder: Path) -> None:
     if backbone.source != "demo":
         models.fetch_checkpoint(backbone, folder / "backbone")
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        write_tokenizer(Path(scratch))
-        text = read_text(*_text(plan), Path(scratch))
-        losses = make_demo_backbone(text, backbone.layers, Path(scratch), _machine(plan), folder / "backbone")
+    losses = make_demo_backbone(backbone.layers, backbone.steps, _machine(plan), folder / "backbone")
     write_json(folder / "backbone" / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
 
 
@@ -61,7 +57,9 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
 def _text(plan: Plan):
     """The unlabelled text: the training tables of the suite's tasks."""
     tasks = [plan.tasks[name] for name in plan.trained_tasks]
-    files = {task.name: next(Path(f) for f in source_files(plan, task.name) if Path(f).stem == "train") for task in tasks}
+    files = {
+        task.name: next(Path(f) for f in source_files(plan, task.name) if Path(f).stem == "train") for task in tasks
+    }
     return tasks, files
 
 

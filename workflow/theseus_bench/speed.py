@@ -21,14 +21,14 @@ from theseus_bench.records import provenance, write_json
 from theseus_bench.scores import state
 
 SHAPE = [
-    "model_type", "vocab_size", "hidden_size", "dim", "intermediate_size", "hidden_dim", "num_hidden_layers", "n_layers",
-    "num_attention_heads", "n_heads",
+    "model_type", "vocab_size", "hidden_size", "dim", "intermediate_size", "hidden_dim",
+    "num_hidden_layers", "n_layers", "num_attention_heads", "n_heads",
 ]  # fmt: skip
 WARM_UP = 3  # rounds not counted
 
 
 def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
-    """Measure the experiment's models into `folder`/speed/<experiment>.json; UserError if the predecessor has no run."""
+    """Measure the experiment's models into `folder`/speed/<experiment>.json; UserError without a predecessor's run."""
     torch.manual_seed(0)
     wanted = plan.experiment_runs(experiment)
     architectures = _architectures(plan, [plan.teacher_of(wanted[0]), *wanted], folder)

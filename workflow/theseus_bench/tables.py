@@ -16,25 +16,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from theseus_bench.table_formats import (
-    Cell,
-    Column,
-    Row,
-    Table,
-    compressed,
-    series,
-    shown,
-    to_csv,
-    to_html,
-    to_latex,
-    to_markdown,
-    write_table,
-    write_text,
-)
+from theseus_bench.table_formats import Cell, Column, Row, Table, compressed, series
 from theseus_bench.tasks import Task
-
-__all__ = ["Cell", "Column", "Row", "Table", "gaps_table", "runs_table", "scores_table", "series", "shown", "to_csv"]
-__all__ += ["to_html", "to_latex", "to_markdown", "unique_runs", "with_scores", "write_table", "write_text"]
 
 Statistic = Literal["median", "mean"]
 RUN = ["method", "variant", "task", "seed"]

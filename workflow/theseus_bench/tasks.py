@@ -47,9 +47,7 @@ class Task(Strict):
 
 def load_tasks(path: Path) -> dict[str, Task]:
     """All tasks of `path`, in the file's order."""
-    return {
-        name: parse(Task, {"name": name, **block}, f"{path}: {name}") for name, block in read_yaml(path).items()
-    }
+    return {name: parse(Task, {"name": name, **block}, f"{path}: {name}") for name, block in read_yaml(path).items()}
 
 
 def find_task(tasks: dict[str, Task], name: str, where: str) -> Task:

@@ -64,7 +64,8 @@ class Progress:
 
 def planned_steps(settings: LoopSettings, examples: int) -> int:
     """How many optimizer steps a run takes unless it stops early."""
-    steps = math.ceil(settings.epochs * math.ceil(examples / settings.batch_size))
+    batches = math.ceil(examples / settings.batch_size)
+    steps = math.ceil(round(settings.epochs * batches, 6))  # 1.1 · 50 is 55, not 55.00000000000001
     return min(steps, settings.max_steps or steps)
 
 
@@ -93,7 +94,7 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
     progress, best = Progress(), [p.detach().clone() for p in trained]
     total = torch.zeros((), device=machine.device)
     if (machine.checkpoint / "state.pt").is_file():
-        total.fill_(_restore(machine.checkpoint, progress, trained, best, optimizer, machine.device))
+        total.fill_(_restore(machine.checkpoint, progress, model, trained, best, optimizer, machine.device))
     began, saved, before = time.monotonic(), time.monotonic(), progress.seconds
     epoch, order = -1, []
     while progress.step < steps and not progress.diverged:
@@ -114,7 +115,7 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
             if settings.patience and progress.stale >= settings.patience:
                 break
         if time.monotonic() - saved >= machine.checkpoint_every:
-            _save(machine.checkpoint, progress, trained, best, optimizer, float(total))
+            _save(machine.checkpoint, progress, model, trained, best, optimizer, float(total))
             saved = time.monotonic()
     with torch.no_grad():
         for parameter, value in zip(trained, best, strict=True):
@@ -209,12 +210,13 @@ def _evaluate_only(method, model, data, machine) -> Progress:
     return progress
 
 
-def _save(folder: Path, progress: Progress, trained, best, optimizer, total: float) -> None:
+def _save(folder: Path, progress: Progress, model, trained, best, optimizer, total: float) -> None:
     state = {
         "progress": vars(progress),
         "trained": [p.detach() for p in trained],
         "best": best,
         "optimizer": optimizer.state_dict(),
+        "had_gradient": [p.grad is not None for p in model.parameters()],
         "total": total,
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -223,8 +225,12 @@ def _save(folder: Path, progress: Progress, trained, best, optimizer, total: flo
         torch.save(state, scratch)
 
 
-def _restore(folder: Path, progress: Progress, trained, best, optimizer, device) -> float:
-    """Take a run up where its checkpoint left it; returns the loss summed since the last evaluation."""
+def _restore(folder: Path, progress: Progress, model, trained, best, optimizer, device) -> float:
+    """Take a run up where its checkpoint left it; returns the loss summed since the last evaluation.
+
+    A parameter that had a gradient has one again, of zeros: without it a step in which it has no part would not move it
+    by its momentum.
+    """
     state = torch.load(folder / "state.pt", map_location=device, weights_only=True)
     vars(progress).update(state["progress"])
     progress.resumed += 1
@@ -232,6 +238,8 @@ def _restore(folder: Path, progress: Progress, trained, best, optimizer, device)
         for target, source in zip([*trained, *best], [*state["trained"], *state["best"]], strict=True):
             target.copy_(source)
     optimizer.load_state_dict(state["optimizer"])
+    for parameter, had_gradient in zip(model.parameters(), state["had_gradient"], strict=True):
+        parameter.grad = torch.zeros_like(parameter) if had_gradient else None
     torch.set_rng_state(state["random"].cpu())
     if state["random_cuda"]:
         torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])

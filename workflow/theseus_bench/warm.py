@@ -18,8 +18,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+from theseus_bench.errors import UserError
 
 SOCKET = "THESEUS_BENCH_WARM"  # environment variable that names the parent's socket
 LIBRARIES = [
@@ -44,14 +47,17 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
         path = str(Path(folder) / "socket")
         listener.bind(path)
         listener.listen(64)
-        started = subprocess.Popen(command, env=os.environ | {SOCKET: path})
+        try:
+            started = subprocess.Popen(command, env=os.environ | {SOCKET: path})
+        except OSError as error:
+            raise UserError(f"warm: cannot run {command[0]!r}: {error.strerror}") from None
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what an interrupt means
         children: set[int] = set()
         with selectors.DefaultSelector() as ready:
             ready.register(listener, selectors.EVENT_READ)
             while started.poll() is None:
                 if ready.select(timeout=0.1):
-                    children.add(_fork(listener, run))
+                    children |= _fork(listener, run)
                 children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
         for pid in children:
             os.kill(pid, signal.SIGTERM)
@@ -59,35 +65,41 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
 
 
 def ask(arguments: list[str]) -> int:
-    """Have the parent run `theseus-bench` with these arguments, on this process's terminal and folder; its exit code."""
+    """Have the parent run `theseus-bench` with these arguments, on our terminal and in our folder; its exit code."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.environ[SOCKET])
         request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
         data = json.dumps(request).encode()
         socket.send_fds(connection, [len(data).to_bytes(8)], [0, 1, 2])
         connection.sendall(data)
-        child = int.from_bytes(_receive(connection, 8))
+        try:
+            child = int.from_bytes(_receive(connection, 8))
+        except ConnectionError:
+            return 1  # the child was killed before it began
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: os.kill(child, number))
         code = connection.recv(1)
         return code[0] if code else 1  # no answer: the child was killed
 
 
-def _fork(listener: socket.socket, run: Callable[[list[str]], int]) -> int:
-    """Accept a request and fork a child that serves it; the child's number."""
+def _fork(listener: socket.socket, run: Callable[[list[str]], int]) -> set[int]:
+    """Accept a request and fork a child that serves it; the child's number, or none if who asked was gone already."""
     connection, _ = listener.accept()
     with connection:
         size, files, _, _ = socket.recv_fds(connection, 8, 3)
-        request = json.loads(_receive(connection, int.from_bytes(size)))
+        try:
+            request = json.loads(_receive(connection, int.from_bytes(size))) if len(size) == 8 else None
+        except ConnectionError:
+            request = None
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        pid = os.fork() if request else None
         if pid == 0:
             listener.close()
             _serve_request(connection, files, request, run)
         for file in files:
             os.close(file)
-    return pid
+    return {pid} if pid else set()
 
 
 def _serve_request(connection: socket.socket, files: list[int], request: dict, run: Callable[[list[str]], int]) -> None:
@@ -100,17 +112,25 @@ def _serve_request(connection: socket.socket, files: list[int], request: dict, r
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
+        sys.argv[1:] = request["arguments"]
         connection.sendall(os.getpid().to_bytes(8))
         code = run(request["arguments"])
+    except BaseException:
+        traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        connection.sendall(bytes([code & 0xFF]))
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            connection.sendall(bytes([code & 0xFF]))
+        finally:  # whatever happens, a child never goes back into the parent's loop
+            os._exit(code & 0xFF)
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        data += connection.recv(size - len(data))
+        part = connection.recv(size - len(data))
+        if not part:
+            raise ConnectionError("the other side has gone")
+        data += part
     return data

@@ -29,18 +29,22 @@ def measure(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", stats.ConstantInputWarning)
             value = float(correlate(predictions, labels).statistic)
-        return 0.0 if np.ptp(predictions) == 0 else value
+        return 0.0 if np.ptp(predictions) == 0 or np.ptp(labels) == 0 else value
     compute = {"accuracy": accuracy_score, "f1": f1_score, "matthews": matthews_corrcoef}[metric]
     return float(compute(labels, predictions))
 
 
-def measure_task(task: Task, logits: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> dict[tuple[str, str], float]:
+def measure_task(
+    task: Task, logits: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+) -> dict[tuple[str, str], float]:
     """Every (dev split, metric) of a task, in [0, 1] or [-1, 1]; NaN where the logits are not finite."""
     values = {}
     for split in task.dev:
         finite = np.isfinite(logits[split]).all()
         for metric in task.metrics:
-            values[split, metric] = measure(metric, decide(logits[split], task), labels[split]) if finite else float("nan")
+            values[split, metric] = (
+                measure(metric, decide(logits[split], task), labels[split]) if finite else float("nan")
+            )
     return values
 
 

@@ -1,6 +1,6 @@
 """GLUE's metrics as a module of the `evaluate` library, loaded from this file and never from the hub.
 
-    evaluate.load("workflow/theseus_bench/metrics/glue.py", "mrpc").compute(predictions=…, references=…)
+evaluate.load("workflow/theseus_bench/metrics/glue.py", "mrpc").compute(predictions=…, references=…)
 """
 
 import datasets

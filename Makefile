@@ -1,0 +1,30 @@
+# The project's commands. `make install` needs Python 3.11 or later, pip and make, and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test lint clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "theseus-bench needs Python 3.11 or later; name one: make PYTHON=python3.12 install")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# One preloaded process serves all the short runs of the demo: see theseus-bench warm --help.
+demo: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" theseus-bench warm snakemake --cores all --configfile config/demo.yaml
+	@echo "The report is at $(CURDIR)/results/demo/report/index.html"
+
+test: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+clean:
+	rm -rf results/demo .cache .snakemake

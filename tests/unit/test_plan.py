@@ -1,0 +1,318 @@
+"""The plan: every run that a suite asks for, its settings, what it needs, and what is wrong before anything starts."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from theseus_bench.config import read_yaml
+from theseus_bench.errors import UserError
+from theseus_bench.plan import load_plan, read_plan, source_files
+
+SPEC = {"summary": "s", "version": 1, "role": "baseline", "citation": "none", "defaults": {}}
+METHODS = {
+    "elder": SPEC | {"label": "Elder", "role": "teacher", "defaults": {"learning_rate": 1e-4}},
+    "plain": SPEC | {"label": "Plain", "defaults": {"learning_rate": 5e-5}},
+    "pupil": SPEC
+    | {
+        "label": "Pupil",
+        "needs": ["teacher_outputs"],
+        "defaults": {"epochs": 7, "weight": 0.5, "mode": "soft"},
+        "per_task": {"rte": {"epochs": 8, "weight": 0.6}},
+        "variants": {"hard_only": {"mode": "hard", "weight": 0.9}},
+        "exclude": {"stsb": "needs classes"},
+    },
+    "heir": SPEC | {"label": "Heir", "defaults": {"start": "predecessor"}},
+    "segments": SPEC | {"label": "Segments", "families": ["bert"]},
+    "dwarf": SPEC | {"label": "Dwarf", "needs": ["compact_checkpoint"]},
+}
+
+
+def write_methods(folder, methods):
+    for name, block in methods.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "method.yaml").write_text(yaml.safe_dump({"name": name} | block), encoding="utf-8")
+        (folder / name / "method.py").touch()
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project with the real tasks and six invented methods."""
+    (tmp_path / "config").mkdir()
+    shutil.copy("config/tasks.yaml", tmp_path / "config")
+    write_methods(tmp_path / "methods", METHODS)
+    return tmp_path
+
+
+def values(methods=("plain",), experiment=None, **changes) -> dict:
+    return {
+        "suite": "small",
+        "data": {"source": "demo", "rows": 16},
+        "backbone": {"source": "demo", "layers": 4},
+        "student_layers": 2,
+        "tasks": ["rte", "stsb"],
+        "seeds": [1, 2],
+        "experiments": {"first": {"title": "One", "methods": list(methods)} | (experiment or {})},
+    } | changes
+
+
+def complaint(root, config) -> str:
+    with pytest.raises(UserError) as caught:
+        load_plan(config, root)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def settings(root, method, task="rte", **changes) -> dict:
+    return load_plan(values([method], **changes), root).run(method, task, 1).settings
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (values(["plian"]), "config: experiments.first.methods: there is no method 'plian' (did you mean 'plain'?)"),
+        (values(["pupil@hard"]), "method pupil has no variant 'hard' (did you mean 'hard_only'?)"),
+        (values(["plain@hard"]), "method plain has no variant 'hard' (known: none)"),
+        (values(tasks=["rtee"]), "config: tasks: there is no task 'rtee' (did you mean 'rte'?)"),
+        (values(experiment={"tasks": ["rtee"]}), "config: experiments.first.tasks: there is no task 'rtee'"),
+        (values(experiment={"tasks": ["cola"]}), "cola is not among the suite's trained tasks ['rte', 'stsb']"),
+        (values(data={"source": "demo", "rows": 16, "samples": ["rt"]}), "config: data.samples: there is no task 'rt'"),
+        (values(keep_models=["plian"]), "config: keep_models: there is no method 'plian' (did you mean 'plain'?)"),
+        (values(settings=[{"set": {}}, {"set": {}, "tasks": ["rtee"]}]), "config: settings.1: there is no task 'rtee'"),
+        (values(settings=[{"set": {}, "methods": ["plian"]}]), "config: settings.0: there is no method 'plian'"),
+    ],
+)
+def test_an_unknown_name_is_shown_where_it_stands_with_what_was_meant(root, config, said):
+    assert said in complaint(root, config)
+
+
+def test_an_unknown_setting_of_an_override_is_named_with_its_index(root):
+    overrides = [{"set": {"epochs": 2}}, {"methods": ["pupil"], "set": {"wieght": 0.1}}]
+    said = complaint(root, values(["pupil"], settings=overrides))
+    assert said == "config: settings.1: method pupil has no setting 'wieght' (did you mean 'weight'?)"
+
+
+def test_an_override_for_all_methods_must_fit_all(root):
+    assert "settings.0: method dwarf has no setting 'weight'" in complaint(
+        root, values(settings=[{"set": {"weight": 1}}])
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weight": "much"}, "settings.0: weight: expected float like 0.5, found 'much'"),
+        ({"weight": True}, "settings.0: weight: expected float like 0.5, found True"),
+        ({"mode": 3}, "settings.0: mode: expected str like 'soft', found 3"),
+        ({"epochs": "many"}, "settings.0: epochs: "),
+        ({"learning_rate": -1}, "settings.0: learning_rate: "),
+        ({"start": "halfway"}, "settings.0: start: "),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_named_where_it_was_set(root, changes, said):
+    assert said in complaint(root, values(["pupil"], settings=[{"methods": ["pupil"], "set": changes}]))
+
+
+def test_layers_set_for_a_method_must_divide_the_backbones(root):
+    text = complaint(root, values(settings=[{"methods": ["plain"], "set": {"layers": 3}}]))
+    assert "method plain: layers 3 does not divide the backbone's 4 layers" in text
+
+
+def test_the_last_word_on_a_setting_wins(root):
+    assert settings(root, "plain")["epochs"] == 4  # the loop's default
+    assert settings(root, "pupil", "cola", tasks=["cola"])["epochs"] == 7  # the method's
+    assert settings(root, "pupil")["epochs"] == 8  # the method's for the task
+    overrides = [{"set": {"epochs": 9}}, {"methods": ["pupil"], "set": {"epochs": 10, "weight": 1}}]
+    assert settings(root, "pupil", settings=overrides)["epochs"] == 10  # the suite's, in their order
+    assert settings(root, "pupil", settings=overrides[::-1])["epochs"] == 9
+    assert settings(root, "plain", settings=overrides)["epochs"] == 9
+    variant = settings(root, "pupil@hard_only", settings=overrides)  # the variant's
+    assert (variant["epochs"], variant["weight"], variant["mode"]) == (10, 0.9, "hard")
+
+
+def test_an_override_touches_only_the_tasks_it_names(root):
+    overrides = [{"tasks": ["stsb"], "set": {"epochs": 9}}]
+    assert [settings(root, "plain", task, settings=overrides)["epochs"] for task in ["rte", "stsb"]] == [4, 9]
+
+
+def test_a_whole_number_may_stand_for_a_float(root):
+    weight = settings(root, "pupil", settings=[{"methods": ["pupil"], "set": {"weight": 1}}])["weight"]
+    assert (weight, type(weight)) == (1.0, float)
+
+
+def test_the_predecessor_is_as_deep_as_the_backbone_and_students_are_not(root):
+    assert settings(root, "elder")["layers"] == 4
+    assert settings(root, "plain")["layers"] == 2
+
+
+def test_a_run_that_two_experiments_share_exists_once(root):
+    config = values(experiments={k: {"title": k, "methods": ["plain"]} for k in ["first", "second"]})
+    plan = load_plan(config, root)
+    expected = {f"runs/plain/{task}/seed-{seed}" for task in ["rte", "stsb"] for seed in [1, 2]}
+    assert set(plan.runs) == expected
+    assert [run.path for run in plan.experiment_runs("first")] == [run.path for run in plan.experiment_runs("second")]
+
+
+@pytest.mark.parametrize("method", ["pupil", "heir"])
+def test_the_predecessors_that_students_need_are_added(root, method):
+    plan = load_plan(values([method], tasks=["rte"], experiment={"seeds": [5]}), root)
+    assert set(plan.runs) == {f"runs/{method}/rte/seed-5", "runs/elder/rte/seed-5"}
+    assert plan.teacher_of(plan.run(method, "rte", 5)).path == "runs/elder/rte/seed-5"
+
+
+def test_an_excluded_task_is_left_out(root):
+    plan = load_plan(values(["pupil", "plain"]), root)
+    assert [(run.name, run.task.name) for run in plan.experiment_runs("first") if run.seed == 1] == [
+        ("pupil", "rte"),
+        ("plain", "rte"),
+        ("plain", "stsb"),
+    ]
+
+
+def test_a_variant_has_runs_and_a_label_of_its_own(root):
+    run = load_plan(values(["pupil@hard_only"]), root).experiment_runs("first")[0]
+    assert (run.path, run.label) == ("runs/pupil@hard_only/rte/seed-1", "Pupil, hard only")
+
+
+def test_ax_needs_mnli_and_is_predicted_but_not_trained(root):
+    assert "ax is predicted with the model of mnli; add mnli" in complaint(root, values(tasks=["ax"]))
+    plan = load_plan(values(tasks=["mnli", "ax"]), root)
+    assert {run.task.name for run in plan.runs.values()} == {"mnli"}
+    assert plan.predicted_with("mnli") == ["mnli", "ax"]
+    assert "trained tasks" in complaint(root, values(tasks=["mnli", "ax"], experiment={"tasks": ["ax"]}))
+
+
+def test_a_family_that_a_method_cannot_do_is_refused(root):
+    backbone = {"source": "demo", "layers": 4, "family": "roberta"}
+    text = complaint(root, values(["plain", "segments"], backbone=backbone))
+    assert "experiments.first.methods: segments works with bert backbones, not roberta; its README says why" in text
+    assert load_plan(values(["plain"], backbone=backbone), root).runs
+
+
+def test_a_compact_checkpoint_that_is_not_given_is_asked_for(root):
+    assert "dwarf needs a compact checkpoint; say where from under compact.dwarf" in complaint(root, values(["dwarf"]))
+    assert load_plan(values(["dwarf"], compact={"dwarf": {"source": "recipe"}}), root).runs
+
+
+def fingerprint(root, method="pupil", **changes):
+    plan = load_plan(values([method], **changes), root)
+    return plan.fingerprint(plan.run(method, "rte", 1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": [{"methods": ["pupil"], "set": {"weight": 0.7}}]},
+        {"settings": [{"methods": ["elder"], "set": {"epochs": 9}}]},
+        {"student_layers": 1},
+        {"data": {"source": "demo", "rows": 32}},
+        {"backbone": {"source": "demo", "layers": 6}},
+    ],
+    ids=["own setting", "predecessor's setting", "depth", "data", "backbone"],
+)
+def test_the_fingerprint_changes_with_what_the_results_depend_on(root, changes):
+    assert fingerprint(root, **changes) != fingerprint(root)
+
+
+@pytest.mark.parametrize("method", ["pupil", "elder"])
+def test_the_fingerprint_changes_with_the_version(root, method):
+    before = {name: fingerprint(root, name) for name in ["pupil", "heir", "plain"]}
+    write_methods(root / "methods", {method: METHODS[method] | {"version": 2}})
+    changed = {name for name in before if fingerprint(root, name) != before[name]}
+    assert changed == ({"pupil"} if method == "pupil" else {"pupil", "heir"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": [{"methods": ["plain"], "set": {"epochs": 9}}]},
+        {"settings": [{"tasks": ["stsb"], "set": {"epochs": 9}}]},
+        {"seeds": [1, 2, 3]},
+        {"tasks": ["rte"]},
+        {"compact": {"dwarf": {"source": "recipe"}}},
+        {"threads": 2, "keep_models": ["all"]},
+    ],
+    ids=["other method", "other task", "more seeds", "fewer tasks", "other's checkpoint", "how, not what"],
+)
+def test_the_fingerprint_ignores_the_rest(root, changes):
+    assert fingerprint(root, **changes) == fingerprint(root)
+
+
+def test_runs_of_one_suite_have_fingerprints_of_their_own(root):
+    plan = load_plan(values(["plain", "pupil", "pupil@hard_only"]), root)
+    assert len({plan.fingerprint(run) for run in plan.runs.values()}) == len(plan.runs)
+
+
+def test_a_local_folder_must_be_there_with_every_table(root):
+    local = {"source": "local", "path": str(root / "glue")}
+    config = values(data=local, tasks=["rte"])
+    assert f"config: data.path: {root / 'glue'} is not a folder" in complaint(root, config)
+    (root / "glue" / "rte").mkdir(parents=True)
+    for split in ["train", "validation"]:
+        (root / "glue" / "rte" / f"{split}.parquet").touch()
+    text = complaint(root, config)
+    assert f"missing {root / 'glue' / 'rte' / 'test.parquet'};" in text
+    assert "train.parquet" not in text
+    plan = load_plan(values(data=local | {"samples": ["rte"]}, tasks=["rte"]), root)  # a sample may lack its test split
+    assert [Path(file).stem for file in source_files(plan, "rte")] == ["train", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "plane"}, "name is 'plane' but the folder is 'plain'"),
+        ({"role": "teacher"}, "exactly one method may have the role teacher, found ['elder', 'plain']"),
+        ({"per_task": {"rte": {"epoch": 1}}}, "per_task.rte: method plain has no setting 'epoch'"),
+        ({"variants": {"long": {"epoch": 1}}}, "variants.long: method plain has no setting 'epoch'"),
+        ({"search": {"epoch": [1]}}, "search: method plain has no setting 'epoch' (did you mean 'epochs'?)"),
+        ({"per_task": {"rtee": {"epochs": 1}}}, "methods/plain/method.yaml: per_task: there is no task 'rtee'"),
+        ({"exclude": {"rtee": "why"}}, "methods/plain/method.yaml: exclude: there is no task 'rtee'"),
+        ({"versoin": 1}, "unknown key 'versoin' (did you mean 'version'?)"),
+    ],
+)
+def test_a_mistake_in_a_methods_metadata_is_named(root, changes, said):
+    write_methods(root / "methods", {"plain": METHODS["plain"] | changes})
+    assert said in complaint(root, values())
+
+
+def test_a_method_without_code_is_refused_and_a_draft_is_not_read(root):
+    write_methods(root / "methods", {"_draft": {"nonsense": 1}})
+    assert "_draft" not in load_plan(values(), root).specs
+    (root / "methods" / "plain" / "method.py").unlink()
+    assert "method.py is missing" in complaint(root, values())
+
+
+def test_loading_does_not_change_the_configuration_it_is_given(root):
+    config = values(["pupil@hard_only"], settings=[{"methods": ["pupil"], "set": {"weight": 0.2}}])
+    before = copy.deepcopy(config)
+    load_plan(config, root)
+    assert config == before
+
+
+def test_a_suite_that_was_not_configured_says_how(tmp_path):
+    with pytest.raises(UserError, match=r"suite.json: no such file; make it with: snakemake"):
+        read_plan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config", "demo"])
+def test_the_suites_that_come_with_the_project_are_sound(name):
+    plan = load_plan(read_yaml(Path(f"config/{name}.yaml")))
+    assert plan.runs
+    assert all(plan.fingerprint(run) for run in plan.runs.values())
+
+
+def test_parsing_imports_nothing_heavy():
+    code = (
+        "import json, sys, theseus_bench.plan as p, theseus_bench.config as c\n"
+        "assert p.load_plan(c.read_yaml(p.Path('config/demo.yaml'))).runs\n"
+        "print(json.dumps(sorted({'torch', 'transformers', 'pandas', 'numpy', 'datasets'} & set(sys.modules))))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,188 @@
+"""What a run leaves on disk: whole files or none, and an honest account of where they came from."""
+
+import json
+import subprocess
+
+import pytest
+from theseus_bench.errors import UserError
+from theseus_bench.records import (
+    RunRecord,
+    atomic,
+    code_revision,
+    crash_reason,
+    crash_recorded,
+    provenance,
+    read_record,
+    write_json,
+)
+
+RECORD = {
+    "schema_version": 1,
+    "method": "finetune",
+    "variant": "",
+    "method_version": 1,
+    "task": "rte",
+    "seed": 1,
+    "fingerprint": "0123456789abcdef",
+    "status": "complete",
+    "reason": "",
+    "settings": {"epochs": 3.0},
+    "dev_score": 0.625,
+    "majority_score": 0.5,
+    "best_step": 4,
+    "steps": 8,
+    "planned_steps": 8,
+    "resumed": 0,
+    "curve": [{"step": 4, "score": 0.625}],
+    "parameters": 10,
+    "embedding_parameters": 4,
+    "architecture": {"model_type": "bert"},
+    "precision": "fp32",
+    "device": "cpu",
+    "threads": 1,
+    "seconds": {"all": 1.5},
+    "peak_memory_mb": 100.0,
+    "data": {},
+    "backbone": {},
+    "provenance": {},
+}
+
+
+def leave_half(path):
+    """Write half of `path` and fail."""
+    with atomic(path) as scratch:
+        scratch.write_text("new, but only ha")
+        raise RuntimeError("power cut")
+
+
+def test_atomic_leaves_the_old_file_where_the_block_fails(tmp_path):
+    file = tmp_path / "file.txt"
+    file.write_text("old")
+    with pytest.raises(RuntimeError, match="power cut"):
+        leave_half(file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_atomic_leaves_nothing_where_there_was_nothing(tmp_path):
+    with pytest.raises(RuntimeError):
+        leave_half(tmp_path / "deep" / "file.txt")
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_atomic_shows_nothing_before_the_block_ends(tmp_path):
+    file = tmp_path / "file.txt"
+    with atomic(file) as scratch:
+        scratch.write_text("new")
+        assert not file.exists()
+    assert file.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_atomic_replaces_a_whole_folder(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "stale").write_text("old")
+    with atomic(folder) as scratch:
+        scratch.mkdir()
+        (scratch / "fresh").write_text("new")
+        assert (folder / "stale").exists()
+    assert [file.name for file in folder.iterdir()] == ["fresh"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_json_refuses_what_is_not_a_number_and_keeps_the_old_file(tmp_path, bad):
+    file = tmp_path / "values.json"
+    write_json(file, {"score": 0.5, "word": "naïve"})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(file, {"score": bad})
+    assert json.loads(file.read_text(encoding="utf-8")) == {"score": 0.5, "word": "naïve"}
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    write_json(tmp_path / "run.json", RunRecord(**RECORD).model_dump())
+    assert read_record(tmp_path) == RunRecord(**RECORD)
+
+
+def test_no_record_is_none(tmp_path):
+    assert read_record(tmp_path) is None
+    assert read_record(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(RECORD)[:200],
+        "",
+        "[]",
+        json.dumps(RECORD | {"schema_version": 2}),
+        json.dumps(RECORD | {"status": "fine"}),
+        json.dumps(RECORD | {"shoe_size": 43}),
+        json.dumps({key: value for key, value in RECORD.items() if key != "seed"}),
+    ],
+    ids=["cut off", "empty", "list", "other schema", "unknown status", "unknown key", "missing key"],
+)
+def test_a_broken_record_is_named_on_one_line(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_record(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 1")
+    assert "\n" not in str(caught.value)
+
+
+def crash(folder, error):
+    with crash_recorded(folder):
+        raise error
+
+
+def test_a_crash_leaves_its_reason_and_goes_on(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        crash(tmp_path, ZeroDivisionError("by\n  nothing"))
+    assert crash_reason(tmp_path) == "crashed: ZeroDivisionError: by nothing"
+
+
+def test_a_users_mistake_is_recorded_in_its_own_words(tmp_path):
+    with pytest.raises(UserError):
+        crash(tmp_path, UserError("the cellar is empty"))
+    assert crash_reason(tmp_path) == "crashed: the cellar is empty"
+
+
+def test_a_later_success_clears_the_crash(tmp_path):
+    with pytest.raises(OSError, match="disk"):
+        crash(tmp_path, OSError("disk"))
+    with crash_recorded(tmp_path):
+        assert crash_reason(tmp_path) == "not run"  # while it runs, the earlier reason is not its own
+    assert crash_reason(tmp_path) == "not run"
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid"]
+    command = ["git", "-C", str(folder), *identity, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_code_revision_is_the_commit_and_says_when_files_were_edited(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "code.py").write_text("x = 1\n")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "untracked.txt").write_text("results")
+    assert code_revision(tmp_path) == commit
+    (tmp_path / "code.py").write_text("x = 2\n")
+    assert code_revision(tmp_path) == f"{commit}-dirty"
+
+
+def test_code_revision_outside_git_or_without_it_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert code_revision(tmp_path) == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code_revision(tmp_path) == "unknown"
+
+
+def test_provenance_is_json_and_names_the_libraries(tmp_path):
+    found = provenance(tmp_path)
+    write_json(tmp_path / "provenance.json", found)
+    assert {"torch", "transformers", "numpy"} <= set(found["libraries"])
+    assert found["code"] == code_revision(tmp_path)

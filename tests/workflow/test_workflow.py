@@ -1,0 +1,173 @@
+"""The whole workflow in miniature, through Snakemake, in a copy of the project."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TASKS = ["rte", "stsb"]
+METHODS = ["majority", "predecessor", "finetune", "vanilla_kd", "pkd", "distilbert", "theseus"]
+
+
+def snakemake(project: Path, *arguments: str, warm: bool = False) -> subprocess.CompletedProcess:
+    command = ["theseus-bench", "warm"] if warm else []
+    command += ["snakemake", "--cores", "2", "--configfile", "config/mini.yaml", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
+def planned(project: Path, *arguments: str) -> set[str]:
+    """What a dry run would do: 'train finetune rte 1' for each run to train, the rule's name for any other job."""
+    run = snakemake(project, "--dry-run", *arguments)
+    output = run.stdout + run.stderr
+    jobs = set()
+    for rule, body in re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)+)", output, re.MULTILINE):
+        words = re.search(r"wildcards: (.*)", body)
+        values = re.findall(r"=([^,\n]+)", words.group(1)) if words else []
+        jobs.add(" ".join(["train", *values]) if rule.startswith("train") else rule)
+    return jobs
+
+
+def edit_config(project: Path, change) -> None:
+    file = project / "config" / "mini.yaml"
+    config = yaml.safe_load(file.read_text())
+    change(config)
+    file.write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A copy of the project with a small demo suite, run once."""
+    project = tmp_path_factory.mktemp("project")
+    for name in ("Snakefile", "workflow/rules", "config", "methods", "report", "profiles"):
+        source, target = ROOT / name, project / name
+        target.parent.mkdir(exist_ok=True)
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, target)
+    shutil.copyfile(project / "config" / "demo.yaml", project / "config" / "mini.yaml")
+
+    def shrink(config):
+        config.update(suite="mini", tasks=TASKS, seeds=[1, 2])
+        config["data"]["rows"] = 64
+        config["backbone"]["steps"] = 20
+        config["compact"]["distilbert"]["steps"] = 5
+        config["settings"] = [{"set": {"epochs": 1.0}}]
+        config["speed"]["repetitions"] = 3
+        config["keep_models"] = ["theseus"]
+
+    edit_config(project, shrink)
+    run = snakemake(project, warm=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return project
+
+
+@pytest.fixture
+def project(built, tmp_path) -> Path:
+    """A copy of the built suite that a test may change."""
+    shutil.copytree(built, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
+
+
+def test_the_suite_is_complete(built):
+    scores = pd.read_parquet(built / "results/mini/scores/glue_dev.parquet")
+    dev = scores[scores["metric"] == "score"]
+    assert {tuple(row) for row in dev[["method", "task", "seed"]].to_numpy()} == {
+        (method, task, seed) for method in METHODS for task in TASKS for seed in (1, 2)
+    }
+    table = pd.read_csv(built / "results/mini/tables/glue_dev.csv")
+    assert list(table["method"]) == METHODS
+    rte = dev[(dev["method"] == "finetune") & (dev["task"] == "rte")]["value"]
+    assert table.set_index("method").loc["finetune", "rte"] == pytest.approx(rte.median(), abs=0.051)
+    assert "Theseus" in (built / "results/mini/report/index.html").read_text()
+
+
+def test_models_are_kept_as_asked(built):
+    kept = {path.relative_to(built / "results/mini/runs").parts[0] for path in built.glob("results/mini/runs/**/model")}
+    assert kept == {"predecessor", "theseus"}
+
+
+def test_a_second_run_does_nothing(built):
+    again = snakemake(built)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+AFTER = {"score", "speed", "compare", "write_report", "all"}  # what every new run is followed by
+
+
+def test_an_added_method_adds_only_its_own_jobs(project):
+    subprocess.run(["theseus-bench", "new-method", "mine"], cwd=project, check=True, capture_output=True)
+    edit_config(project, lambda config: config["experiments"]["glue_dev"]["methods"].append("mine"))
+    runs = {f"train mine {task} {seed}" for task in TASKS for seed in (1, 2)}
+    assert planned(project) - AFTER == runs
+
+
+def test_an_edited_method_reruns_only_its_own(project):
+    file = project / "methods" / "finetune" / "method.py"
+    file.write_text(file.read_text() + "\nEDITED = True\n")
+    assert planned(project) - AFTER == {f"train finetune {task} {seed}" for task in TASKS for seed in (1, 2)}
+
+
+def test_a_raised_version_reruns_only_its_method(project):
+    file = project / "methods" / "pkd" / "method.yaml"
+    file.write_text(file.read_text().replace("version: 1", "version: 2"))
+    assert planned(project) - AFTER == {f"train pkd {task} {seed}" for task in TASKS for seed in (1, 2)}
+
+
+def test_an_added_seed_trains_only_that_seed(project):
+    edit_config(project, lambda config: config["seeds"].append(3))
+    runs = {job for job in planned(project) if job.startswith("train")}
+    students = {f"train {method} {task} 3" for method in METHODS if method != "predecessor" for task in TASKS}
+    assert runs == students | {f"train {task} 3" for task in TASKS}
+
+
+def test_a_failed_run_is_a_gap_with_its_reason_and_stops_no_other(project):
+    file = project / "methods" / "finetune" / "method.py"
+    file.write_text(
+        file.read_text().replace("return task_loss", "raise ValueError('out of paper')\n        return task_loss")
+    )
+    run = snakemake(project, warm=True)
+    assert run.returncode != 0
+    report = (project / "results/mini/report/index.html").read_text()
+    assert "crashed: ValueError: out of paper" in report
+    table = pd.read_csv(project / "results/mini/tables/glue_dev.csv").set_index("method")
+    assert pd.isna(table.loc["finetune", "rte"])
+    assert not pd.isna(table.loc["pkd", "rte"])
+
+
+def test_verify_demands_completeness(project):
+    (project / "results/mini/runs/pkd/rte/seed-1/run.json").unlink()
+    strict = subprocess.run(
+        ["theseus-bench", "status", "--strict", "results/mini"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert strict.returncode == 1
+    assert "missing  runs/pkd/rte/seed-1" in strict.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(seed=[1]), "unknown key 'seed' (did you mean"),
+        (lambda c: c.update(student_layers=3), "does not divide the backbone's 4 layers"),
+        (lambda c: c["experiments"]["glue_dev"]["methods"].append("thesius"), "did you mean 'theseus'"),
+        (lambda c: c["data"].update(source="local", path="nowhere"), "nowhere is not a folder"),
+    ],
+)
+def test_a_bad_configuration_is_one_line_before_any_work(project, change, message):
+    shutil.rmtree(project / "results")
+    edit_config(project, change)
+    run = snakemake(project)
+    said = [line for line in run.stderr.splitlines() if line.startswith("theseus-bench: ")]
+    assert run.returncode != 0
+    assert len(said) == 1
+    assert message in said[0]
+    assert "Traceback" not in run.stderr
+    assert not (project / "results").exists()

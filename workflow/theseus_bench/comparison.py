@@ -1,0 +1,137 @@
+"""From scores and records to the tables of an experiment and the report of a suite, gaps shown as gaps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from theseus_bench.plan import Plan, Run
+from theseus_bench.records import RunRecord
+from theseus_bench.report import Section, write_report
+from theseus_bench.scores import state, write_scores
+from theseus_bench.table_formats import Table, write_table
+from theseus_bench.tables import scores_table, with_scores
+from theseus_bench.tasks import Task
+
+TEMPLATES = Path("report")
+STATISTICS = {"median": "", "mean": "_mean"}  # what the name of a table's files ends in
+
+
+def write_tables(plan: Plan, experiment: str, folder: Path) -> None:
+    """The experiment's tables in `folder`/tables: <experiment> (median over seeds) and <experiment>_mean."""
+    for statistic, table in experiment_tables(plan, experiment, folder).items():
+        write_table(table, folder / "tables", experiment + STATISTICS[statistic])
+
+
+def write_suite_report(plan: Plan, folder: Path) -> None:
+    """The suite's report in `folder`/report/index.html."""
+    sections, frames, scores = [], [], []
+    for name, experiment in plan.suite.experiments.items():
+        sections.append(Section(name, experiment.title, list(experiment_tables(plan, name, folder).values())))
+        frames.append(runs_frame(plan, name, folder)[0])
+        scores.append(pd.read_parquet(folder / "scores" / f"{name}.parquet"))
+    keys = ["method", "variant", "task", "seed", "split", "metric"]
+    runs = with_scores(pd.concat(frames), pd.concat(scores).drop_duplicates(keys))
+    backbone = plan.suite.backbone
+    summary = {
+        "backbone": f"{backbone.name or 'the generated demo backbone'} ({backbone.layers} layers)",
+        "statistic": "median",
+        "notes": _notes(plan),
+    }
+    write_report(
+        folder / "report" / "index.html",
+        plan.suite.suite,
+        summary,
+        sections,
+        runs,
+        _environment(plan, [record for run in plan.runs.values() if (record := state(plan, run, folder)[2])]),
+        TEMPLATES,
+        base="../",
+    )
+
+
+def rebuild(plan: Plan, folder: Path) -> None:
+    """Scores, tables and report of whatever the suite's runs have left so far."""
+    for experiment in plan.suite.experiments:
+        write_scores(plan, experiment, folder)
+        write_tables(plan, experiment, folder)
+    write_suite_report(plan, folder)
+
+
+def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+    """The tables of an experiment, by statistic."""
+    scores = pd.read_parquet(folder / "scores" / f"{experiment}.parquet")
+    runs, records = runs_frame(plan, experiment, folder)
+    speed_file = folder / "speed" / f"{experiment}.json"
+    speed = json.loads(speed_file.read_text(encoding="utf-8"))["methods"] if speed_file.is_file() else {}
+    wanted = plan.suite.experiments[experiment]
+    tasks = {task.name: _as_trained(task, records) for task in plan.experiment_tasks(wanted)}
+    return {name: scores_table(scores, runs, speed, tasks, wanted.title, name) for name in STATISTICS}
+
+
+def runs_frame(plan: Plan, experiment: str, folder: Path) -> tuple[pd.DataFrame, list[RunRecord]]:
+    """One row for each run the experiment asks for, excluded ones included, and the records that are there."""
+    wanted = plan.suite.experiments[experiment]
+    rows, records = [], []
+    for method in wanted.methods:
+        for task in plan.experiment_tasks(wanted):
+            for seed in plan.experiment_seeds(wanted):
+                run = plan.run(method, task.name, seed)
+                status, reason, record = "excluded", run.spec.exclude.get(task.name, ""), None
+                if not reason:
+                    status, reason, record = state(plan, run, folder)
+                    records += [record] if record else []
+                rows.append(_row(run, status, reason, record))
+    return pd.DataFrame(rows), records
+
+
+def _row(run: Run, status: str, reason: str, record: RunRecord | None) -> dict:
+    return {
+        "method": run.spec.name,
+        "variant": run.variant,
+        "task": run.task.name,
+        "seed": run.seed,
+        "status": status,
+        "reason": reason,
+        "path": run.path,
+        "seconds": record.seconds["training"] if record else float("nan"),
+        "parameters": record.parameters if record and record.parameters else float("nan"),
+        "label": run.label,
+        "role": run.spec.role,
+    }
+
+
+def _as_trained(task: Task, records: list[RunRecord]) -> Task:
+    """The task with the size of the training set that the runs saw, which a sample or the demo makes another."""
+    sizes = [record.data["train"]["rows"] for record in records if record.task == task.name]
+    return task.model_copy(update={"rows": task.rows | {"train": sizes[0]}}) if sizes else task
+
+
+def _notes(plan: Plan) -> list[str]:
+    if plan.suite.data.source == "demo":
+        return ["The sentences are generated: the scores show that the workflow works, and say nothing of real GLUE."]
+    names = [plan.tasks[name].label for name in plan.suite.data.samples if name in plan.suite.tasks]
+    if not names:
+        return []
+    return [f"Not official GLUE, but a part of it as the configuration declares: {', '.join(names)}."]
+
+
+def _environment(plan: Plan, records: list[RunRecord]) -> dict[str, str]:
+    """What the runs say of where they came from; more than one value of a thing is shown as such."""
+
+    def values(of) -> str:
+        return "; ".join(sorted({str(of(record)) for record in records})) or "not known"
+
+    data = plan.suite.data
+    libraries = records[0].provenance["libraries"] if records else {}
+    return {
+        "Data": {"hub": f"{data.name} at {data.revision}", "local": str(data.path), "demo": "generated"}[data.source],
+        "Backbone revision": plan.suite.backbone.revision or "none: not from the hub",
+        "Code": values(lambda record: record.provenance["code"]),
+        "Processor": values(lambda record: f"{record.provenance['processor']}, {record.provenance['cores']} cores"),
+        "Device": values(lambda record: f"{record.device}, {record.precision}, {record.threads} threads a run"),
+        "Python": values(lambda record: record.provenance["python"]),
+        **{name: values(lambda record, name=name: record.provenance["libraries"][name]) for name in libraries},
+    }

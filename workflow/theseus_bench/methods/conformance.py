@@ -1,0 +1,257 @@
+"""The tests that every method must pass, run by `theseus-bench check-method` and by pytest over every folder.
+
+They train on a tiny random backbone and a few generated examples, so a method is checked in seconds.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import socket
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
+
+from theseus_bench.config import Suite, parse
+from theseus_bench.data import encode_task
+from theseus_bench.demo import generate, write_tokenizer
+from theseus_bench.errors import UserError
+from theseus_bench.methods import contract
+from theseus_bench.methods.spec import load_spec, load_specs
+from theseus_bench.models import save_checkpoint
+from theseus_bench.plan import METHODS_FOLDER, TASKS_FILE, Plan, Run
+from theseus_bench.records import RunRecord
+from theseus_bench.runs import execute, write_outputs_of
+from theseus_bench.tasks import load_tasks
+
+ROWS, STEPS = 40, 3
+TASKS = ["rte", "stsb"]  # a pair of sentences with classes, and with values
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A tiny suite on disk in which the method under test can run."""
+
+    plan: Plan
+    folder: Path
+
+    def run(self, task: str) -> Run:
+        """The method's run on a task, cut to a few steps."""
+        return self.plan.run(self.method, task, 1)
+
+    @property
+    def method(self) -> str:
+        return next(iter(self.plan.suite.experiments.values())).methods[0]
+
+    def execute(self, task: str, place: str, **options) -> tuple[RunRecord, np.ndarray]:
+        """Train the run in a folder of its own, over the shared inputs; its record and its logits."""
+        folder = self.folder / place
+        folder.mkdir()
+        for part in ("data", "backbone", "teacher", "compact"):
+            (folder / part).symlink_to(self.folder / part)
+        (folder / "runs").mkdir()
+        teacher = self.plan.teacher.name
+        if teacher != self.method:
+            (folder / "runs" / teacher).symlink_to(self.folder / "runs" / teacher)
+        record = execute(self.plan, self.run(task), folder, **options)
+        table = pq.read_table(folder / self.run(task).path / "predictions.parquet")
+        return record, np.stack(table["logits"].to_numpy())
+
+
+def check(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each check's title and, where it fails, what is wrong ('' otherwise)."""
+    try:
+        spec = load_spec(folder)
+    except UserError as error:
+        yield "metadata complete", str(error)
+        return
+    yield "metadata complete", _problem(lambda: _check_metadata(folder))
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = make_bench(spec.name, Path(scratch))
+        for title, function in CHECKS[1:]:
+            yield title, _problem(lambda function=function: function(bench))
+
+
+def make_bench(method: str, folder: Path) -> Bench:
+    """A tiny random backbone, a predecessor trained on it, its outputs, and a compact checkpoint, all in `folder`."""
+    specs = load_specs(METHODS_FOLDER)
+    few = {"set": {"epochs": 10.0, "max_steps": STEPS, "batch_size": 8, "evaluate_every": 1, "precision": "fp32"}}
+    suite = {
+        "suite": "check",
+        "data": {"source": "demo", "rows": ROWS},
+        "backbone": {"source": "demo", "layers": 4},
+        "compact": {name: {"source": "recipe"} for name, spec in specs.items() if "compact_checkpoint" in spec.needs},
+        "student_layers": 2,
+        "tasks": TASKS,
+        "seeds": [1],
+        "device": "cpu",
+        "keep_models": ["all"],
+        "settings": [few],
+        "experiments": {"check": {"title": "check", "methods": [method]}},
+    }
+    plan = Plan(parse(Suite, suite, "check"), load_tasks(TASKS_FILE), specs)
+    bench = Bench(plan, folder)
+    write_tokenizer(folder / "tokenizer")
+    for place, layers in [("backbone", 4), *((f"compact/{name}", 2) for name in suite["compact"])]:
+        save_checkpoint(_tiny_model(layers), folder / "tokenizer", folder / place)
+    (folder / "compact").mkdir(exist_ok=True)
+    (folder / "teacher").mkdir()
+    for name in TASKS:
+        _make_inputs(bench, name)
+    return bench
+
+
+def _make_inputs(bench: Bench, name: str) -> None:
+    task, folder = bench.plan.tasks[name], bench.folder
+    source = folder / "source" / name
+    source.mkdir(parents=True)
+    for split, frame in generate(task, ROWS).items():
+        frame.to_parquet(source / f"{split}.parquet", index=False)
+    files = {split: source / f"{split}.parquet" for split in task.splits}
+    encode_task(task, files, folder / "backbone", folder / "data" / name, sample=True, verify=False)
+    teacher = bench.plan.run(bench.plan.teacher.name, name, 1)
+    execute(bench.plan, teacher, folder)
+    write_outputs_of(bench.plan, teacher, folder)
+
+
+def _tiny_model(layers: int) -> BertForMaskedLM:
+    from theseus_bench.demo import vocabulary
+
+    return BertForMaskedLM(
+        BertConfig(
+            vocab_size=len(vocabulary()),
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=64,
+        )
+    )
+
+
+def _check_metadata(folder: Path) -> None:
+    if not (folder / "README.md").is_file():
+        raise UserError(f"{folder}: README.md is missing; it states the objective, its source and what is different")
+    for key, values in load_spec(folder).search.items():
+        if not values:
+            raise UserError(f"{folder}/method.yaml: search.{key} offers nothing")
+    contract.load_method(folder)
+
+
+def _check_trains(bench: Bench) -> None:
+    for task in TASKS:
+        record, logits = bench.execute(task, f"trains-{task}")
+        if record.reason.startswith("diverged") or not np.isfinite(logits).all():
+            raise UserError(f"{task}: the loss or the outputs are not finite after {record.steps} steps")
+
+
+def _check_deterministic(bench: Bench) -> None:
+    first, second = (bench.execute("rte", f"again-{i}")[1] for i in range(2))
+    if not np.array_equal(first, second):
+        raise UserError("rte: the same seed gave other predictions the second time")
+
+
+def _check_resumes(bench: Bench) -> None:
+    whole = bench.execute("rte", "whole")[1]
+
+    class Stop(Exception):
+        pass
+
+    original = contract.load_method
+
+    def stopping(folder: Path):
+        method = original(folder)
+        on_step = method.on_step
+
+        def stop(step):
+            if step == STEPS - 1:
+                raise Stop
+            on_step(step)
+
+        method.on_step = stop
+        return method
+
+    from theseus_bench import runs
+
+    runs.load_method = stopping
+    try:
+        with contextlib.suppress(Stop):
+            bench.execute("rte", "stopped", checkpoint_every=0.0)
+    finally:
+        runs.load_method = original
+    record, resumed = bench.execute("rte", "resumed", checkpoint_every=0.0)
+    if record.steps and not record.resumed:
+        raise UserError("rte: a run that was stopped did not go on from its checkpoint")
+    if not np.array_equal(whole, resumed):
+        raise UserError("rte: a run that was stopped and resumed ended otherwise than one that was not")
+
+
+def _check_exports(bench: Bench) -> None:
+    record, logits = bench.execute("rte", "exports")
+    folder = bench.folder / "exports" / bench.run("rte").path / "model"
+    if record.architecture is None:
+        if bench.plan.specs[bench.method].role != "control":
+            raise UserError("compressed() gave no model; only a control may have none")
+        return
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    from theseus_bench.data import open_split, summary
+    from theseus_bench.runs import CHECKPOINTS
+    from theseus_bench.training import Machine, predict
+
+    data = bench.folder / "data" / "rte"
+    machine = Machine(model.device, "fp32", CHECKPOINTS)
+    again = predict(model, open_split(data, "validation"), summary(data)["pad"], machine)
+    if not np.allclose(again, logits[: len(again)], atol=1e-5):
+        raise UserError(
+            "the saved model, loaded with plain transformers, gives other predictions than the run recorded"
+        )
+
+
+def _check_contained(bench: Bench) -> None:
+    written: list[str] = []
+    opened, connect = builtins.open, socket.socket.connect
+
+    def watched_open(file, mode="r", *arguments, **options):
+        if set(mode) & set("wax+") and not isinstance(file, int):
+            written.append(str(Path(file).resolve()))
+        return opened(file, mode, *arguments, **options)
+
+    def refused(*_):
+        raise UserError("it tried to open a network connection")
+
+    builtins.open, socket.socket.connect = watched_open, refused
+    try:
+        bench.execute("rte", "contained")
+    finally:
+        builtins.open, socket.socket.connect = opened, connect
+    allowed = (str((bench.folder / "contained").resolve()), "/dev/", str(Path(".cache").resolve()))
+    outside = [name for name in written if not name.startswith(allowed)]
+    if outside:
+        raise UserError(f"it wrote outside the run's folder: {', '.join(outside)}")
+
+
+def _problem(function: Callable[[], None]) -> str:
+    try:
+        function()
+    except UserError as error:
+        return str(error)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+    return ""
+
+
+CHECKS: list[tuple[str, Callable]] = [
+    ("metadata complete", _check_metadata),
+    ("three steps give a finite loss, for classes and for values", _check_trains),
+    ("the same seed gives the same predictions", _check_deterministic),
+    ("a resumed run equals an uninterrupted one", _check_resumes),
+    ("the compressed model loads with plain transformers", _check_exports),
+    ("nothing is fetched and nothing written outside the run's folder", _check_contained),
+]
