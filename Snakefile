@@ -28,8 +28,8 @@ try:
 except UserError as error:
     sys.exit(f"theseus-bench: {error}")
 
-SUITE = PLAN.folder
-EXPERIMENTS = list(PLAN.suite.experiments)
+
+include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:
@@ -65,8 +65,12 @@ rule report:
 rule verify:
     input:
         f"{SUITE}/report/index.html",
+    log:
+        f"{SUITE}/logs/verify.log",
+    params:
+        suite=suite_folder,
     shell:
-        "theseus-bench status --strict {SUITE}"
+        "theseus-bench status --strict {params.suite} | tee {log}"
 
 
 include: "workflow/rules/data.smk"

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from theseus_bench.errors import UserError
 from theseus_bench.methods import authoring, conformance
 from theseus_bench.plan import METHODS_FOLDER

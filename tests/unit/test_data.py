@@ -1,4 +1,4 @@
-"""From tables of sentences to batches: what is wrong with a table is said, and nothing is lost or doubled on the way."""
+"""From tables to batches: what is wrong with a table is said, and nothing is lost or doubled on the way."""
 
 from pathlib import Path
 
@@ -13,13 +13,9 @@ from theseus_bench.tasks import Task
 from transformers import AutoTokenizer, BertTokenizer, DistilBertTokenizer
 
 WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    *"the a old red fox owl hen sees hears fears at by night".split(),
-]
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]",
+    "the", "a", "old", "red", "fox", "owl", "hen", "sees", "hears", "fears", "at", "by", "night",
+]  # fmt: skip
 COLUMNS = {
     "premise": ["the fox sees the hen", "a hen hears", "the owl", "old owl fears night by night"],
     "guess": ["a hen", "the old red fox at night by the hen", "a", "owl owl"],

@@ -211,9 +211,10 @@ def fingerprint(root, method="pupil", **changes):
         {"settings": [{"methods": ["elder"], "set": {"epochs": 9}}]},
         {"student_layers": 1},
         {"data": {"source": "demo", "rows": 32}},
+        {"data": {"source": "demo", "rows": 16, "samples": ["rte"]}},
         {"backbone": {"source": "demo", "layers": 6}},
     ],
-    ids=["own setting", "predecessor's setting", "depth", "data", "backbone"],
+    ids=["own setting", "predecessor's setting", "depth", "data", "its own sample", "backbone"],
 )
 def test_the_fingerprint_changes_with_what_the_results_depend_on(root, changes):
     assert fingerprint(root, **changes) != fingerprint(root)
@@ -232,12 +233,21 @@ def test_the_fingerprint_changes_with_the_version(root, method):
     [
         {"settings": [{"methods": ["plain"], "set": {"epochs": 9}}]},
         {"settings": [{"tasks": ["stsb"], "set": {"epochs": 9}}]},
+        {"data": {"source": "demo", "rows": 16, "samples": ["stsb"]}},
         {"seeds": [1, 2, 3]},
         {"tasks": ["rte"]},
         {"compact": {"dwarf": {"source": "recipe"}}},
         {"threads": 2, "keep_models": ["all"]},
     ],
-    ids=["other method", "other task", "more seeds", "fewer tasks", "other's checkpoint", "how, not what"],
+    ids=[
+        "other method",
+        "other task",
+        "other sample",
+        "more seeds",
+        "fewer tasks",
+        "other's checkpoint",
+        "how, not what",
+    ],
 )
 def test_the_fingerprint_ignores_the_rest(root, changes):
     assert fingerprint(root, **changes) == fingerprint(root)
@@ -295,7 +305,7 @@ def test_loading_does_not_change_the_configuration_it_is_given(root):
 
 
 def test_a_suite_that_was_not_configured_says_how(tmp_path):
-    with pytest.raises(UserError, match=r"suite.json: no such file; make it with: snakemake"):
+    with pytest.raises(UserError, match=r"suite.json: no such file; make it with: "):
         read_plan(tmp_path)
 
 

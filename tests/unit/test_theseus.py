@@ -12,7 +12,6 @@ from theseus_bench.models import save_checkpoint
 from theseus_bench.training import fit, learning_rate
 from tiny import (
     LAYERS,
-    ROOT,
     build,
     inputs_of,
     make_batch,
@@ -22,7 +21,6 @@ from tiny import (
     weights,
     write_checkpoint,
 )
-from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification
 

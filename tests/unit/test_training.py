@@ -201,13 +201,12 @@ def test_evaluation_steps(tmp_path, options, expected):
 
 @pytest.mark.parametrize(("broken_at", "best_step"), [(4, 4), (5, 4), (0, 0)])
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_best(tmp_path, broken_at, best_step):
-    model, method = Dial(window(-1, -2.6e-3)), Lowering(broken_at)
+    model = Dial(window(-1, -2.6e-3))
     settings = make_loop(epochs=2, evaluate_every=2, warmup=0.0)
-    progress = fit(method, model, dial_data(), settings, 1, make_machine(tmp_path))
+    progress = fit(Lowering(broken_at), model, dial_data(), settings, 1, make_machine(tmp_path))
     assert progress.diverged.startswith("diverged: the loss")
     assert progress.step == broken_at - broken_at % 2 + 2  # seen at the next evaluation
     assert progress.best_step == best_step
-    assert math.isnan(method.numbers[-1]) or progress.step == broken_at + 1 or broken_at == 5
     assert model.number.item() == pytest.approx([0.0, 0, 0, 0, -3.4e-3][best_step])
     assert judge("baseline", progress, 0.1)[0] == "failed"
 

@@ -93,6 +93,13 @@ def test_a_command_sees_the_folder_environment_and_streams_of_who_asked(tmp_path
     assert stderr == "a word to say\n"
 
 
+def test_what_only_the_parent_has_in_its_environment_is_not_seen(tmp_path):
+    script = """
+        print(ask("0", env={key: value for key, value in os.environ.items() if key != "MARK"}).stdout)
+        """
+    assert json.loads(serve(script, tmp_path, MARK="parent").stdout)["mark"] is None
+
+
 def test_one_request_leaves_no_trace_in_the_next(tmp_path):
     script = """
         ask("0", cwd="/", env=os.environ | {"MARK": "first"})

@@ -9,8 +9,10 @@ rule score:
         f"{SUITE}/scores/{{experiment}}.csv",
     log:
         f"{SUITE}/logs/score/{{experiment}}.log",
+    params:
+        suite=suite_folder,
     shell:
-        "theseus-bench score {SUITE} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench score {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
 rule compare:
@@ -25,8 +27,10 @@ rule compare:
         ),
     log:
         f"{SUITE}/logs/compare/{{experiment}}.log",
+    params:
+        suite=suite_folder,
     shell:
-        "theseus-bench compare {SUITE} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench compare {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
 rule write_report:
@@ -37,8 +41,10 @@ rule write_report:
         f"{SUITE}/report/index.html",
     log:
         f"{SUITE}/logs/report.log",
+    params:
+        suite=suite_folder,
     shell:
-        "theseus-bench report {SUITE} > {log} 2>&1"
+        "theseus-bench report {params.suite} > {log} 2>&1"
 
 
 # An experiment by name: its runs and its tables.

@@ -7,14 +7,10 @@ rule fetch:
     log:
         f"{SUITE}/logs/fetch/{{task}}.log",
     params:
+        suite=suite_folder,
         data=PLAN.suite.data.model_dump_json(exclude={"samples"}),
     shell:
-        "theseus-bench fetch {SUITE} {wildcards.task} {output} > {log} 2>&1"
-
-
-def tables_of(task):
-    """A task's tables: the user's own files, or the folder that `fetch` makes."""
-    return source_files(PLAN, task) if PLAN.suite.data.source == "local" else [f"{SUITE}/source/{task}"]
+        "theseus-bench fetch {params.suite} {wildcards.task} {output} > {log} 2>&1"
 
 
 rule backbone:
@@ -24,14 +20,10 @@ rule backbone:
         f"{SUITE}/logs/backbone.log",
     threads: PLAN.suite.threads
     params:
+        suite=suite_folder,
         backbone=PLAN.suite.backbone.model_dump_json(),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench backbone {SUITE} > {log} 2>&1"
-
-
-def text_of_recipe(compact):
-    """The unlabelled text from which a compact checkpoint is distilled: all tasks' tables."""
-    return [table for task in PLAN.trained_tasks for table in tables_of(task)] if compact.source == "recipe" else []
+        "OMP_NUM_THREADS={threads} theseus-bench backbone {params.suite} > {log} 2>&1"
 
 
 rule compact:
@@ -46,10 +38,11 @@ rule compact:
         method="|".join(PLAN.suite.compact) or "none",
     threads: PLAN.suite.threads
     params:
+        suite=suite_folder,
         compact=lambda w: PLAN.suite.compact[w.method].model_dump_json(),
         layers=PLAN.suite.student_layers,
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench compact {SUITE} {wildcards.method} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} theseus-bench compact {params.suite} {wildcards.method} > {log} 2>&1"
 
 
 rule encode:
@@ -61,7 +54,8 @@ rule encode:
     log:
         f"{SUITE}/logs/encode/{{task}}.log",
     params:
+        suite=suite_folder,
         task=lambda w: PLAN.tasks[w.task].model_dump_json(),
         sample=lambda w: w.task in PLAN.suite.data.samples,
     shell:
-        "theseus-bench encode {SUITE} {wildcards.task} > {log} 2>&1"
+        "theseus-bench encode {params.suite} {wildcards.task} > {log} 2>&1"

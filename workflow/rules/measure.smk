@@ -1,11 +1,6 @@
 # Size and speed of the compressed models.
 
 
-def records_of(experiment):
-    """The records of an experiment's runs."""
-    return [f"{SUITE}/{run.path}/run.json" for run in PLAN.experiment_runs(experiment)]
-
-
 # All cores and all GPU slots, so that nothing runs beside it.
 rule speed:
     input:
@@ -16,6 +11,7 @@ rule speed:
         f"{SUITE}/logs/speed/{{experiment}}.log",
     threads: workflow.cores
     params:
+        suite=suite_folder,
         speed=PLAN.suite.speed.model_dump_json(),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench speed {SUITE} {wildcards.experiment} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} theseus-bench speed {params.suite} {wildcards.experiment} > {log} 2>&1"

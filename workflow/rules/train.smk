@@ -1,28 +1,4 @@
 # One job is one run: a method (and variant) on a task with a seed. Students wait for their predecessor.
-TEACHER = PLAN.teacher.name
-
-
-def run_of(wildcards):
-    return PLAN.run(wildcards.get("run", TEACHER), wildcards.task, int(wildcards.seed))
-
-
-def inputs_of_run(wildcards):
-    """What a run reads, by what its method needs."""
-    run = run_of(wildcards)
-    seed = f"{run.task.name}/seed-{run.seed}"
-    needed = {
-        "teacher_outputs": f"{SUITE}/teacher/{seed}",
-        "teacher_model": f"{SUITE}/runs/{TEACHER}/{seed}/model",
-        "compact_checkpoint": f"{SUITE}/compact/{run.spec.name}",
-    }
-    method = METHODS_FOLDER / run.spec.name
-    return (
-        [f"{SUITE}/data/{name}" for name in PLAN.predicted_with(run.task.name)]
-        + [f"{SUITE}/backbone", str(method / "method.py")]
-        + [needed[need] for need in sorted(run.needs)]
-    )
-
-
 rule train:
     input:
         needs=inputs_of_run,
@@ -33,14 +9,15 @@ rule train:
         f"{SUITE}/logs/train/{{run}}/{{task}}/seed-{{seed}}.log",
     threads: PLAN.suite.threads
     resources:
-        gpu_slots=int(PLAN.suite.device == "cuda"),
+        gpu_slots=int(PLAN.wants_gpu),
     params:
+        suite=suite_folder,
         run=lambda w: run_of(w).name,
         settings=lambda w: json.dumps(run_of(w).settings, sort_keys=True),
         fingerprint=lambda w: PLAN.fingerprint(run_of(w)),
         keep=lambda w: PLAN.keeps_model(run_of(w)),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench train {SUITE} {params.run} {wildcards.task} {wildcards.seed} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} theseus-bench train {params.suite} {params.run} {wildcards.task} {wildcards.seed} > {log} 2>&1"
 
 
 # The predecessor's model is an output, since its students read it.
@@ -66,8 +43,9 @@ rule teacher:
         f"{SUITE}/logs/teacher/{{task}}/seed-{{seed}}.log",
     threads: PLAN.suite.threads
     resources:
-        gpu_slots=int(PLAN.suite.device == "cuda"),
+        gpu_slots=int(PLAN.wants_gpu),
     params:
+        suite=suite_folder,
         depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench teacher {SUITE} {wildcards.task} {wildcards.seed} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} theseus-bench teacher {params.suite} {wildcards.task} {wildcards.seed} > {log} 2>&1"

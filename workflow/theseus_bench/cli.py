@@ -183,12 +183,12 @@ def check_method(name: str) -> None:
     """Run the conformance tests on methods/NAME."""
     from theseus_bench.methods.conformance import CHECKS, check
 
-    failures = 0
+    passed = 0
     for title, problem in check(Path("methods") / name):
         print(f"{'FAILED' if problem else 'ok':6} {title}{': ' + problem if problem else ''}")
-        failures += bool(problem)
-    print(f"{len(CHECKS) - failures} of {len(CHECKS)} checks passed")
-    if failures:
+        passed += not problem
+    print(f"{passed} of {len(CHECKS)} checks passed")
+    if passed < len(CHECKS):
         raise typer.Exit(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import resource
 import sys
@@ -34,6 +35,14 @@ def autocast(device: torch.device, precision: str):
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def use_threads(threads: int) -> None:
+    """Compute with as many processor threads as the workflow gave the job (OMP_NUM_THREADS), else with `threads`.
+
+    Said aloud because a process forked from a warm parent no longer looks at the variable by itself.
+    """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
 
 
 def seed_everything(seed: int) -> None:

@@ -74,6 +74,12 @@ class Plan:
         return next(spec for spec in self.specs.values() if spec.role == "teacher")
 
     @property
+    def wants_gpu(self) -> bool:
+        """Whether its runs will take a GPU, as far as can be told without importing torch."""
+        present = any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/kfd"))
+        return self.suite.device == "cuda" or (self.suite.device == "auto" and present)
+
+    @property
     def trained_tasks(self) -> list[str]:
         """The suite's tasks that have a training set."""
         return [name for name in self.suite.tasks if self.tasks[name].trained_on is None]

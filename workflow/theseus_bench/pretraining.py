@@ -155,7 +155,7 @@ def _loop(recipe: Compact, steps: int) -> LoopSettings:
 
 
 def _masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy at the masked positions of a batch; 0 where there are none, as in a last batch of one short example."""
+    """Cross entropy at the masked positions; 0 where there are none, as in a last batch of one short example."""
     total = functional.cross_entropy(
         logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )

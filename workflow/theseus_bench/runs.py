@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from torch import nn
 from theseus_bench import models
 from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, open_split, summary
-from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything
+from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything, use_threads
 from theseus_bench.errors import UserError
 from theseus_bench.methods.contract import RunContext, load_method
 from theseus_bench.metrics import measure_task, score
@@ -30,36 +30,46 @@ from theseus_bench.training import Machine, Progress, TaskData, discard_checkpoi
 CHECKPOINTS = Path(".cache/checkpoints")
 
 
-def execute(plan: Plan, run: Run, suite_folder: Path, checkpoint_every: float = 600.0) -> RunRecord:
-    """Train one run and write its folder; on an error error.json says why, and the error goes on."""
+def execute(
+    plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKPOINTS, checkpoint_every: float = 600.0
+) -> RunRecord:
+    """Train one run and write its folder; on an error error.json says why, and the error goes on.
+
+    A checkpoint is written to a folder of the run's own in `checkpoints` every `checkpoint_every` seconds, taken up if
+    one is there, and removed in the end.
+    """
     folder = suite_folder / run.path
     folder.mkdir(parents=True, exist_ok=True)
     with crash_recorded(folder):
-        return _execute(plan, run, suite_folder, folder, checkpoint_every)
+        machine = _machine(plan, run, checkpoints, checkpoint_every)
+        record = _execute(plan, run, suite_folder, folder, machine)
+        write_json(folder / "run.json", record.model_dump())
+        discard_checkpoint(machine)
+    return record
 
 
-def _execute(plan: Plan, run: Run, suite_folder: Path, folder: Path, checkpoint_every: float) -> RunRecord:
+def _execute(plan: Plan, run: Run, suite_folder: Path, folder: Path, machine: Machine) -> RunRecord:
     began = time.monotonic()
-    settings = SimpleNamespace(**run.settings)
-    machine = _machine(plan, run, checkpoint_every)
     data = _task_data(run, suite_folder)
     seed_everything(run.seed)
     method = load_method(METHODS_FOLDER / run.spec.name)
-    context = _context(plan, run, suite_folder, data, settings)
-    model = method.build(context)
+    model = method.build(_context(plan, run, suite_folder, data))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
-    loop = LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
-    progress = fit(method, model, data, loop, run.seed, machine)
+    progress = fit(method, model, data, _loop(run), run.seed, machine)
     predictions = _predict_all(plan, run, suite_folder, model, data, machine)
-    trained = time.monotonic()
-    majority = majority_score(data)
+    seconds = {"training": progress.seconds, "all": time.monotonic() - began}
     compressed = method.compressed(model)
     if plan.keeps_model(run) and compressed is not None:
         models.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model")
     with atomic(folder / "predictions.parquet") as scratch:
         pq.write_table(predictions, scratch, compression="zstd")
+    return _record(plan, run, suite_folder, data, progress, compressed, machine, seconds)
+
+
+def _record(plan, run, suite_folder, data, progress, compressed, machine, seconds) -> RunRecord:
+    majority = majority_score(data)
     status, reason = judge(run.spec.role, progress, majority)
-    record = RunRecord(
+    return RunRecord(
         schema_version=1,
         method=run.spec.name,
         variant=run.variant,
@@ -74,27 +84,24 @@ def _execute(plan: Plan, run: Run, suite_folder: Path, folder: Path, checkpoint_
         majority_score=majority,
         best_step=progress.best_step,
         steps=progress.step,
-        planned_steps=context.steps,
+        planned_steps=planned_steps(_loop(run), len(data.train)),
         resumed=progress.resumed,
         curve=progress.curve,
         **_size(compressed),
         precision=machine.precision,
         device=str(machine.device),
         threads=torch.get_num_threads(),
-        seconds={"training": progress.seconds, "all": trained - began},
+        seconds=seconds,
         peak_memory_mb=peak_memory_mb(machine.device),
         data=summary(suite_folder / "data" / run.task.name)["splits"],
         backbone=plan.suite.backbone.model_dump(exclude_none=True),
         provenance=provenance(),
     )
-    write_json(folder / "run.json", record.model_dump())
-    discard_checkpoint(machine)
-    return record
 
 
 def write_outputs_of(plan: Plan, run: Run, suite_folder: Path) -> None:
     """Store the outputs of the predecessor `run` on its training set, for its students."""
-    machine = _machine(plan, run, 0.0)
+    machine = _machine(plan, run)
     data = _task_data(run, suite_folder)
     model_folder = suite_folder / run.path / "model"
     if not model_folder.is_dir():
@@ -132,12 +139,17 @@ def judge(role: str, progress: Progress, majority: float) -> tuple[str, str]:
     return "complete", ""
 
 
-def _machine(plan: Plan, run: Run, checkpoint_every: float) -> Machine:
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", plan.suite.threads)))
+def _loop(run: Run) -> LoopSettings:
+    return LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
+
+
+def _machine(plan: Plan, run: Run, checkpoints: Path = CHECKPOINTS, checkpoint_every: float = math.inf) -> Machine:
+    use_threads(plan.suite.threads)
     device = choose_device(plan.suite.device)
     precision = choose_precision(run.settings["precision"], device)
+    # The method's code is part of the name, so that an edited method does not go on from what it was.
     code = hashlib.sha256((METHODS_FOLDER / run.spec.name / "method.py").read_bytes()).hexdigest()[:8]
-    return Machine(device, precision, CHECKPOINTS / f"{plan.fingerprint(run)}-{code}", checkpoint_every)
+    return Machine(device, precision, checkpoints / f"{plan.fingerprint(run)}-{code}", checkpoint_every)
 
 
 def _task_data(run: Run, suite_folder: Path) -> TaskData:
@@ -149,15 +161,15 @@ def _task_data(run: Run, suite_folder: Path) -> TaskData:
     return TaskData(run.task, summary(folder)["pad"], open_split(folder, "train"), dev, teacher)
 
 
-def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, settings: SimpleNamespace) -> RunContext:
+def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData) -> RunContext:
     teacher_model = suite_folder / plan.teacher_of(run).path / "model"
     if "teacher_model" in run.needs and not teacher_model.is_dir():
         raise UserError(f"{teacher_model}: the predecessor's model is gone; delete its run.json and run again")
     return RunContext(
         task=run.task,
         seed=run.seed,
-        settings=settings,
-        steps=planned_steps(settings, len(data.train)),
+        settings=SimpleNamespace(**run.settings),
+        steps=planned_steps(_loop(run), len(data.train)),
         labels=torch.from_numpy(data.train.labels.copy()),
         predecessor_layers=plan.suite.backbone.layers,
         teacher_layers=data.teacher.layers if data.teacher else [],

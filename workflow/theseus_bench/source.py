@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-import torch
 
 from theseus_bench import models
 from theseus_bench.demo import generate
-from theseus_bench.devices import choose_device, choose_precision
+from theseus_bench.devices import choose_device, choose_precision, use_threads
 from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan, source_files
 from theseus_bench.pretraining import make_compact, make_demo_backbone, read_text
@@ -64,7 +61,7 @@ def _text(plan: Plan):
 
 
 def _machine(plan: Plan) -> Machine:
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", plan.suite.threads)))
+    use_threads(plan.suite.threads)
     device = choose_device(plan.suite.device)
     return Machine(device, choose_precision("auto", device), Path())
 

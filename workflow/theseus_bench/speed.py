@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from theseus_bench.config import Speed
-from theseus_bench.devices import autocast, choose_device, choose_precision
+from theseus_bench.devices import autocast, choose_device, choose_precision, use_threads
 from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import provenance, write_json
@@ -29,6 +29,7 @@ WARM_UP = 3  # rounds not counted
 
 def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
     """Measure the experiment's models into `folder`/speed/<experiment>.json; UserError without a predecessor's run."""
+    use_threads(plan.suite.threads)
     torch.manual_seed(0)
     wanted = plan.experiment_runs(experiment)
     architectures = _architectures(plan, [plan.teacher_of(wanted[0]), *wanted], folder)
