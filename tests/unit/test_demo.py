@@ -162,13 +162,6 @@ def test_more_rows_than_sentences_are_refused(monkeypatch):
         demo.generate(TASKS["rte"], 50)
 
 
-def test_write_glue_is_the_layout_of_a_local_source(glue, tmp_path):
-    demo.write_glue({name: TASKS[name] for name in ["stsb", "ax"]}, ROWS, tmp_path)
-    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.parquet"))
-    assert written == ["ax/test.parquet", "stsb/test.parquet", "stsb/train.parquet", "stsb/validation.parquet"]
-    frame = pd.read_parquet(tmp_path / "stsb" / "train.parquet")
-    pd.testing.assert_frame_equal(frame, glue["stsb"]["train"])
-
 
 def test_tokenizer_gives_every_word_its_own_token(glue, tmp_path):
     transformers = pytest.importorskip("transformers")

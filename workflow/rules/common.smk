@@ -15,8 +15,8 @@ def tables_of(task):
 
 
 def text_of_recipe(compact):
-    """The unlabelled text from which a compact checkpoint is distilled: all tasks' tables."""
-    return [table for task in PLAN.trained_tasks for table in tables_of(task)] if compact.source == "recipe" else []
+    """The unlabelled text from which a compact checkpoint is distilled: the training sentences of all tasks."""
+    return [f"{SUITE}/data/{task}" for task in PLAN.trained_tasks] if compact.source == "recipe" else []
 
 
 def run_of(wildcards):

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import httpx
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -24,6 +27,10 @@ from theseus_bench.records import atomic, write_json
 from theseus_bench.tasks import Task
 
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model"]
+# What the hub's library raises: httpx's own errors as they are, what the hub answers, and a name that no hub can have
+# or an answer that is no hub's (both ValueError).
+HUB_ERRORS = (OSError, ValueError, httpx.HTTPError)
+HUB_PATIENCE = 10  # seconds for the first answer
 
 
 @dataclass(frozen=True)
@@ -160,29 +167,47 @@ def check_checkpoint(folder: Path, expected: Backbone) -> None:
         raise UserError(f"backbone: {expected.name} has {depth} layers, the configuration says {expected.layers}")
 
 
-def check_same_vocabulary(folder: Path, backbone_folder: Path) -> None:
+def check_same_vocabulary(folder: Path, backbone_folder: Path, name: str = "") -> None:
     """UserError unless two checkpoints share a vocabulary: the task's tokens are made once, by the backbone's."""
-    ours, theirs = (AutoTokenizer.from_pretrained(f).get_vocab() for f in (backbone_folder, folder))
+    ours = AutoTokenizer.from_pretrained(backbone_folder, local_files_only=True).get_vocab()
+    try:
+        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
+    except (OSError, ValueError):
+        raise UserError(f"{name or folder} has no tokenizer that transformers can read") from None
     if ours != theirs:
         raise UserError(
-            f"{folder}: its vocabulary ({len(theirs)} tokens) is not the backbone's ({len(ours)}); "
+            f"{name or folder}: its vocabulary ({len(theirs)} tokens) is not the backbone's ({len(ours)}); "
             "choose a compact checkpoint of the same family, or source: recipe to make one"
         )
 
 
 def download(repository: str, revision: str, folder: Path) -> None:
     """Copy a model repository at a pinned commit from the hub into `folder`; UserError if the hub does not give it."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     try:
-        snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=HUB_FILES)
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        ask_hub(repository, "model", revision)
+        snapshot_download(
+            repository, revision=revision, local_dir=folder, allow_patterns=HUB_FILES, ignore_patterns="*/*"
+        )
+    except HUB_ERRORS as error:
         raise UserError(
             f"the hub did not give {repository} at {revision[:8]} ({type(error).__name__}); check the network and the "
             "name, or use a local folder (source: folder)"
         ) from None
+    if not list(folder.glob("*.safetensors")):
+        raise UserError(f"{repository} holds no safetensors weights at {revision[:8]}; choose a commit that has them")
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def ask_hub(repository: str, kind: str, revision: str) -> None:
+    """Ask once for a repository's commit, and raise one of HUB_ERRORS if the hub is out of reach or does not have it.
+
+    The libraries would go on asking for half a minute. A hub that is there but busy is left to their patience.
+    """
+    try:
+        HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=HUB_PATIENCE)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 429 and error.response.status_code < 500:
+            raise
 
 
 class quiet_transformers:

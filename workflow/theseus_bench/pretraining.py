@@ -11,34 +11,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertForPreTraining
 
 from theseus_bench.config import Compact, LoopSettings
-from theseus_bench.data import Split, collate, concatenate, encode_table, encode_texts, training_order
+from theseus_bench.data import Split, collate, encode_texts, training_order
 from theseus_bench.demo import chronicle, write_tokenizer
 from theseus_bench.devices import autocast, seed_everything, to_tensors
 from theseus_bench.models import body_of, cut_to, layers_of, load_masked_lm, model_inputs, save_checkpoint
-from theseus_bench.tasks import Task
 from theseus_bench.training import Machine, learning_rate, make_optimizer
 
 IGNORED = -100  # the label of a position that counts in no loss
 MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
 DEMO_BATCH = 32
 TEMPERATURE, SOFT, COSINE, MASKED = 2.0, 5.0, 1.0, 2.0  # the loss of DistilBERT's published training command
-
-
-def read_text(tasks: list[Task], files: dict[str, Path], tokenizer_folder: Path) -> Split:
-    """The training sentences of all tasks, tokenized, as one split whose labels mean nothing.
-
-    `files` names each task's training table.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    tables = [(pq.read_table(files[task.name]), task) for task in tasks]
-    return concatenate([encode_table(table, task, tokenizer) for table, task in tables])
 
 
 def pretrain(

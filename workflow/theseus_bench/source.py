@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from theseus_bench import models
+from theseus_bench.data import concatenate, open_split
 from theseus_bench.demo import generate
 from theseus_bench.devices import choose_device, choose_precision, use_threads
 from theseus_bench.errors import UserError
-from theseus_bench.plan import Plan, source_files
-from theseus_bench.pretraining import make_compact, make_demo_backbone, read_text
+from theseus_bench.plan import Plan
+from theseus_bench.pretraining import make_compact, make_demo_backbone
 from theseus_bench.records import atomic, write_json
 from theseus_bench.training import Machine
 
@@ -23,8 +25,10 @@ def fetch_task(plan: Plan, task: str, output: Path) -> None:
             for split, frame in generate(wanted, data.rows).items():
                 frame.to_parquet(scratch / f"{split}.parquet", index=False)
         else:
-            for split in wanted.splits:
-                _hub_split(data.name, data.revision, task, split).to_parquet(scratch / f"{split}.parquet")
+            with TemporaryDirectory() as cache:
+                for split in wanted.splits:
+                    table = _hub_split(data.name, data.revision, task, split, cache)
+                    table.to_parquet(scratch / f"{split}.parquet")
 
 
 def make_backbone(plan: Plan, folder: Path) -> None:
@@ -43,21 +47,12 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
     if compact.source == "hub":
         with atomic(output) as scratch:
             models.download(compact.name, compact.revision, scratch)
-            models.check_same_vocabulary(scratch, folder / "backbone")
+            models.check_same_vocabulary(scratch, folder / "backbone", compact.name)
             write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
         return
-    text = read_text(*_text(plan), folder / "backbone")
+    text = concatenate([open_split(folder / "data" / task, "train") for task in plan.trained_tasks])
     losses = make_compact(folder / "backbone", text, compact, plan.suite.student_layers, _machine(plan), output)
     write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
-
-
-def _text(plan: Plan):
-    """The unlabelled text: the training tables of the suite's tasks."""
-    tasks = [plan.tasks[name] for name in plan.trained_tasks]
-    files = {
-        task.name: next(Path(f) for f in source_files(plan, task.name) if Path(f).stem == "train") for task in tasks
-    }
-    return tasks, files
 
 
 def _machine(plan: Plan) -> Machine:
@@ -66,12 +61,19 @@ def _machine(plan: Plan) -> Machine:
     return Machine(device, choose_precision("auto", device), Path())
 
 
-def _hub_split(name: str, revision: str, task: str, split: str):
+def _hub_split(name: str, revision: str, task: str, split: str, cache: str | None = None):
+    """A split of a data set on the hub.
+
+    `cache` is a folder of this fetch's own: where the hub fails, `datasets` takes the latest tables that it finds in
+    its cache, of whatever revision.
+    """
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     try:
-        return load_dataset(name, task, revision=revision, split=split)
-    except (OSError, ValueError) as error:
+        models.ask_hub(name, "dataset", revision)
+        return load_dataset(name, task, revision=revision, split=split, cache_dir=cache)
+    except (*models.HUB_ERRORS, DatasetsError, RuntimeError) as error:  # RuntimeError: a script instead of tables
         raise UserError(
             f"the hub did not give {name} ({task}, {split}) at {revision[:8]} ({type(error).__name__}); check the "
             "network, or use a local folder (data.source: local)"
