@@ -12,7 +12,8 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from theseus_bench.errors import UserError
-from theseus_bench.plan import METHODS_FOLDER, load_plan, source_files
+from theseus_bench.methods.spec import METHODS_FOLDER
+from theseus_bench.plan import load_plan, source_files
 from theseus_bench.records import write_json
 
 min_version("9.19")

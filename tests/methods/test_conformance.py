@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from theseus_bench import authoring, conformance
 from theseus_bench.errors import UserError
-from theseus_bench.methods import authoring, conformance
-from theseus_bench.plan import METHODS_FOLDER
+from theseus_bench.methods.spec import METHODS_FOLDER
 
 METHODS = sorted(path.parent.name for path in METHODS_FOLDER.glob("[!_]*/method.yaml"))
 

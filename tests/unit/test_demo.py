@@ -162,7 +162,6 @@ def test_more_rows_than_sentences_are_refused(monkeypatch):
         demo.generate(TASKS["rte"], 50)
 
 
-
 def test_tokenizer_gives_every_word_its_own_token(glue, tmp_path):
     transformers = pytest.importorskip("transformers")
     demo.write_tokenizer(tmp_path)

@@ -1,7 +1,39 @@
-"""The machinery of theseus-bench: one module per room, each importing only rooms above it.
+"""The machinery of theseus-bench: one module per subject, in the order in which the data passes through them.
 
-The order of the rooms is the way of the data: errors, config, tasks, records, data, demo, models, metrics, teacher,
-training, pretraining, methods, plan, runs, speed, scores, tables, report, cli.
+ROOMS lists them; a module imports only modules that stand before it.
 """
 
 __version__ = "0.1.0"
+
+ROOMS = [
+    "errors",  # the one exception that a user is meant to read
+    "config",  # what to run, typed and strict
+    "tasks",  # GLUE's tasks
+    "records",  # what a run leaves on disk
+    "data",  # tables → checked → tokens → batches
+    "demo",  # generated sentences
+    "devices",  # device, precision, threads, seeds
+    "models",  # backbones
+    "metrics",  # GLUE's metrics
+    "metrics.glue",  # the same, as a module of evaluate
+    "teacher",  # a predecessor's stored outputs
+    "training",  # the one loop
+    "pretraining",  # the demo's backbone, and compact checkpoints
+    "distillation",  # objectives from TextBrewer
+    "methods",
+    "methods.spec",  # a method's metadata
+    "methods.contract",  # what method.py defines
+    "plan",  # every run that a configuration asks for
+    "source",  # tables, backbone and compact checkpoints, put in their places
+    "runs",  # one run from start to record
+    "authoring",  # a new method from the template
+    "conformance",  # the tests that every method must pass
+    "scores",  # predictions → tidy scores
+    "speed",  # size and speed of the compressed models
+    "table_formats",  # one table model → CSV, Markdown, LaTeX, HTML
+    "tables",  # what stands in the tables
+    "report",  # the report's page
+    "comparison",  # records and scores → tables and report
+    "warm",  # a preloaded parent for many short commands
+    "cli",  # every step as a command
+]

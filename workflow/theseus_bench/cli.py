@@ -173,7 +173,7 @@ def status(
 @app.command()
 def new_method(name: str) -> None:
     """Copy methods/_template to methods/NAME, ready to be filled in."""
-    from theseus_bench.methods.authoring import create_method
+    from theseus_bench.authoring import create_method
 
     print(f"{create_method(name)}: now edit method.yaml and method.py, then: theseus-bench check-method {name}")
 
@@ -181,7 +181,7 @@ def new_method(name: str) -> None:
 @app.command()
 def check_method(name: str) -> None:
     """Run the conformance tests on methods/NAME."""
-    from theseus_bench.methods.conformance import CHECKS, check
+    from theseus_bench.conformance import CHECKS, check
 
     passed = 0
     for title, problem in check(Path("methods") / name):

@@ -16,11 +16,8 @@ from typing import Any
 
 from theseus_bench.config import Experiment, Suite, parse, suggest
 from theseus_bench.errors import UserError
-from theseus_bench.methods.spec import MethodSpec, check_option, load_specs, resolve_settings
-from theseus_bench.tasks import Task, find_task, load_tasks
-
-TASKS_FILE = Path("config/tasks.yaml")
-METHODS_FOLDER = Path("methods")
+from theseus_bench.methods.spec import METHODS_FOLDER, MethodSpec, check_option, load_specs, resolve_settings
+from theseus_bench.tasks import TASKS_FILE, Task, find_task, load_tasks
 
 
 @dataclass(frozen=True)

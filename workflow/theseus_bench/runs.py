@@ -20,8 +20,9 @@ from theseus_bench.data import Split, open_split, summary
 from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything, use_threads
 from theseus_bench.errors import UserError
 from theseus_bench.methods.contract import RunContext, load_method
+from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.metrics import measure_task, score
-from theseus_bench.plan import METHODS_FOLDER, Plan, Run
+from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, write_json
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs

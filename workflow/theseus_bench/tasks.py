@@ -10,6 +10,7 @@ from pydantic import Field
 from theseus_bench.config import Strict, parse, read_yaml, suggest
 from theseus_bench.errors import UserError
 
+TASKS_FILE = Path("config/tasks.yaml")  # where they stand in the project
 Metric = Literal["accuracy", "f1", "matthews", "pearson", "spearman"]
 
 

@@ -1,1 +1,1 @@
-"""What a method is: its metadata (`spec`), its contract (`contract`), and the tests it must pass (`conformance`)."""
+"""What a method is: its metadata (`spec`, read without torch) and its contract (`contract`)."""

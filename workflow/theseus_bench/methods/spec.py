@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from theseus_bench.config import Family, LoopSettings, Name, Strict, parse, read_yaml, suggest
 from theseus_bench.errors import UserError
 
+METHODS_FOLDER = Path("methods")  # where they stand in the project
 Need = Literal["teacher_outputs", "teacher_model", "compact_checkpoint"]
 
 

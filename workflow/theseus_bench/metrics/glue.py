@@ -8,8 +8,7 @@ import evaluate
 import numpy as np
 
 from theseus_bench.metrics import measure
-from theseus_bench.plan import TASKS_FILE
-from theseus_bench.tasks import load_tasks
+from theseus_bench.tasks import TASKS_FILE, load_tasks
 
 
 class Glue(evaluate.Metric):

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from theseus_bench.errors import UserError
-from theseus_bench.plan import METHODS_FOLDER
+from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.records import atomic
 
 

@@ -24,12 +24,12 @@ from theseus_bench.data import encode_task, open_split, summary
 from theseus_bench.demo import generate, vocabulary, write_tokenizer
 from theseus_bench.errors import UserError
 from theseus_bench.methods import contract
-from theseus_bench.methods.spec import load_spec, load_specs
+from theseus_bench.methods.spec import METHODS_FOLDER, load_spec, load_specs
 from theseus_bench.models import save_checkpoint
-from theseus_bench.plan import METHODS_FOLDER, TASKS_FILE, Plan, Run
+from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord
 from theseus_bench.runs import execute, write_outputs_of
-from theseus_bench.tasks import load_tasks
+from theseus_bench.tasks import TASKS_FILE, load_tasks
 from theseus_bench.training import Machine, predict
 
 ROWS, STEPS = 40, 3
