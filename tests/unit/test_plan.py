@@ -150,6 +150,16 @@ def test_the_predecessor_is_as_deep_as_the_backbone_and_students_are_not(root):
     assert settings(root, "plain")["layers"] == 2
 
 
+def test_layers_are_not_taken_from_the_predecessor(root):
+    text = complaint(root, values(settings=[{"set": {"layers": 2}}]))
+    assert "method elder: layers is 2, but the predecessor has the backbone's 4" in text
+
+
+def test_a_compact_checkpoint_that_no_method_needs_is_refused(root):
+    text = complaint(root, values(compact={"dwraf": {"source": "recipe"}}))
+    assert "compact: no method 'dwraf' needs a compact checkpoint (did you mean 'dwarf'?)" in text
+
+
 def test_a_run_that_two_experiments_share_exists_once(root):
     config = values(experiments={k: {"title": k, "methods": ["plain"]} for k in ["first", "second"]})
     plan = load_plan(config, root)

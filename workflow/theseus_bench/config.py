@@ -163,11 +163,14 @@ class Suite(Strict):
                 f"student_layers {self.student_layers} does not divide the backbone's {self.backbone.layers} layers, "
                 f"so the modules to replace would differ in depth; choose one of {divisors}"
             )
-        for name, seeds in [("seeds", self.seeds)] + [
-            (f"experiments.{k}.seeds", e.seeds) for k, e in self.experiments.items()
-        ]:
-            if seeds is not None and len(set(seeds)) != len(seeds):
-                raise ValueError(f"{name} names a seed twice")
+        lists = {"tasks": self.tasks, "seeds": self.seeds}
+        for key, experiment in self.experiments.items():
+            for field in ("methods", "tasks", "seeds"):
+                lists[f"experiments.{key}.{field}"] = getattr(experiment, field) or []
+        for name, values in lists.items():
+            twice = [str(value) for value in dict.fromkeys(values) if values.count(value) > 1]
+            if twice:
+                raise ValueError(f"{name} names {', '.join(twice)} twice")
         return self
 
 

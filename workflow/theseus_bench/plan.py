@@ -131,6 +131,11 @@ class Plan:
         if variant:
             overlays.append((f"methods/{name}/method.yaml: variants.{variant}", spec.variants[variant]))
         settings = resolve_settings(spec, layers, overlays)
+        if spec.role == "teacher" and settings["layers"] != layers:
+            raise UserError(
+                f"method {method}: layers is {settings['layers']}, but the predecessor has the backbone's {layers}; "
+                "name the methods whose layers are meant under settings.methods"
+            )
         if self.suite.backbone.layers % settings["layers"]:
             raise UserError(
                 f"method {method}: layers {settings['layers']} does not divide the backbone's "
@@ -147,7 +152,7 @@ class Plan:
         parts = {
             "method": run.name,
             "version": run.spec.version,
-            "task": run.task.name,
+            "task": run.task.model_dump(),
             "seed": run.seed,
             "settings": run.settings,
             "backbone": self.suite.backbone.model_dump(),
@@ -232,6 +237,10 @@ def _check_methods(plan: Plan) -> None:
     for name in set(suite.keep_models) - {"all"}:
         if name.partition("@")[0] not in plan.specs:
             raise UserError(f"config: keep_models: there is no method {name!r}{suggest(name, plan.specs)}")
+    for name in suite.compact:
+        if name not in plan.specs or "compact_checkpoint" not in plan.specs[name].needs:
+            wanted = [spec.name for spec in plan.specs.values() if "compact_checkpoint" in spec.needs]
+            raise UserError(f"config: compact: no method {name!r} needs a compact checkpoint{suggest(name, wanted)}")
     for index, override in enumerate(suite.settings):
         where = f"config: settings.{index}"
         for task in override.tasks or []:

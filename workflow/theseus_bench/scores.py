@@ -6,6 +6,7 @@ own record. Scores are in points: 100 times the metric.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
     for run in plan.experiment_runs(experiment):
         if state(plan, run, folder)[2] is not None:
             common = (plan.suite.suite, experiment, run.spec.name, run.variant, run.task.name, run.seed)
-            rows += [(*common, *row) for row in score_run(plan, run, folder / run.path / "predictions.parquet")]
+            rows += [(*common, *row) for row in score_run(run, folder / run.path / "predictions.parquet")]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     with atomic(folder / "scores" / f"{experiment}.parquet") as scratch:
         frame.to_parquet(scratch, index=False)
@@ -52,17 +53,18 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
         frame.to_csv(scratch, index=False, float_format="%.4f")
 
 
-def score_run(plan: Plan, run: Run, predictions: Path) -> list[tuple[str, str, float]]:
+def score_run(run: Run, predictions: Path) -> list[tuple[str, str, float]]:
     """(split, metric, points) of a run for each split whose labels are known, and the task's score as (dev, score)."""
     frame = pq.read_table(predictions).to_pandas()
     values = {}
-    for split, part in frame.groupby("split", observed=True, sort=False):
-        logits, labels = np.stack(part["logits"]), part["label"].to_numpy()
-        if split in run.task.splits and (labels >= 0).all():
-            metric = Glue(config_name=run.task.name, keep_in_memory=True)
-            finite = bool(np.isfinite(logits).all())
-            found = metric.compute(predictions=decide(logits, run.task), references=labels) if finite else {}
-            values |= {(split, name): found.get(name, float("nan")) for name in run.task.metrics}
+    with tempfile.TemporaryDirectory() as cache:  # `evaluate` would make its folder in the user's home
+        for split, part in frame.groupby("split", observed=True, sort=False):
+            logits, labels = np.stack(part["logits"]), part["label"].to_numpy()
+            if split in run.task.splits and (labels >= 0).all():
+                metric = Glue(config_name=run.task.name, keep_in_memory=True, cache_dir=cache)
+                finite = bool(np.isfinite(logits).all())
+                found = metric.compute(predictions=decide(logits, run.task), references=labels) if finite else {}
+                values |= {(split, name): found.get(name, float("nan")) for name in run.task.metrics}
     dev = {key: value for key, value in values.items() if key[0] in run.task.dev}
     return [(split, name, 100 * value) for (split, name), value in values.items()] + [
         ("dev", "score", 100 * score(dev))
