@@ -114,6 +114,8 @@ class Answer(BaseHTTPRequestHandler):
 
     def _api(self, parts: list[str], paths: list[str] | None = None) -> tuple[int, bytes, dict[str, str]]:
         """/api/<kind>/<owner>/<name>/<revision|tree|paths-info>/<commit>[/<folder>]"""
+        if len(parts) < 6:
+            raise Refusal(404, "EntryNotFound")
         _, kind, owner, name, what, commit, *inner = parts
         folder = self._commit(kind, owner, name, commit)
         if what == "revision":

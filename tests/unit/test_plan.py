@@ -151,7 +151,8 @@ def test_the_predecessor_is_as_deep_as_the_backbone_and_students_are_not(root):
 
 
 def test_layers_are_not_taken_from_the_predecessor(root):
-    text = complaint(root, values(settings=[{"set": {"layers": 2}}]))
+    experiments = {"first": {"title": "One", "methods": ["elder"]}}
+    text = complaint(root, values(settings=[{"set": {"layers": 2}}], experiments=experiments))
     assert "method elder: layers is 2, but the predecessor has the backbone's 4" in text
 
 
