@@ -15,11 +15,12 @@ from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.plan import load_plan, source_files
 from theseus_bench.records import write_json
+from theseus_bench.tasks import TASKS_FILE
 
 min_version("9.19")
 
 
-if "suite" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: "config/config.yaml"
 

@@ -61,6 +61,10 @@ class Theseus(Method):
         self.step = step
         self.modules.replaced = self.replaced[step].tolist()
 
+    def may_stop(self):
+        """Not before replacing is over: until then the successor has not been trained as a whole."""
+        return self.rates[self.step] == self.rates[-1]
+
     def log(self):
         """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""
         return {"replacing_rate": float(self.rates[self.step]), "undrawn_steps": int(self.undrawn[self.step])}

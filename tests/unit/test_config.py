@@ -145,3 +145,14 @@ def test_a_mistake_in_the_tasks_file_names_the_task(tmp_path):
     )
     with pytest.raises(UserError, match=r"tasks.yaml: toy: .*'colums' \(did you mean 'columns'\?\)"):
         load_tasks(file)
+
+
+@pytest.mark.parametrize("name", ["report", "train", "scores_mean"])
+def test_an_experiment_cannot_take_a_name_that_the_workflow_uses(name):
+    assert f"experiments: {name}: the workflow uses this name" in complaint(
+        experiments={name: {"title": "One", "methods": ["m"]}}
+    )
+
+
+def test_a_negative_seed_is_refused():
+    assert "seeds.0" in complaint(seeds=[-1])

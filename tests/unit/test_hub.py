@@ -55,7 +55,7 @@ def write_vocabulary(folder: Path, words: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """The hub, with the models some/bert, some/student (of its vocabulary), other/student and old/bert, and GLUE."""
+    """The hub, with the models some/bert, some/student (of its vocabulary), other/student, and more, and GLUE."""
     hub = Hub(tmp_path_factory.mktemp("hub"))
     try:
         bert = write_checkpoint(hub.folder("models", "some/bert", COMMIT))
@@ -69,6 +69,7 @@ def hub(tmp_path_factory):
         other = write_checkpoint(hub.folder("models", "other/student", COMMIT), "distilbert", layers=2)
         write_vocabulary(other, [*WORDS, "crow"])
         bare = write_checkpoint(hub.folder("models", "bare/student", COMMIT), "distilbert", layers=2)
+        (bare / "config.json").write_text('{"model_type": "teapot"}')
         for file in bare.glob("*token*"):
             file.unlink()
         old = write_checkpoint(hub.folder("models", "old/bert", COMMIT))

@@ -337,3 +337,29 @@ def test_parsing_imports_nothing_heavy():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "value", "said"),
+    [
+        (["soft", "hard"], {"mode": "sfot"}, "did you mean 'soft'"),
+        ({"min": 0, "max": 1}, {"weight": 1.5}, "between 0.0 and 1.0"),
+    ],
+)
+def test_a_methods_own_setting_has_an_allowed_value(root, allowed, value, said):
+    (key,) = value
+    methods = copy.deepcopy(METHODS)
+    methods["pupil"]["allowed"] = {key: allowed}
+    write_methods(root / "methods", methods)
+    text = complaint(root, values(settings=[{"methods": ["pupil"], "set": value}], experiments=PUPIL))
+    assert said in text
+
+
+def test_a_default_that_is_easily_taken_for_the_loops_is_refused(root):
+    methods = copy.deepcopy(METHODS)
+    methods["pupil"]["defaults"]["learning_rte"] = 0.1
+    write_methods(root / "methods", methods)
+    assert "'learning_rte' is easily taken for the loop's 'learning_rate'" in complaint(root, values())
+
+
+PUPIL = {"first": {"title": "One", "methods": ["pupil"]}}

@@ -299,6 +299,15 @@ def test_steps_with_no_successor_drawn_are_survived_and_counted(checkpoints, tmp
     assert same(weights(built.model), before)  # nothing has had a gradient yet, so nothing has momentum
 
 
+def test_training_may_stop_only_once_replacing_is_over(checkpoints):
+    method = make(checkpoints, schedule="curriculum", full_rate_at=6.0, steps=9).method
+    stops = []
+    for step in range(9):
+        method.on_step(step)
+        stops.append(bool(method.may_stop()))
+    assert stops == [False] * 6 + [True] * 3
+
+
 def test_undrawn_steps_are_counted_as_drawn(checkpoints):
     built = make(checkpoints, base_rate=0.1, full_rate_at=60.0, steps=80)
     choices = drawn(built, 80)

@@ -125,6 +125,28 @@ def test_an_added_seed_trains_only_that_seed(project):
     assert runs == students | {f"train {task} 3" for task in TASKS}
 
 
+def test_the_default_configuration_takes_overrides(project):
+    run = subprocess.run(
+        ["snakemake", "--cores", "1", "--dry-run", "--config", "suite=mine", "seeds=[7]", "tasks=[rte]"],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "results/mine/runs/theseus/rte/seed-7/run.json" in run.stdout + run.stderr
+
+
+def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project):
+    edit_config(project, lambda config: config["experiments"]["glue_dev"].update(title="Another title"))
+    assert planned(project) == {"compare", "write_report", "all"}
+
+
+def test_an_experiment_needs_no_predecessor_of_its_own(project):
+    edit_config(project, lambda config: config["experiments"]["glue_dev"].update(methods=["majority", "finetune"]))
+    run = snakemake(project)
+    assert run.returncode == 0, run.stderr[-2000:]
+    table = pd.read_csv(project / "results/mini/tables/glue_dev.csv").set_index("method")
+    assert table.loc["finetune", "speedup"] > 1
+
+
 def test_a_failed_run_is_a_gap_with_its_reason_and_stops_no_other(project):
     file = project / "methods" / "finetune" / "method.py"
     file.write_text(

@@ -9,6 +9,12 @@ def suite_folder(wildcards):
     return SUITE
 
 
+def files_of_backbone():
+    """The user's own checkpoint, where the backbone is a folder."""
+    folder = Path(PLAN.suite.backbone.name or "").expanduser()
+    return sorted(map(str, folder.glob("*.safetensors"))) if PLAN.suite.backbone.source == "folder" else []
+
+
 def tables_of(task):
     """A task's tables: the user's own files, or the folder that `fetch` makes."""
     return source_files(PLAN, task) if PLAN.suite.data.source == "local" else [f"{SUITE}/source/{task}"]
@@ -41,5 +47,18 @@ def inputs_of_run(wildcards):
 
 
 def records_of(experiment):
-    """The records of an experiment's runs."""
-    return [f"{SUITE}/{run.path}/run.json" for run in PLAN.experiment_runs(experiment)]
+    """What an experiment's runs leave."""
+    files = ("run.json", "predictions.parquet")
+    return [f"{SUITE}/{run.path}/{file}" for run in PLAN.experiment_runs(experiment) for file in files]
+
+
+def labels_of(experiment):
+    """Where the names that a table shows come from."""
+    methods = dict.fromkeys(run.spec.name for run in PLAN.experiment_runs(experiment))
+    return [str(METHODS_FOLDER / name / "method.yaml") for name in methods] + [str(TASKS_FILE)]
+
+
+def first_records_of(experiment):
+    """One record of each of an experiment's methods."""
+    first = {run.name: run.path for run in reversed(PLAN.experiment_runs(experiment))}
+    return [f"{SUITE}/{path}/run.json" for path in first.values()]

@@ -19,6 +19,7 @@ rule compare:
     input:
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
         speed=f"{SUITE}/speed/{{experiment}}.json",
+        labels=lambda w: labels_of(w.experiment),
     output:
         expand(
             f"{SUITE}/tables/{{{{experiment}}}}{{statistic}}.{{format}}",
@@ -29,6 +30,7 @@ rule compare:
         f"{SUITE}/logs/compare/{{experiment}}.log",
     params:
         suite=suite_folder,
+        shown=json.dumps(config, sort_keys=True),  # titles, samples: whatever the tables say of the suite
     shell:
         "theseus-bench compare {params.suite} {wildcards.experiment} > {log} 2>&1"
 
@@ -43,6 +45,7 @@ rule write_report:
         f"{SUITE}/logs/report.log",
     params:
         suite=suite_folder,
+        shown=json.dumps(config, sort_keys=True),
     shell:
         "theseus-bench report {params.suite} > {log} 2>&1"
 

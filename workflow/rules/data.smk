@@ -14,11 +14,15 @@ rule fetch:
 
 
 rule backbone:
+    input:
+        files_of_backbone(),
     output:
         directory(f"{SUITE}/backbone"),
     log:
         f"{SUITE}/logs/backbone.log",
     threads: PLAN.suite.threads
+    resources:
+        gpu_slots=int(PLAN.wants_gpu),
     params:
         suite=suite_folder,
         backbone=PLAN.suite.backbone.model_dump_json(),
@@ -37,6 +41,8 @@ rule compact:
     wildcard_constraints:
         method="|".join(PLAN.suite.compact) or "none",
     threads: PLAN.suite.threads
+    resources:
+        gpu_slots=int(PLAN.wants_gpu),
     params:
         suite=suite_folder,
         compact=lambda w: PLAN.suite.compact[w.method].model_dump_json(),

@@ -1,10 +1,11 @@
 # Size and speed of the compressed models.
 
 
-# All cores and all GPU slots, so that nothing runs beside it.
+# All cores, so that nothing runs beside it. One record of each method tells the shape of its models.
 rule speed:
     input:
-        records=lambda w: records_of(w.experiment),
+        backbone=f"{SUITE}/backbone",
+        records=lambda w: first_records_of(w.experiment),
     output:
         f"{SUITE}/speed/{{experiment}}.json",
     log:

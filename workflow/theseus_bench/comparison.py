@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord
 from theseus_bench.report import Section, write_report
 from theseus_bench.scores import state, write_scores
-from theseus_bench.table_formats import Table, write_table
+from theseus_bench.speed import measure_experiment
+from theseus_bench.table_formats import Table, series, write_table
 from theseus_bench.tables import scores_table, with_scores
 from theseus_bench.tasks import Task
 
@@ -31,12 +33,11 @@ def write_suite_report(plan: Plan, folder: Path) -> None:
     for name, experiment in plan.suite.experiments.items():
         sections.append(Section(name, experiment.title, list(experiment_tables(plan, name, folder).values())))
         frames.append(runs_frame(plan, name, folder)[0])
-        scores.append(pd.read_parquet(folder / "scores" / f"{name}.parquet"))
+        scores.append(_scores(plan, name, folder))
     keys = ["method", "variant", "task", "seed", "split", "metric"]
     runs = with_scores(pd.concat(frames), pd.concat(scores).drop_duplicates(keys))
-    backbone = plan.suite.backbone
     summary = {
-        "backbone": f"{backbone.name or 'the generated demo backbone'} ({backbone.layers} layers)",
+        "backbone": _backbone(plan),
         "statistic": "median",
         "notes": _notes(plan),
     }
@@ -53,8 +54,10 @@ def write_suite_report(plan: Plan, folder: Path) -> None:
 
 
 def rebuild(plan: Plan, folder: Path) -> None:
-    """Scores, tables and report of whatever the suite's runs have left so far."""
+    """Scores, speed, tables and report of whatever the suite's runs have left so far."""
     for experiment in plan.suite.experiments:
+        if (folder / "backbone").is_dir() and not (folder / "speed" / f"{experiment}.json").is_file():
+            measure_experiment(plan, experiment, folder)
         write_scores(plan, experiment, folder)
         write_tables(plan, experiment, folder)
     write_suite_report(plan, folder)
@@ -62,13 +65,15 @@ def rebuild(plan: Plan, folder: Path) -> None:
 
 def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
     """The tables of an experiment, by statistic."""
-    scores = pd.read_parquet(folder / "scores" / f"{experiment}.parquet")
+    scores = _scores(plan, experiment, folder)
     runs, records = runs_frame(plan, experiment, folder)
     speed_file = folder / "speed" / f"{experiment}.json"
-    speed = json.loads(speed_file.read_text(encoding="utf-8"))["methods"] if speed_file.is_file() else {}
+    speed = json.loads(speed_file.read_text(encoding="utf-8")) if speed_file.is_file() else None
     wanted = plan.suite.experiments[experiment]
     tasks = {task.name: _as_trained(task, records) for task in plan.experiment_tasks(wanted)}
-    return {name: scores_table(scores, runs, speed, tasks, wanted.title, name) for name in STATISTICS}
+    remarks = [f"Backbone: {_backbone(plan)}.", *_notes(plan), *_effort(plan, experiment), *_conditions(speed)]
+    measured = speed["methods"] if speed else {}
+    return {name: scores_table(scores, runs, measured, tasks, wanted.title, name, remarks) for name in STATISTICS}
 
 
 def runs_frame(plan: Plan, experiment: str, folder: Path) -> tuple[pd.DataFrame, list[RunRecord]]:
@@ -107,6 +112,40 @@ def _as_trained(task: Task, records: list[RunRecord]) -> Task:
     """The task with the size of the training set that the runs saw, which a sample or the demo makes another."""
     sizes = [record.data["train"]["rows"] for record in records if record.task == task.name]
     return task.model_copy(update={"rows": task.rows | {"train": sizes[0]}}) if sizes else task
+
+
+def _scores(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
+    file = folder / "scores" / f"{experiment}.parquet"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; make it with: theseus-bench score {folder} {experiment}")
+    return pd.read_parquet(file)
+
+
+def _backbone(plan: Plan) -> str:
+    backbone = plan.suite.backbone
+    return f"{backbone.name or 'the tiny generated one'}, {backbone.layers} layers"
+
+
+def _effort(plan: Plan, experiment: str) -> list[str]:
+    """A sentence on how long the methods may train, since not all may train equally long."""
+    epochs: dict[str, dict[str, None]] = {}
+    for run in plan.experiment_runs(experiment):
+        if run.spec.role != "control":
+            epochs.setdefault(f"{run.settings['epochs']:g}", {})[run.label] = None
+    words = [f"{count} for {series(list(labels))}" for count, labels in epochs.items()]
+    return [f"Epochs at most: {'; '.join(words)}."] if words else []
+
+
+def _conditions(speed: dict | None) -> list[str]:
+    """A sentence on how the speed was measured."""
+    if not speed:
+        return []
+    return [
+        f"Speed: a forward pass of {speed['batch_size']} sequences of {speed['length']} tokens on "
+        f"{speed['provenance']['processor'] if speed['device'] == 'cpu' else speed['device']}, {speed['precision']}, "
+        f"{speed['threads']} threads, median of {speed['repetitions']} with its 95 % interval; models of equal shape "
+        "are measured once, with random weights."
+    ]
 
 
 def _notes(plan: Plan) -> list[str]:

@@ -16,8 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from theseus_bench.errors import UserError
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a 40-digit commit of a hub repository")]
+Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Family = Literal["bert", "roberta", "distilbert"]
+
+# The workflow's rules, whose names no experiment can have.
+RULES = {"all", "tables", "report", "verify", "fetch", "backbone", "compact", "encode", "train", "train_teacher"}
+RULES |= {"teacher", "speed", "score", "compare", "write_report"}
 
 
 class Strict(BaseModel):
@@ -102,7 +107,6 @@ class Compact(Strict):
     )
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
-    max_length: int = Field(128, ge=8, description="tokens")
 
     @model_validator(mode="after")
     def _complete(self):
@@ -124,8 +128,8 @@ class Experiment(Strict):
 
     title: str
     methods: list[str] = Field(min_length=1, description="names, or name@variant")
-    tasks: list[str] | None = Field(None, description="default: the suite's tasks")
-    seeds: list[int] | None = Field(None, description="default: the suite's seeds")
+    tasks: list[str] | None = Field(None, min_length=1, description="default: the suite's tasks")
+    seeds: list[Seed] | None = Field(None, min_length=1, description="default: the suite's seeds")
 
 
 class Speed(Strict):
@@ -145,7 +149,7 @@ class Suite(Strict):
     compact: dict[str, Compact] = Field({}, description="compact checkpoints, by the method that needs one")
     student_layers: int = Field(ge=1, description="depth of the compressed models; divides the backbone's")
     tasks: list[str] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     settings: list[Override] = []
     keep_models: list[str] = Field(
         [], description="methods whose model folders are kept, or [all]; the predecessor's always are"
@@ -157,11 +161,14 @@ class Suite(Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.backbone.layers % self.student_layers:
+        taken = RULES & self.experiments.keys() | {name for name in self.experiments if name.endswith("_mean")}
+        if taken:
+            raise ValueError(f"experiments: {', '.join(sorted(taken))}: the workflow uses this name; choose another")
+        if self.backbone.layers % self.student_layers or self.student_layers == self.backbone.layers:
             divisors = [d for d in range(1, self.backbone.layers) if self.backbone.layers % d == 0]
             raise ValueError(
-                f"student_layers {self.student_layers} does not divide the backbone's {self.backbone.layers} layers, "
-                f"so the modules to replace would differ in depth; choose one of {divisors}"
+                f"student_layers {self.student_layers} does not divide the backbone's {self.backbone.layers} layers "
+                f"into modules of equal depth; choose one of {divisors}"
             )
         lists = {"tasks": self.tasks, "seeds": self.seeds}
         for key, experiment in self.experiments.items():

@@ -5,9 +5,10 @@ They train on a tiny random backbone and a few generated examples, so a method i
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import socket
+import functools
+import os
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -48,6 +49,11 @@ class Bench:
         return self.plan.run(self.method, task, 1)
 
     @property
+    def tasks(self) -> list[str]:
+        """The tasks that the method does not exclude."""
+        return [name for name in TASKS if name not in self.plan.specs[self.method].exclude]
+
+    @property
     def method(self) -> str:
         return next(iter(self.plan.suite.experiments.values())).methods[0]
 
@@ -72,6 +78,9 @@ def check(folder: Path) -> Iterator[tuple[str, str]]:
         spec = load_spec(folder)
     except UserError as error:
         yield "metadata complete", str(error)
+        return
+    if not set(TASKS) - spec.exclude.keys():
+        yield "metadata complete", f"it excludes {' and '.join(TASKS)}, one of which the checks need"
         return
     yield "metadata complete", _problem(lambda: _check_metadata(folder))
     with tempfile.TemporaryDirectory() as scratch:
@@ -146,20 +155,20 @@ def _check_metadata(folder: Path) -> None:
 
 
 def _check_trains(bench: Bench) -> None:
-    for task in TASKS:
+    for task in bench.tasks:
         record, logits = bench.execute(task, f"trains-{task}")
         if record.reason.startswith("diverged") or not np.isfinite(logits).all():
             raise UserError(f"{task}: the loss or the outputs are not finite after {record.steps} steps")
 
 
 def _check_deterministic(bench: Bench) -> None:
-    first, second = (bench.execute("rte", f"again-{i}")[1] for i in range(2))
+    first, second = (bench.execute(bench.tasks[0], f"again-{i}")[1] for i in range(2))
     if not np.array_equal(first, second):
-        raise UserError("rte: the same seed gave other predictions the second time")
+        raise UserError("the same seed gave other predictions the second time")
 
 
 def _check_resumes(bench: Bench) -> None:
-    whole, expected = bench.execute("rte", "whole")
+    whole, expected = bench.execute(bench.tasks[0], "whole")
 
     class Stop(Exception):
         pass
@@ -181,25 +190,25 @@ def _check_resumes(bench: Bench) -> None:
     runs.load_method = stopping
     try:
         with contextlib.suppress(Stop):
-            bench.execute("rte", "stopped", checkpoint_every=0.0)
+            bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
     finally:
         runs.load_method = original
-    record, resumed = bench.execute("rte", "resumed", checkpoint_every=0.0)
+    record, resumed = bench.execute(bench.tasks[0], "resumed", checkpoint_every=0.0)
     if record.steps and not record.resumed:
-        raise UserError("rte: a run that was stopped did not go on from its checkpoint")
+        raise UserError("a run that was stopped did not go on from its checkpoint")
     if record.curve != whole.curve or not np.array_equal(expected, resumed):
-        raise UserError("rte: a run that was stopped and resumed ended otherwise than one that was not")
+        raise UserError("a run that was stopped and resumed ended otherwise than one that was not")
 
 
 def _check_exports(bench: Bench) -> None:
-    record, logits = bench.execute("rte", "exports")
-    folder = bench.folder / "exports" / bench.run("rte").path / "model"
+    record, logits = bench.execute(bench.tasks[0], "exports")
+    folder = bench.folder / "exports" / bench.run(bench.tasks[0]).path / "model"
     if record.architecture is None:
         if bench.plan.specs[bench.method].role != "control":
             raise UserError("compressed() gave no model; only a control may have none")
         return
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    data = bench.folder / "data" / "rte"
+    data = bench.folder / "data" / bench.tasks[0]
     machine = Machine(model.device, "fp32", bench.folder / "checkpoints")
     again = predict(model, open_split(data, "validation"), summary(data)["pad"], machine)
     if not np.allclose(again, logits[: len(again)], atol=1e-5):
@@ -209,26 +218,44 @@ def _check_exports(bench: Bench) -> None:
 
 
 def _check_contained(bench: Bench) -> None:
-    written: list[str] = []
-    opened, connect = builtins.open, socket.socket.connect
-
-    def watched_open(file, mode="r", *arguments, **options):
-        if set(mode) & set("wax+") and not isinstance(file, int):
-            written.append(str(Path(file).resolve()))
-        return opened(file, mode, *arguments, **options)
-
-    def refused(*_):
-        raise UserError("it tried to open a network connection")
-
-    builtins.open, socket.socket.connect = watched_open, refused
-    try:
-        bench.execute("rte", "contained")
-    finally:
-        builtins.open, socket.socket.connect = opened, connect
+    with _watching() as seen:
+        bench.execute(bench.tasks[0], "contained")
     allowed = (*(str((bench.folder / place).resolve()) for place in ("contained", "checkpoints")), "/dev/")
-    outside = [name for name in written if not name.startswith(allowed)]
+    outside = [name for name in seen if not name.startswith(allowed)]
     if outside:
-        raise UserError(f"it wrote outside the run's folder: {', '.join(outside)}")
+        raise UserError(f"it reached outside the run's folder: {', '.join(sorted(set(outside)))}")
+
+
+_watchers: list[list[str]] = []
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[list[str]]:
+    """Within the block, the list fills with what is written, made, moved or connected to."""
+    _hook()
+    _watchers.append([])
+    try:
+        yield _watchers[-1]
+    finally:
+        _watchers.pop()
+
+
+@functools.cache
+def _hook() -> None:
+    sys.addaudithook(_audit)  # cannot be taken back, so it is set once and idles while nobody watches
+
+
+def _audit(event: str, arguments: tuple) -> None:
+    if not _watchers:
+        return
+    if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+        if (isinstance(arguments[2], int) and arguments[2] & writes) or set(arguments[1] or "") & set("wax+"):
+            _watchers[-1].append(os.path.abspath(os.fsdecode(arguments[0])))
+    elif event in ("os.mkdir", "os.rename"):
+        _watchers[-1].append(os.path.abspath(os.fsdecode(arguments[event == "os.rename"])))
+    elif event == "socket.connect":
+        _watchers[-1].append(f"the network at {arguments[1]}")
 
 
 def _problem(function: Callable[[], None]) -> str:

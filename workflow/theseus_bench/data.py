@@ -155,7 +155,10 @@ def open_split(folder: Path, split: str) -> Split:
 
 def summary(folder: Path) -> dict:
     """The data.json of an encoded task."""
-    return json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    file = folder / "data.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; first: theseus-bench encode {folder.parent.parent} {folder.name}")
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def training_order(split: Split, task: str, seed: int, epoch: int, batch_size: int) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import disable_progress_bars, httpx
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -171,7 +172,8 @@ def check_same_vocabulary(folder: Path, backbone_folder: Path, name: str = "") -
     """UserError unless two checkpoints share a vocabulary: the task's tokens are made once, by the backbone's."""
     ours = AutoTokenizer.from_pretrained(backbone_folder, local_files_only=True).get_vocab()
     try:
-        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
+        with quiet_transformers():
+            theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
     except (OSError, ValueError):
         raise UserError(f"{name or folder} has no tokenizer that transformers can read") from None
     if ours != theirs:
@@ -183,6 +185,8 @@ def check_same_vocabulary(folder: Path, backbone_folder: Path, name: str = "") -
 
 def download(repository: str, revision: str, folder: Path) -> None:
     """Copy a model repository at a pinned commit from the hub into `folder`; UserError if the hub does not give it."""
+    if not sys.stderr.isatty():  # in a log they are noise
+        disable_progress_bars()
     try:
         ask_hub(repository, "model", revision)
         snapshot_download(

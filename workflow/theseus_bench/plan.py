@@ -51,6 +51,11 @@ class Run:
         start = {"teacher_model"} if self.settings["start"] == "predecessor" and self.spec.role != "teacher" else set()
         return set(self.spec.needs) | start
 
+    @property
+    def learns(self) -> bool:
+        """Whether it reads of the predecessor's run."""
+        return bool({"teacher_outputs", "teacher_model"} & self.needs)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -109,7 +114,7 @@ class Plan:
         """All runs by path, each once however many experiments share it, predecessors included."""
         runs = {run.path: run for name in self.suite.experiments for run in self.experiment_runs(name)}
         for run in list(runs.values()):
-            if any(need.startswith("teacher") for need in run.needs):
+            if run.learns:
                 teacher = self.teacher_of(run)
                 runs.setdefault(teacher.path, teacher)
         return runs
@@ -152,14 +157,14 @@ class Plan:
         parts = {
             "method": run.name,
             "version": run.spec.version,
-            "task": run.task.model_dump(),
+            "task": run.task.model_dump(include={"name", "columns", "labels", "metrics", "dev", "max_length"}),
             "seed": run.seed,
             "settings": run.settings,
             "backbone": self.suite.backbone.model_dump(),
             "data": self.suite.data.model_dump(exclude={"samples"})
             | {"sample": run.task.name in self.suite.data.samples},
             "compact": {k: v.model_dump() for k, v in self.suite.compact.items() if k == run.spec.name},
-            "teacher": self.fingerprint(self.teacher_of(run)) if "teacher_" in str(run.needs) else None,
+            "teacher": self.fingerprint(self.teacher_of(run)) if run.learns else None,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

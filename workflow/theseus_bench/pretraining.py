@@ -80,6 +80,7 @@ def make_compact(
     if recipe.head_steps:
         inside = {id(p) for p in body_of(teacher).parameters()}
         head = [p for p in teacher.parameters() if id(p) not in inside]
+        body_of(teacher).requires_grad_(False)  # so that nothing is computed for it
         fitted = pretrain(teacher, text, tokenizer, _loop(recipe, recipe.head_steps), machine, head)
         losses |= {"head_first": fitted[0], "head_last": float(np.mean(fitted[-20:]))}
     student = load_masked_lm(backbone_folder)

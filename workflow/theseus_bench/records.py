@@ -58,8 +58,11 @@ class RunRecord(Strict):
     threads: int
     seconds: dict[str, float]
     peak_memory_mb: float
-    data: dict[str, Any]
+    data: dict[str, Any]  # rows, checksum and tokens of each split
+    data_source: dict[str, Any]
     backbone: dict[str, Any]
+    compact: dict[str, Any] | None  # where the compact checkpoint came from, for a method that needs one
+    teacher: str | None  # fingerprint of the predecessor's run, for a method that reads of it
     provenance: dict[str, Any]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,7 +43,7 @@ def execute(
     folder = suite_folder / run.path
     folder.mkdir(parents=True, exist_ok=True)
     with crash_recorded(folder):
-        machine = _machine(plan, run, checkpoints, checkpoint_every)
+        machine = _machine(plan, run, checkpoints / _identity(plan, run, suite_folder), checkpoint_every)
         record = _execute(plan, run, suite_folder, folder, machine)
         write_json(folder / "run.json", record.model_dump())
         discard_checkpoint(machine)
@@ -60,6 +61,7 @@ def _execute(plan: Plan, run: Run, suite_folder: Path, folder: Path, machine: Ma
     predictions = _predict_all(plan, run, suite_folder, model, data, machine)
     seconds = {"training": progress.seconds, "all": time.monotonic() - began}
     compressed = method.compressed(model)
+    shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
     if plan.keeps_model(run) and compressed is not None:
         models.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model")
     with atomic(folder / "predictions.parquet") as scratch:
@@ -69,6 +71,7 @@ def _execute(plan: Plan, run: Run, suite_folder: Path, folder: Path, machine: Ma
 
 def _record(plan, run, suite_folder, data, progress, compressed, machine, seconds) -> RunRecord:
     majority = majority_score(data)
+    compact = plan.suite.compact.get(run.spec.name)
     status, reason = judge(run.spec.role, progress, majority)
     return RunRecord(
         schema_version=1,
@@ -95,7 +98,10 @@ def _record(plan, run, suite_folder, data, progress, compressed, machine, second
         seconds=seconds,
         peak_memory_mb=peak_memory_mb(machine.device),
         data=summary(suite_folder / "data" / run.task.name)["splits"],
+        data_source=plan.suite.data.model_dump(exclude_none=True),
         backbone=plan.suite.backbone.model_dump(exclude_none=True),
+        compact=compact.model_dump(exclude_none=True) if "compact_checkpoint" in run.needs else None,
+        teacher=plan.fingerprint(plan.teacher_of(run)) if run.learns else None,
         provenance=provenance(),
     )
 
@@ -144,13 +150,27 @@ def _loop(run: Run) -> LoopSettings:
     return LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
 
 
-def _machine(plan: Plan, run: Run, checkpoints: Path = CHECKPOINTS, checkpoint_every: float = math.inf) -> Machine:
+def _identity(plan: Plan, run: Run, suite_folder: Path) -> str:
+    """A hash of the run and of the files it reads, so that no run goes on from the checkpoint of another."""
+    digest = hashlib.sha256(plan.fingerprint(run).encode())
+    digest.update(str(suite_folder.resolve()).encode())
+    digest.update((METHODS_FOLDER / run.spec.name / "method.py").read_bytes())
+    read = [suite_folder / "data" / run.task.name / "data.json", suite_folder / "backbone" / "model.safetensors"]
+    read += [suite_folder / plan.teacher_of(run).path / "run.json"] if run.learns else []
+    read += (
+        [suite_folder / "compact" / run.spec.name / "model.safetensors"] if "compact_checkpoint" in run.needs else []
+    )
+    for file in read:
+        stat = file.stat()
+        digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:24]
+
+
+def _machine(plan: Plan, run: Run, checkpoint: Path = CHECKPOINTS, checkpoint_every: float = math.inf) -> Machine:
     use_threads(plan.suite.threads)
     device = choose_device(plan.suite.device)
     precision = choose_precision(run.settings["precision"], device)
-    # The method's code is part of the name, so that an edited method does not go on from what it was.
-    code = hashlib.sha256((METHODS_FOLDER / run.spec.name / "method.py").read_bytes()).hexdigest()[:8]
-    return Machine(device, precision, checkpoints / f"{plan.fingerprint(run)}-{code}", checkpoint_every)
+    return Machine(device, precision, checkpoint, checkpoint_every)
 
 
 def _task_data(run: Run, suite_folder: Path) -> TaskData:

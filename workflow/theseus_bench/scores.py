@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from theseus_bench.errors import UserError
 from theseus_bench.metrics import decide, score
 from theseus_bench.metrics.glue import Glue
 from theseus_bench.plan import Plan, Run
@@ -31,7 +32,10 @@ def state(plan: Plan, run: Run, folder: Path) -> tuple[str, str, RunRecord | Non
 
     A record that other settings have left counts as missing: its numbers are not those that the suite asks for.
     """
-    record = read_record(folder / run.path)
+    try:
+        record = read_record(folder / run.path)
+    except UserError as error:
+        return "missing", str(error), None
     if record is None:
         return "missing", crash_reason(folder / run.path), None
     if record.fingerprint != plan.fingerprint(run):
@@ -43,7 +47,8 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
     """Score every run of the experiment that has a record, into `folder`/scores/<experiment>.parquet and .csv."""
     rows = []
     for run in plan.experiment_runs(experiment):
-        if state(plan, run, folder)[2] is not None:
+        record = state(plan, run, folder)[2]
+        if record is not None and record.dev_score is not None:  # a run that was never evaluated has no score
             common = (plan.suite.suite, experiment, run.spec.name, run.variant, run.task.name, run.seed)
             rows += [(*common, *row) for row in score_run(run, folder / run.path / "predictions.parquet")]
     frame = pd.DataFrame(rows, columns=COLUMNS)

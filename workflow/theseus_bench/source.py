@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -67,9 +68,11 @@ def _hub_split(name: str, revision: str, task: str, split: str, cache: str | Non
     `cache` is a folder of this fetch's own: where the hub fails, `datasets` takes the latest tables that it finds in
     its cache, of whatever revision.
     """
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
     from datasets.exceptions import DatasetsError
 
+    if not sys.stderr.isatty():  # in a log they are noise
+        disable_progress_bars()
     try:
         models.ask_hub(name, "dataset", revision)
         return load_dataset(name, task, revision=revision, split=split, cache_dir=cache)

@@ -34,11 +34,13 @@ def scores_table(
     tasks: dict[str, Task],
     title: str,
     statistic: Statistic,
+    remarks: Sequence[str] = (),
 ) -> Table:
     """Methods × tasks, with parameters (millions), speed-up (×) and macro scores; scores in points over the seeds.
 
     `tasks` in the experiment's order; one that no run asks for is left out. `runs` also has a column role. A failed
-    run that has a score counts and is marked. `speed` by '<method>[@variant]'. ValueError on another `statistic`.
+    run that has a score counts and is marked. `speed` by '<method>[@variant]'. `remarks` are sentences on what was run,
+    put first below the table. ValueError on another `statistic`.
     """
     if statistic not in ("median", "mean"):
         raise ValueError(f"statistic is {statistic!r}, not median or mean")
@@ -57,7 +59,7 @@ def scores_table(
     )
     beside = " ± sample standard deviation" if statistic == "mean" else ""
     caption = f"{statistic.capitalize()}{beside} over the seeds of the score on the dev set, in points."
-    notes = _remarks(rows, asked, macros, statistic)
+    notes = (*remarks, *_remarks(rows, asked, macros, statistic))
     return Table(title, caption, columns, _marked(rows, columns), notes, identity=("method", "variant", "role"))
 
 
@@ -230,7 +232,10 @@ def _marked(rows: list[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
 
 def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: Statistic) -> tuple[str, ...]:
     """The remarks on the whole table, only those that apply."""
-    notes = ["A task's score is the mean of the metrics under its name over its dev splits; below: training examples."]
+    notes = [
+        "A task's score is the mean of the metrics under its name over its dev splits, at the best of the run's "
+        "evaluations on these same splits; below: training examples."
+    ]
     if macros:
         labels = series([asked[name].label for name in macros["macro"][1]])
         over = "; its deviation is that of the seeds' macros" if statistic == "mean" else ""

@@ -194,7 +194,7 @@ def _evaluate(method, model, data, machine, progress, entry, trained, best) -> N
     if not math.isfinite(result):
         progress.diverged = f"diverged: the outputs were no longer finite at step {progress.step}"
         return
-    progress.stale += 1
+    progress.stale = progress.stale + 1 if method.may_stop() else 0
     if result > progress.best_score:
         progress.best_score, progress.best_step, progress.stale = result, progress.step, 0
         for kept, parameter in zip(best, trained, strict=True):
@@ -219,7 +219,7 @@ def _save(folder: Path, progress: Progress, model, trained, best, optimizer, tot
         "had_gradient": [p.grad is not None for p in model.parameters()],
         "total": total,
         "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random_cuda": torch.cuda.get_rng_state(trained[0].device) if trained[0].is_cuda else None,
     }
     with atomic(folder / "state.pt") as scratch:
         torch.save(state, scratch)
@@ -241,6 +241,6 @@ def _restore(folder: Path, progress: Progress, model, trained, best, optimizer, 
     for parameter, had_gradient in zip(model.parameters(), state["had_gradient"], strict=True):
         parameter.grad = torch.zeros_like(parameter) if had_gradient else None
     torch.set_rng_state(state["random"].cpu())
-    if state["random_cuda"]:
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+    if state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"].cpu(), device)
     return state["total"]

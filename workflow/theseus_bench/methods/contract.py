@@ -89,6 +89,10 @@ class Method:
     def on_step(self, step: int) -> None:
         """Called before each optimizer step, counted from 0, before its forward pass."""
 
+    def may_stop(self) -> bool:
+        """Whether training may stop early after the current step; until then no evaluation counts as stale."""
+        return True
+
     def log(self) -> dict[str, float]:
         """Numbers worth a place in the curve at each evaluation."""
         return {}

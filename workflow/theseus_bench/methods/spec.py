@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,13 @@ from theseus_bench.errors import UserError
 
 METHODS_FOLDER = Path("methods")  # where they stand in the project
 Need = Literal["teacher_outputs", "teacher_model", "compact_checkpoint"]
+
+
+class Range(Strict):
+    """The numbers from `min` to `max`."""
+
+    min: float | None = None
+    max: float | None = None
 
 
 class MethodSpec(Strict):
@@ -27,6 +35,7 @@ class MethodSpec(Strict):
     families: list[Family] = ["bert", "roberta", "distilbert"]
     defaults: dict[str, Any]
     per_task: dict[str, dict[str, Any]] = {}
+    allowed: dict[str, Range | list[Any]] = {}
     search: dict[str, list[Any]] = {}
     variants: dict[Name, dict[str, Any]] = {}
     exclude: dict[str, str] = {}
@@ -54,7 +63,14 @@ def load_spec(folder: Path) -> MethodSpec:
     if not (folder / "method.py").is_file():
         raise UserError(f"{folder}: method.py is missing")
     blocks = [("per_task." + k, v) for k, v in spec.per_task.items()]
-    blocks += [("variants." + k, v) for k, v in spec.variants.items()] + [("search", spec.search)]
+    blocks += [("variants." + k, v) for k, v in spec.variants.items()]
+    blocks += [("search", spec.search), ("allowed", spec.allowed)]
+    for key in spec.defaults.keys() - LoopSettings.model_fields:
+        close = difflib.get_close_matches(key, LoopSettings.model_fields, n=1, cutoff=0.8)
+        if close:
+            raise UserError(
+                f"{file}: defaults: {key!r} is easily taken for the loop's {close[0]!r}; correct or rename it"
+            )
     for where, block in blocks:
         for key in block:
             check_option(spec, key, f"{file}: {where}")
@@ -82,6 +98,7 @@ def resolve_settings(spec: MethodSpec, layers: int, overlays: list[tuple[str, di
     own = {key: value for key, value in values.items() if key not in LoopSettings.model_fields}
     for key, value in own.items():
         own[key] = _like(spec.defaults[key], value, f"{places[key]}: {key}")
+        _check_allowed(spec, key, own[key], f"{places[key]}: {key}")
     try:
         loop = LoopSettings.model_validate({k: v for k, v in values.items() if k not in own})
     except ValidationError as error:
@@ -89,6 +106,16 @@ def resolve_settings(spec: MethodSpec, layers: int, overlays: list[tuple[str, di
         key = str(first["loc"][0])
         raise UserError(f"{places.get(key, spec.name)}: {key}: {first['msg']}, found {values.get(key)!r}") from None
     return loop.model_dump() | own
+
+
+def _check_allowed(spec: MethodSpec, key: str, value: Any, where: str) -> None:
+    allowed = spec.allowed.get(key)
+    if isinstance(allowed, list) and value not in allowed:
+        raise UserError(f"{where}: {value!r}{suggest(str(value), map(str, allowed))}")
+    if isinstance(allowed, Range):
+        low, high = allowed.min, allowed.max
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise UserError(f"{where}: {value!r} is not between {low} and {high}")
 
 
 def _is_method(path: Path) -> bool:
