@@ -60,13 +60,13 @@ class Bench:
     def execute(self, task: str, place: str, **options) -> tuple[RunRecord, np.ndarray]:
         """Train the run in a folder of its own, over the shared inputs; its record and its logits."""
         folder = self.folder / place
-        folder.mkdir()
-        for part in ("data", "backbone", "teacher", "compact"):
-            (folder / part).symlink_to(self.folder / part)
-        (folder / "runs").mkdir()
-        teacher = self.plan.teacher.name
-        if teacher != self.method:
-            (folder / "runs" / teacher).symlink_to(self.folder / "runs" / teacher)
+        if not folder.exists():
+            (folder / "runs").mkdir(parents=True)
+            for part in ("data", "backbone", "teacher", "compact"):
+                (folder / part).symlink_to(self.folder / part)
+            teacher = self.plan.teacher.name
+            if teacher != self.method:
+                (folder / "runs" / teacher).symlink_to(self.folder / "runs" / teacher)
         record = execute(self.plan, self.run(task), folder, self.folder / "checkpoints", **options)
         table = pq.read_table(folder / self.run(task).path / "predictions.parquet")
         return record, np.stack(table["logits"].to_numpy())
@@ -193,7 +193,7 @@ def _check_resumes(bench: Bench) -> None:
             bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
     finally:
         runs.load_method = original
-    record, resumed = bench.execute(bench.tasks[0], "resumed", checkpoint_every=0.0)
+    record, resumed = bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
     if record.steps and not record.resumed:
         raise UserError("a run that was stopped did not go on from its checkpoint")
     if record.curve != whole.curve or not np.array_equal(expected, resumed):
