@@ -39,8 +39,8 @@ class Theseus(Method):
             self.modules.successor.requires_grad_(True)
         self.clip_frozen = settings.clip_frozen
         # All draws are made at once, one per module and step, so that a resumed run sees the same ones.
-        full_at = settings.full_rate_at if settings.full_rate_at >= 1 else settings.full_rate_at * run.steps
-        self.rates = replacing_rates(settings.schedule, settings.base_rate, full_at, run.steps)
+        self.full_at = settings.full_rate_at if settings.full_rate_at >= 1 else settings.full_rate_at * run.steps
+        self.rates = replacing_rates(settings.schedule, settings.base_rate, self.full_at, run.steps)
         draws = np.random.default_rng([run.seed, 0x7E5E]).random((run.steps, settings.layers))
         self.replaced = draws < self.rates[:, None]
         self.undrawn = np.cumsum(~self.replaced.any(axis=1))
@@ -63,7 +63,7 @@ class Theseus(Method):
 
     def may_stop(self):
         """Not before replacing is over: until then the successor has not been trained as a whole."""
-        return self.rates[self.step] == self.rates[-1]
+        return self.step >= self.full_at
 
     def log(self):
         """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""
@@ -82,6 +82,6 @@ def replacing_rates(schedule, base, full_at, steps):
     constant: b, then 1 from `full_at` on.
     """
     step = np.arange(steps)
-    curriculum = np.minimum(1.0, base + (1.0 - base) * step / full_at)
+    curriculum = np.where(step < full_at, base + (1.0 - base) * step / full_at, 1.0)
     constant = np.where(step < full_at, base, 1.0)
     return {"curriculum": curriculum, "anti_curriculum": 1.0 - curriculum, "constant": constant}[schedule]

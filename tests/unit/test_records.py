@@ -43,7 +43,10 @@ RECORD = {
     "seconds": {"all": 1.5},
     "peak_memory_mb": 100.0,
     "data": {},
+    "data_source": {},
     "backbone": {},
+    "compact": None,
+    "teacher": None,
     "provenance": {},
 }
 
