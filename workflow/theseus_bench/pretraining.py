@@ -20,7 +20,7 @@ from theseus_bench.config import Compact, LoopSettings
 from theseus_bench.data import Split, collate, encode_texts, training_order
 from theseus_bench.demo import chronicle, write_tokenizer
 from theseus_bench.devices import autocast, seed_everything, to_tensors
-from theseus_bench.models import body_of, cut_to, layers_of, load_masked_lm, model_inputs, save_checkpoint
+from theseus_bench.models import body_of, cut_to, layers_of, load_masked_lm, model_inputs, place, save_checkpoint
 from theseus_bench.training import Machine, learning_rate, make_optimizer
 
 IGNORED = -100  # the label of a position that counts in no loss
@@ -44,7 +44,7 @@ def distil(
     teacher: nn.Module, student: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine
 ) -> list[float]:
     """Train `student` on the teacher's soft labels and states and on the masked tokens; the loss at each step."""
-    teacher.to(machine.device).eval()
+    place(teacher, machine.device).eval()
 
     def loss(batch: dict[str, Tensor]) -> Tensor:
         inputs = model_inputs(student, batch)
@@ -161,7 +161,7 @@ def _descend(
     machine: Machine,
 ) -> list[float]:
     """Minimise `loss` over masked batches of `text` for settings.max_steps steps."""
-    model.to(machine.device).train()
+    place(model, machine.device).train()
     optimizer = make_optimizer(model, trained, settings)
     losses = []
     for step, batch in enumerate(_masked_batches(text, tokenizer, settings)):

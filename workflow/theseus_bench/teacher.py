@@ -17,7 +17,7 @@ from torch import nn
 
 from theseus_bench.data import Split, collate, evaluation_order
 from theseus_bench.devices import autocast, to_tensors
-from theseus_bench.models import model_inputs
+from theseus_bench.models import model_inputs, place
 from theseus_bench.records import atomic, write_json
 
 
@@ -42,7 +42,7 @@ def write_teacher_outputs(
     model: nn.Module, split: Split, pad: int, layers: list[int], device: torch.device, precision: str, folder: Path
 ) -> None:
     """Run the predecessor over the training set, without dropout, and store what students read."""
-    model.to(device).eval()
+    place(model, device).eval()
     logits = np.empty((len(split), model.config.num_labels), np.float32)
     cls = np.empty((len(split), len(layers), model.config.hidden_size), np.float16)
     for examples in evaluation_order(split):

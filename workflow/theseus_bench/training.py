@@ -21,7 +21,7 @@ from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, collate, evaluation_order, training_order
 from theseus_bench.devices import autocast, to_tensors
 from theseus_bench.metrics import measure_task, score
-from theseus_bench.models import model_inputs
+from theseus_bench.models import model_inputs, place
 from theseus_bench.records import atomic
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import TeacherOutputs
@@ -83,7 +83,7 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
     parameters so far stay. A run that was killed goes on from its checkpoint; on a CPU it ends bit-equal to one that
     was not.
     """
-    model.to(machine.device)
+    place(model, machine.device)
     trained = list(method.parameters(model))
     if not trained:
         return _evaluate_only(method, model, data, machine)
