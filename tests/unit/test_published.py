@@ -1,0 +1,46 @@
+"""The papers' numbers as data: complete enough to be compared with, and consistent where the papers are."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from theseus_bench.methods.spec import METHODS_FOLDER, load_specs
+from theseus_bench.tasks import TASKS_FILE, load_tasks
+
+TABLES = [
+    (file.stem, table)
+    for file in sorted(Path("results/published").glob("*.yaml"))
+    for table in yaml.safe_load(file.read_text(encoding="utf-8"))["tables"]
+]
+ROWS = [(f"{stem} {table['table']} {name}", row) for stem, table in TABLES for name, row in table["rows"].items()]
+
+# Printed macros that do not follow from the printed scores, with what they recompute to.
+EXCEPTIONS = {"theseus Table 3 finetune": 75.67, "theseus Table 7 theseus_4_layers": 77.14}
+
+
+def macro(row: dict) -> float:
+    scores = [sum(value) / len(value) if isinstance(value, list) else value for value in row["scores"].values()]
+    return sum(scores) / len(scores)
+
+
+@pytest.mark.parametrize(("name", "row"), [(name, row) for name, row in ROWS if row["macro"] is not None])
+def test_a_printed_macro_is_the_mean_of_its_row_or_a_known_exception(name, row):
+    if name in EXCEPTIONS:
+        assert macro(row) == pytest.approx(EXCEPTIONS[name], abs=0.006)
+        assert abs(macro(row) - row["macro"]) > 0.05
+    else:
+        assert macro(row) == pytest.approx(row["macro"], abs=0.0501)
+
+
+def test_scores_are_points_of_known_tasks():
+    tasks = load_tasks(TASKS_FILE)
+    for name, row in ROWS:
+        assert row["scores"].keys() <= tasks.keys(), name
+        flat = [v for value in row["scores"].values() for v in (value if isinstance(value, list) else [value])]
+        assert all(20 < value < 100 for value in flat), name
+
+
+def test_methods_are_compared_with_rows_that_exist():
+    names = {name for _, table in TABLES for name in table["rows"]}
+    for spec in load_specs(METHODS_FOLDER).values():
+        assert set(spec.published) <= names, spec.name
