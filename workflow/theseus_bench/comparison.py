@@ -31,7 +31,9 @@ def write_suite_report(plan: Plan, folder: Path) -> None:
     """The suite's report in `folder`/report/index.html."""
     sections, frames, scores = [], [], []
     for name, experiment in plan.suite.experiments.items():
-        sections.append(Section(name, experiment.title, list(experiment_tables(plan, name, folder).values())))
+        tables = experiment_tables(plan, name, folder)
+        several = len(plan.experiment_seeds(experiment)) > 1  # over one seed, all statistics are the same
+        sections.append(Section(name, experiment.title, list(tables.values())[: None if several else 1]))
         frames.append(runs_frame(plan, name, folder)[0])
         scores.append(_scores(plan, name, folder))
     keys = ["method", "variant", "task", "seed", "split", "metric"]
@@ -123,7 +125,7 @@ def _scores(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
 
 def _backbone(plan: Plan) -> str:
     backbone = plan.suite.backbone
-    return f"{backbone.name or 'the tiny generated one'}, {backbone.layers} layers"
+    return f"{backbone.name or 'a tiny BERT of the demo'}, {backbone.layers} layers"
 
 
 def _effort(plan: Plan, experiment: str) -> list[str]:
