@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-TASKS = ["rte", "stsb"]
+TASKS = ["rte", "stsb", "mnli"]
 METHODS = ["majority", "predecessor", "finetune", "vanilla_kd", "pkd", "distilbert", "theseus"]
 
 
@@ -51,7 +51,7 @@ def built(tmp_path_factory) -> Path:
     shutil.copyfile(project / "config" / "demo.yaml", project / "config" / "mini.yaml")
 
     def shrink(config):
-        config.update(suite="mini", tasks=TASKS, seeds=[1, 2])
+        config.update(suite="mini", tasks=[*TASKS, "ax"], seeds=[1, 2])
         config["data"]["rows"] = 64
         config["backbone"]["steps"] = 20
         config["compact"]["distilbert"]["steps"] = 5
@@ -83,6 +83,14 @@ def test_the_suite_is_complete(built):
     rte = dev[(dev["method"] == "finetune") & (dev["task"] == "rte")]["value"]
     assert table.set_index("method").loc["finetune", "rte"] == pytest.approx(rte.median(), abs=0.051)
     assert "Theseus" in (built / "results/mini/report/index.html").read_text()
+
+
+def test_ax_is_predicted_with_the_model_of_mnli(built):
+    predictions = pd.read_parquet(built / "results/mini/runs/theseus/mnli/seed-1/predictions.parquet")
+    ax = predictions[predictions["split"] == "ax/test"]
+    assert len(ax) == len(pd.read_parquet(built / "results/mini/source/ax/test.parquet"))
+    assert (ax["label"] == -1).all()
+    assert {len(logits) for logits in ax["logits"]} == {3}
 
 
 def test_models_are_kept_as_asked(built):
