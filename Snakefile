@@ -13,7 +13,8 @@ from snakemake.utils import min_version
 
 from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import METHODS_FOLDER
-from theseus_bench.plan import load_plan, source_files
+from theseus_bench.plan import source_files
+from theseus_bench.suites import load_plan
 from theseus_bench.records import write_json
 from theseus_bench.tasks import TASKS_FILE
 
@@ -35,7 +36,7 @@ include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:
-    run="|".join(sorted({run.name for run in PLAN.runs.values()})),
+    run=rf"({'|'.join(PLAN.specs)})(@[^/]+)?",
     task="|".join(PLAN.suite.tasks),
     seed=r"\d+",
     experiment="|".join(EXPERIMENTS),

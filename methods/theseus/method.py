@@ -1,4 +1,5 @@
 import numpy as np
+from theseus_bench.errors import UserError
 from theseus_bench.methods.contract import Method, classify, task_loss
 from theseus_bench.models import cut_to, layers_of, set_layers
 from torch import nn
@@ -8,18 +9,20 @@ class ReplaceableLayers(nn.Module):
     """Stands where the model had its list of layers, and lists those of the current choice when it is iterated.
 
     `predecessor` and `successor` are the modules prd_i and scc_i, each a list of layers. In evaluation the choice is
-    always the pure successor.
+    always the pure successor; a module that is not `replaceable` stays the predecessor's throughout.
     """
 
-    def __init__(self, predecessor, successor):
+    def __init__(self, predecessor, successor, replaceable):
         super().__init__()
         self.predecessor = nn.ModuleList(predecessor)
         self.successor = nn.ModuleList(successor)
-        self.replaced = [True] * len(successor)  # r_i of the current forward pass
+        self.replaceable = replaceable
+        self.replaced = replaceable  # r_i of the current forward pass
 
     def __iter__(self):
-        for prd, scc, replaced in zip(self.predecessor, self.successor, self.replaced, strict=True):
-            yield from scc if replaced or not self.training else prd
+        choice = self.replaced if self.training else self.replaceable
+        for prd, scc, replaced in zip(self.predecessor, self.successor, choice, strict=True):
+            yield from scc if replaced else prd
 
 
 class Theseus(Method):
@@ -32,17 +35,21 @@ class Theseus(Method):
         self.modules = ReplaceableLayers(
             [nn.ModuleList(prd[i : i + size]) for i in range(0, len(prd), size)],
             [nn.ModuleList([layer]) for layer in layers_of(start)[: settings.layers]],
+            [settings.module in (0, i) for i in range(1, settings.layers + 1)],
         )
+        if not any(self.modules.replaceable):
+            raise UserError(f"theseus: module {settings.module} is wanted, but there are {settings.layers}")
         set_layers(model, self.modules)
         if not settings.clip_frozen:
             model.requires_grad_(False)
-            self.modules.successor.requires_grad_(True)
+            for parameter in self.parameters(model):
+                parameter.requires_grad_(True)
         self.clip_frozen = settings.clip_frozen
         # All draws are made at once, one per module and step, so that a resumed run sees the same ones.
         self.full_at = settings.full_rate_at if settings.full_rate_at >= 1 else settings.full_rate_at * run.steps
         self.rates = replacing_rates(settings.schedule, settings.base_rate, self.full_at, run.steps)
         draws = np.random.default_rng([run.seed, 0x7E5E]).random((run.steps, settings.layers))
-        self.replaced = draws < self.rates[:, None]
+        self.replaced = (draws < self.rates[:, None]) & self.modules.replaceable
         self.undrawn = np.cumsum(~self.replaced.any(axis=1))
         self.step = 0
         return model
@@ -52,7 +59,8 @@ class Theseus(Method):
 
     def parameters(self, model):
         """Successor layers alone: the predecessor's, embeddings, pooler and classifier stay as they are."""
-        return self.modules.successor.parameters()
+        modules = zip(self.modules.successor, self.modules.replaceable, strict=True)
+        return [p for successor, replaceable in modules if replaceable for p in successor.parameters()]
 
     def clipped_parameters(self, model):
         return model.parameters() if self.clip_frozen else self.parameters(model)
@@ -62,17 +70,17 @@ class Theseus(Method):
         self.modules.replaced = self.replaced[step].tolist()
 
     def may_stop(self):
-        """Not before replacing is over: until then the successor has not been trained as a whole."""
-        return self.step >= self.full_at
+        """Not before replacing is over, if ever it is: until then the successor has not been trained as a whole."""
+        return self.step >= self.full_at or self.full_at >= len(self.rates)
 
     def log(self):
         """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""
         return {"replacing_rate": float(self.rates[self.step]), "undrawn_steps": int(self.undrawn[self.step])}
 
     def compressed(self, model):
-        successor = [layer for module in self.modules.successor for layer in module]
-        set_layers(model, nn.ModuleList(successor))
-        return cut_to(model, list(range(len(successor))))
+        result = list(self.modules.eval())
+        set_layers(model, nn.ModuleList(result))
+        return cut_to(model, list(range(len(result))))
 
 
 def replacing_rates(schedule, base, full_at, steps):

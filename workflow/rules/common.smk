@@ -2,6 +2,7 @@
 SUITE = PLAN.folder
 EXPERIMENTS = list(PLAN.suite.experiments)
 TEACHER = PLAN.teacher.name
+RECORD = ("run.json", "predictions.parquet")
 
 
 def suite_folder(wildcards):
@@ -43,13 +44,26 @@ def inputs_of_run(wildcards):
         [f"{SUITE}/data/{name}" for name in PLAN.predicted_with(run.task.name)]
         + [f"{SUITE}/backbone", str(method / "method.py")]
         + [needed[need] for need in sorted(run.needs)]
+        + ([f"{SUITE}/{PLAN.source_of(run).path}/run.json"] if run.spec.source else [])
+        + ([f"{SUITE}/{run.search_file}"] if run.trials else [])
     )
+
+
+def inputs_of_search(wildcards):
+    """What is chosen from: the records and predictions of a search's trials."""
+    run = PLAN.run(wildcards.run, wildcards.task, PLAN.suite.seeds[0])
+    return [f"{SUITE}/{trial.path}/{file}" for trial in PLAN.trials_of(run) for file in RECORD]
+
+
+def searches_of(experiment):
+    """The files of an experiment's searches."""
+    runs = PLAN.experiment_runs(experiment)
+    return list(dict.fromkeys(f"{SUITE}/{run.search_file}" for run in runs if run.trials))
 
 
 def records_of(experiment):
     """What an experiment's runs leave."""
-    files = ("run.json", "predictions.parquet")
-    return [f"{SUITE}/{run.path}/{file}" for run in PLAN.experiment_runs(experiment) for file in files]
+    return [f"{SUITE}/{run.path}/{file}" for run in PLAN.experiment_runs(experiment) for file in RECORD]
 
 
 def labels_of(experiment):

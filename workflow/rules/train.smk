@@ -33,6 +33,20 @@ use rule train as train_teacher with:
 ruleorder: train_teacher > train
 
 
+# A searched run waits for its search: each setting on offer is tried with the search seeds, and the best is chosen.
+rule choose:
+    input:
+        inputs_of_search,
+    output:
+        f"{SUITE}/search/{{run}}/{{task}}.json",
+    log:
+        f"{SUITE}/logs/choose/{{run}}/{{task}}.log",
+    params:
+        suite=suite_folder,
+    shell:
+        "theseus-bench choose {params.suite} {wildcards.run} {wildcards.task} > {log} 2>&1"
+
+
 rule teacher:
     input:
         model=rules.train_teacher.output.model,

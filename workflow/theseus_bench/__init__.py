@@ -8,7 +8,9 @@ __version__ = "0.1.0"
 ROOMS = [
     "errors",  # the one exception that a user is meant to read
     "config",  # what to run, typed and strict
+    "naming",  # how a run is named
     "tasks",  # GLUE's tasks
+    "published",  # what the papers print
     "records",  # what a run leaves on disk
     "data",  # tables → checked → tokens → batches
     "demo",  # generated sentences
@@ -23,8 +25,11 @@ ROOMS = [
     "methods",
     "methods.spec",  # a method's metadata
     "methods.contract",  # what method.py defines
+    "search",  # which settings are tried
     "plan",  # every run that a configuration asks for
+    "suites",  # a suite from its configuration, checked
     "source",  # tables, backbone and compact checkpoints, put in their places
+    "cards",  # what a saved model says of itself
     "runs",  # one run from start to record
     "authoring",  # a new method from the template
     "conformance",  # the tests that every method must pass

@@ -26,8 +26,8 @@ Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite
 def configure(folder: Folder, config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
     """Check a configuration and write it to SUITE/suite.json, where the other commands read it, as snakemake does."""
     from theseus_bench.config import read_yaml
-    from theseus_bench.plan import load_plan
     from theseus_bench.records import write_json
+    from theseus_bench.suites import load_plan
 
     values = read_yaml(config)
     load_plan(values)
@@ -38,7 +38,7 @@ def configure(folder: Folder, config: Annotated[Path, typer.Argument(help="a con
 def plan(config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
     """Say what a configuration asks for: its experiments and how many runs each has."""
     from theseus_bench.config import read_yaml
-    from theseus_bench.plan import load_plan
+    from theseus_bench.suites import load_plan
 
     made = load_plan(read_yaml(config))
     for name, experiment in made.suite.experiments.items():
@@ -49,8 +49,8 @@ def plan(config: Annotated[Path, typer.Argument(help="a configuration file")]) -
 @app.command()
 def fetch(folder: Folder, task: str, output: Path) -> None:
     """Put a task's tables into OUTPUT: from the hub at the pinned revision, or generated for the demo."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.source import fetch_task
+    from theseus_bench.suites import read_plan
 
     fetch_task(read_plan(folder), task, output)
 
@@ -58,8 +58,8 @@ def fetch(folder: Folder, task: str, output: Path) -> None:
 @app.command()
 def backbone(folder: Folder) -> None:
     """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.source import make_backbone
+    from theseus_bench.suites import read_plan
 
     make_backbone(read_plan(folder), folder)
 
@@ -67,8 +67,8 @@ def backbone(folder: Folder) -> None:
 @app.command()
 def compact(folder: Folder, method: str) -> None:
     """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.source import make_compact_checkpoint
+    from theseus_bench.suites import read_plan
 
     make_compact_checkpoint(read_plan(folder), method, folder)
 
@@ -77,7 +77,8 @@ def compact(folder: Folder, method: str) -> None:
 def encode(folder: Folder, task: str) -> None:
     """Check a task's tables and tokenize them into SUITE/data/TASK."""
     from theseus_bench.data import encode_task
-    from theseus_bench.plan import read_plan, source_files
+    from theseus_bench.plan import source_files
+    from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
     data = made.suite.data
@@ -91,8 +92,8 @@ def encode(folder: Folder, task: str) -> None:
 @app.command()
 def train(folder: Folder, method: str, task: str, seed: int) -> None:
     """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.runs import execute
+    from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
     run = made.run(method, task, seed)
@@ -104,8 +105,8 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
 @app.command()
 def teacher(folder: Folder, task: str, seed: int) -> None:
     """Store the predecessor's outputs on TASK's training set for the students of SEED."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.runs import write_outputs_of
+    from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
     write_outputs_of(made, made.run(made.teacher.name, task, seed), folder)
@@ -114,8 +115,8 @@ def teacher(folder: Folder, task: str, seed: int) -> None:
 @app.command()
 def speed(folder: Folder, experiment: str) -> None:
     """Measure the compressed models of an experiment, interleaved, into SUITE/speed/EXPERIMENT.json."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.speed import measure_experiment
+    from theseus_bench.suites import read_plan
 
     measure_experiment(read_plan(folder), experiment, folder)
 
@@ -123,8 +124,8 @@ def speed(folder: Folder, experiment: str) -> None:
 @app.command()
 def score(folder: Folder, experiment: str) -> None:
     """Score the predictions that an experiment's runs have left, into SUITE/scores/EXPERIMENT.parquet and .csv."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.scores import write_scores
+    from theseus_bench.suites import read_plan
 
     write_scores(read_plan(folder), experiment, folder)
 
@@ -133,7 +134,7 @@ def score(folder: Folder, experiment: str) -> None:
 def compare(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment in SUITE/tables from the scores and speeds that are there."""
     from theseus_bench.comparison import write_tables
-    from theseus_bench.plan import read_plan
+    from theseus_bench.suites import read_plan
 
     write_tables(read_plan(folder), experiment, folder)
 
@@ -145,7 +146,7 @@ def report(
 ) -> None:
     """Make SUITE/report/index.html from all that is there; what is missing is shown as missing."""
     from theseus_bench import comparison
-    from theseus_bench.plan import read_plan
+    from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
     (comparison.rebuild if rebuild else comparison.write_suite_report)(made, folder)
@@ -157,8 +158,8 @@ def status(
     folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False
 ) -> None:
     """Say which runs of a suite are complete, failed or missing, and why."""
-    from theseus_bench.plan import read_plan
     from theseus_bench.scores import states
+    from theseus_bench.suites import read_plan
 
     found = states(read_plan(folder), folder)
     for run, state, reason in found:

@@ -20,9 +20,13 @@ Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Family = Literal["bert", "roberta", "distilbert"]
 
-# The workflow's rules, whose names no experiment can have.
+Protocol = Literal["published", "equal"]
+Scalar = bool | int | float | str
+
+# The workflow's rules, whose names no experiment can have, and the endings of the files made for one.
 RULES = {"all", "tables", "report", "verify", "fetch", "backbone", "compact", "encode", "train", "train_teacher"}
-RULES |= {"teacher", "speed", "score", "compare", "write_report"}
+RULES |= {"teacher", "choose", "speed", "score", "compare", "judge", "searched", "submit", "write_report"}
+ENDINGS = ("_mean", "_verdicts", "_search", "_trials")
 
 
 class Strict(BaseModel):
@@ -100,8 +104,11 @@ class Compact(Strict):
 
     source: Literal["hub", "recipe"]
     name: str | None = None
-    revision: Commit | None = None
-    steps: int = Field(2000, ge=1, description="recipe: steps of distillation")
+    revision: Commit | None = Field(None, description="hub: nothing is fetched before it is pinned")
+    objective: Literal["distillation", "masked_words"] = Field(
+        "distillation", description="recipe: DistilBERT's three terms, or masked language modelling alone"
+    )
+    steps: int = Field(2000, ge=1, description="recipe: steps of training")
     head_steps: int = Field(
         0, ge=0, description="recipe: steps that first fit a masked-language head to a backbone without one"
     )
@@ -110,8 +117,8 @@ class Compact(Strict):
 
     @model_validator(mode="after")
     def _complete(self):
-        if self.source == "hub" and (self.name is None or self.revision is None):
-            raise ValueError("source hub needs a name and a revision")
+        if self.source == "hub" and self.name is None:
+            raise ValueError("source hub needs a name")
         return self
 
 
@@ -123,13 +130,48 @@ class Override(Strict):
     tasks: list[str] | None = None
 
 
+class Search(Strict):
+    """How far the settings of the compressed models are searched before their final runs."""
+
+    budget: Annotated[int, Field(ge=1)] | dict[Protocol, Annotated[int, Field(ge=1)]] = Field(
+        1, description="settings tried for each method and task, the same for all; 1: the methods' defaults, no search"
+    )
+    seeds: list[Seed] = Field([101], min_length=1, description="seeds of the tries; none of the final runs'")
+    space: dict[str, list[Any]] = Field({}, description="values offered in the place of the methods' own, by setting")
+
+    def budget_of(self, protocol: Protocol) -> int:
+        """The budget under a protocol."""
+        return self.budget if isinstance(self.budget, int) else self.budget.get(protocol, 1)
+
+
+class Equal(Strict):
+    """The protocol of equal effort: what all compressed models share in it."""
+
+    set: dict[str, Any] = Field({}, description="settings of the loop, above the methods' own and the suite's")
+    search: dict[str, list[Any]] = Field({}, description="what every method's search is offered beside its own grid")
+
+
+class VerdictRule(Strict):
+    """When a published number counts as reproduced; differences in points."""
+
+    reproduced: float = Field(0.5, ge=0, description="the largest difference of a number that is reproduced")
+    tolerance: float = Field(1.0, ge=0, description="the largest difference of one that is within tolerance")
+    tolerance_by_task: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="where seeds are known to differ by more"
+    )
+
+
 class Experiment(Strict):
     """One table or figure: which methods on which tasks with which seeds."""
 
     title: str
     methods: list[str] = Field(min_length=1, description="names, or name@variant")
+    vary: list[dict[str, Scalar]] = Field([], description="each compressed model once with each of these settings")
+    protocols: list[Protocol] = Field(["published"], min_length=1)
     tasks: list[str] | None = Field(None, min_length=1, description="default: the suite's tasks")
     seeds: list[Seed] | None = Field(None, min_length=1, description="default: the suite's seeds")
+    compare_with: list[str] = Field([], description="tables of results/published, as FILE: TABLE")
+    submission: bool = Field(False, description="whether files for the GLUE server are made of its predictions")
 
 
 class Speed(Strict):
@@ -156,12 +198,15 @@ class Suite(Strict):
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1, description="processor threads of one run")
+    search: Search = Search()
+    equal: Equal = Equal()
+    verdicts: VerdictRule = VerdictRule()
     speed: Speed = Speed()
     experiments: dict[Name, Experiment] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _consistent(self):
-        taken = RULES & self.experiments.keys() | {name for name in self.experiments if name.endswith("_mean")}
+        taken = RULES & self.experiments.keys() | {name for name in self.experiments if name.endswith(ENDINGS)}
         if taken:
             raise ValueError(f"experiments: {', '.join(sorted(taken))}: the workflow uses this name; choose another")
         if self.backbone.layers % self.student_layers or self.student_layers == self.backbone.layers:
@@ -172,10 +217,18 @@ class Suite(Strict):
             )
         lists = {"tasks": self.tasks, "seeds": self.seeds}
         for key, experiment in self.experiments.items():
-            for field in ("methods", "tasks", "seeds"):
+            for field in ("methods", "protocols", "tasks", "seeds", "vary", "compare_with"):
                 lists[f"experiments.{key}.{field}"] = getattr(experiment, field) or []
+        searched = any(self.search.budget_of(protocol) > 1 for protocol in ("published", "equal"))
+        final = {seed for name, values in lists.items() if name.endswith("seeds") for seed in values}
+        both = sorted(final & set(self.search.seeds))
+        if searched and both:
+            raise ValueError(
+                f"search.seeds: {', '.join(map(str, both))} is a seed of final runs too; settings chosen on a seed "
+                "flatter its score, so choose another"
+            )
         for name, values in lists.items():
-            twice = [str(value) for value in dict.fromkeys(values) if values.count(value) > 1]
+            twice = [str(value) for i, value in enumerate(values) if values.index(value) < i]
             if twice:
                 raise ValueError(f"{name} names {', '.join(twice)} twice")
         return self

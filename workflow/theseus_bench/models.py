@@ -80,21 +80,28 @@ def cut_to(model: nn.Module, keep: list[int]) -> nn.Module:
     return model
 
 
-def load_classifier(folder: Path, task: Task) -> nn.Module:
-    """A checkpoint with the head for `task`: loaded where the folder has one, else drawn from torch's generator."""
+def load_classifier(folder: Path, task: Task, fresh_head: bool = False) -> nn.Module:
+    """A checkpoint with the head for `task`: loaded where the folder has one, else drawn from torch's generator.
+
+    With `fresh_head` the classifier is drawn anew although the folder has one, of another task.
+    """
     labels = {} if task.regression else {"id2label": dict(enumerate(task.labels))}
     labels |= {"label2id": {name: code for code, name in labels["id2label"].items()}} if labels else {"num_labels": 1}
     problem = "regression" if task.regression else "single_label_classification"
     with quiet_transformers():
-        return AutoModelForSequenceClassification.from_pretrained(
+        model = AutoModelForSequenceClassification.from_pretrained(
             folder,
             problem_type=problem,
             attn_implementation="eager",
             use_safetensors=True,
             local_files_only=True,
             dtype=torch.float32,
+            ignore_mismatched_sizes=fresh_head,
             **labels,
         )
+    if fresh_head:
+        model.classifier.apply(model._init_weights)
+    return model
 
 
 def load_masked_lm(folder: Path) -> nn.Module:
@@ -124,11 +131,13 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(p.numel() for p in model.parameters()), embeddings
 
 
-def save_checkpoint(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
-    """Write model and tokenizer as a folder that plain `transformers` loads."""
+def save_checkpoint(model: nn.Module, tokenizer_folder: Path, folder: Path, card: str = "") -> None:
+    """Write model and tokenizer as a folder that plain `transformers` loads, with `card` as its README.md if given."""
     with atomic(folder) as scratch, quiet_transformers():
         model.save_pretrained(scratch)
         AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(scratch)
+        if card:
+            (scratch / "README.md").write_text(card, encoding="utf-8")
 
 
 def fetch_checkpoint(source: Backbone, folder: Path, root: Path = Path(".")) -> None:

@@ -14,10 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from theseus_bench.config import Experiment, Suite, parse, suggest
+from theseus_bench.config import Experiment, Suite, suggest
 from theseus_bench.errors import UserError
-from theseus_bench.methods.spec import METHODS_FOLDER, MethodSpec, check_option, load_specs, resolve_settings
-from theseus_bench.tasks import TASKS_FILE, Task, find_task, load_tasks
+from theseus_bench.methods.spec import MethodSpec, resolve_settings
+from theseus_bench.naming import EQUAL, TRIAL, join_name, label_of, read_part, setting_part, split_name
+from theseus_bench.search import Settings, draw_trials
+from theseus_bench.tasks import Task, find_task
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Run:
     variant: str
     task: Task
     seed: int
-    settings: dict[str, Any] = field(hash=False)
+    settings: dict[str, Any] = field(hash=False)  # a searched run's are known once its search has chosen
+    trials: tuple[Settings, ...] = field(default=(), hash=False)  # what is tried first; none: no search
 
     @property
     def name(self) -> str:
@@ -38,7 +41,7 @@ class Run:
     @property
     def label(self) -> str:
         """The method as tables call it."""
-        return f"{self.spec.label}, {self.variant.replace('_', ' ')}" if self.variant else self.spec.label
+        return self.spec.label + label_of(self.variant)
 
     @property
     def path(self) -> str:
@@ -46,10 +49,16 @@ class Run:
         return f"runs/{self.name}/{self.task.name}/seed-{self.seed}"
 
     @property
+    def search_file(self) -> str:
+        """What the run's search has chosen, inside the suite's folder; one file for all seeds."""
+        return f"search/{self.name}/{self.task.name}.json"
+
+    @property
     def needs(self) -> set[str]:
-        """What the run reads of others: the method's needs and the predecessor's model if it starts from that."""
-        start = {"teacher_model"} if self.settings["start"] == "predecessor" and self.spec.role != "teacher" else set()
-        return set(self.spec.needs) | start
+        """What the run reads of others: the method's needs and the predecessor's model if it may start from that."""
+        starts = {settings.get("start") for settings in (self.settings, *self.trials)}
+        inherits = "predecessor" in starts and self.spec.role != "teacher"
+        return set(self.spec.needs) | ({"teacher_model"} if inherits else set())
 
     @property
     def learns(self) -> bool:
@@ -64,6 +73,8 @@ class Plan:
     suite: Suite
     tasks: dict[str, Task]
     specs: dict[str, MethodSpec]
+    _resolved: dict = field(default_factory=dict, compare=False, repr=False)  # by name and task, as computed once
+    _fingerprints: dict = field(default_factory=dict, compare=False, repr=False)  # by the run's path
 
     @property
     def folder(self) -> str:
@@ -98,177 +109,203 @@ class Plan:
         """The seeds an experiment asks for."""
         return experiment.seeds or self.suite.seeds
 
+    def experiment_names(self, name: str) -> list[str]:
+        """The names of what an experiment compares, in the order of its table: one row each."""
+        experiment = self.suite.experiments[name]
+        names = [
+            self.canonical(method, protocol, settings)
+            for protocol in experiment.protocols
+            for method in experiment.methods
+            for settings in experiment.vary or [{}]
+        ]
+        return list(dict.fromkeys(names))
+
     def experiment_runs(self, name: str) -> list[Run]:
-        """The runs of one experiment, methods outermost, in the order of its table; excluded ones left out."""
+        """The final runs of one experiment, methods outermost, in the order of its table; excluded ones left out."""
         experiment = self.suite.experiments[name]
         return [
             self.run(method, task.name, seed)
-            for method in experiment.methods
+            for method in self.experiment_names(name)
             for task in self.experiment_tasks(experiment)
             if task.name not in self.specs[method.split("@")[0]].exclude
             for seed in self.experiment_seeds(experiment)
         ]
 
-    @cached_property
-    def runs(self) -> dict[str, Run]:
-        """All runs by path, each once however many experiments share it, predecessors included."""
-        runs = {run.path: run for name in self.suite.experiments for run in self.experiment_runs(name)}
-        for run in list(runs.values()):
-            if run.learns:
-                teacher = self.teacher_of(run)
-                runs.setdefault(teacher.path, teacher)
+    def all_runs(self, name: str) -> dict[str, Run]:
+        """The experiment's runs by path with all that is trained for them: searches, predecessors and sources."""
+        runs: dict[str, Run] = {}
+        waiting = self.experiment_runs(name)[::-1]
+        while waiting:
+            run = waiting.pop()
+            if run.path not in runs:
+                runs[run.path] = run
+                waiting += self.trials_of(run)[::-1]
+                waiting += [self.teacher_of(run)] if run.learns else []
+                waiting += [self.source_of(run)] if run.spec.source else []
         return runs
 
-    def run(self, method: str, task: str, seed: int) -> Run:
-        """The run of `method` (name or name@variant) with its settings resolved."""
-        name, _, variant = method.partition("@")
-        if name not in self.specs:
-            raise UserError(f"there is no method {name!r}{suggest(name, self.specs)}")
-        spec = self.specs[name]
-        if variant and variant not in spec.variants:
-            raise UserError(f"method {name} has no variant {variant!r}{suggest(variant, spec.variants)}")
-        layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
-        overlays = [(f"methods/{name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
-        for place, override in self._overrides():
-            if (override.methods and name not in override.methods) or (override.tasks and task not in override.tasks):
-                continue
-            overlays.append((place, override.set))
-        if variant:
-            overlays.append((f"methods/{name}/method.yaml: variants.{variant}", spec.variants[variant]))
-        settings = resolve_settings(spec, layers, overlays)
-        if spec.role == "teacher" and settings["layers"] != layers:
-            raise UserError(
-                f"method {method}: layers is {settings['layers']}, but the predecessor has the backbone's {layers}; "
-                "name the methods whose layers are meant under settings.methods"
-            )
-        if self.suite.backbone.layers % settings["layers"]:
-            raise UserError(
-                f"method {method}: layers {settings['layers']} does not divide the backbone's "
-                f"{self.suite.backbone.layers} layers, so the modules to replace would differ in depth"
-            )
-        return Run(spec, variant, find_task(self.tasks, task, "run"), seed, settings)
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """All runs by path, each once however many experiments share it, experiments' own before what these need."""
+        runs = {run.path: run for name in self.suite.experiments for run in self.experiment_runs(name)}
+        for name in self.suite.experiments:
+            runs |= self.all_runs(name)
+        return runs
+
+    def canonical(self, asked: str, protocol: str = "published", settings: Settings | None = None) -> str:
+        """The one name of the runs `asked` for (method or method@variant) under a protocol and with more settings.
+
+        A part that changes neither settings nor search on any task is left out, so that two experiments that ask for
+        the same run in different words share it.
+        """
+        method, parts = split_name(asked)
+        if self._spec(method).compressed:
+            parts += (EQUAL,) * (protocol == EQUAL and EQUAL not in parts)
+            parts += tuple(setting_part(key, value) for key, value in (settings or {}).items())
+        name = join_name(method, parts)
+        meaning = [self._resolve(name, task) for task in self.trained_tasks]
+        for part in split_name(name)[1][::-1]:
+            without = join_name(method, tuple(p for p in split_name(name)[1] if p != part))
+            if [self._resolve(without, task) for task in self.trained_tasks] == meaning:
+                name = without
+        return name
+
+    def run(self, name: str, task: str, seed: int) -> Run:
+        """The run called `name` (method, or method@variant) with its settings resolved."""
+        settings, trials = self._resolve(name, task)
+        method, parts = split_name(name)
+        return Run(self.specs[method], "+".join(parts), find_task(self.tasks, task, "run"), seed, settings, trials)
+
+    def trials_of(self, run: Run) -> list[Run]:
+        """The runs of a searched run's search: every setting tried with every search seed."""
+        method, parts = split_name(run.name)
+        return [
+            self.run(join_name(method, (*parts, f"{TRIAL}={k}")), run.task.name, seed)
+            for k in range(len(run.trials))
+            for seed in self.suite.search.seeds
+        ]
 
     def teacher_of(self, run: Run) -> Run:
         """The predecessor's run that `run` learns from: the same task and seed."""
         return self.run(self.teacher.name, run.task.name, run.seed)
 
+    def source_of(self, run: Run) -> Run:
+        """The run whose compressed model `run` starts from, for a method that has a source: the same seed."""
+        return self.run(run.spec.source.method, run.spec.source.task, run.seed)
+
     def fingerprint(self, run: Run) -> str:
         """A short hash of all that determines the run's results, but for the code of the machinery."""
-        parts = {
-            "method": run.name,
-            "version": run.spec.version,
-            "task": run.task.model_dump(include={"name", "columns", "labels", "metrics", "dev", "max_length"}),
-            "seed": run.seed,
-            "settings": run.settings,
-            "backbone": self.suite.backbone.model_dump(),
-            "data": self.suite.data.model_dump(exclude={"samples"})
-            | {"sample": run.task.name in self.suite.data.samples},
-            "compact": {k: v.model_dump() for k, v in self.suite.compact.items() if k == run.spec.name},
-            "teacher": self.fingerprint(self.teacher_of(run)) if run.learns else None,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        if run.path not in self._fingerprints:
+            parts = {
+                "method": run.name,
+                "version": run.spec.version,
+                "task": run.task.model_dump(include={"name", "columns", "labels", "metrics", "dev", "max_length"}),
+                "seed": run.seed,
+                "settings": run.settings,
+                "search": {"trials": run.trials, "seeds": self.suite.search.seeds} if run.trials else None,
+                "backbone": self.suite.backbone.model_dump(),
+                "data": self.suite.data.model_dump(exclude={"samples"})
+                | {"sample": run.task.name in self.suite.data.samples},
+                "compact": {k: v.model_dump() for k, v in self.suite.compact.items() if k == run.spec.name},
+                "teacher": self.fingerprint(self.teacher_of(run)) if run.learns else None,
+                "source": self.fingerprint(self.source_of(run)) if run.spec.source else None,
+            }
+            text = json.dumps(parts, sort_keys=True)
+            self._fingerprints[run.path] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._fingerprints[run.path]
 
     def keeps_model(self, run: Run) -> bool:
-        """Whether the run's model folder is kept."""
-        return run.spec.role == "teacher" or bool({"all", run.spec.name, run.name} & set(self.suite.keep_models))
+        """Whether the run's model folder is kept: as asked, and where another run starts from it."""
+        asked = bool({"all", run.spec.name, run.name} & set(self.suite.keep_models)) and not _is_trial(run)
+        return run.spec.role == "teacher" or asked or run.path in self._sources
+
+    @cached_property
+    def _sources(self) -> set[str]:
+        return {self.source_of(run).path for run in self.runs.values() if run.spec.source}
+
+    def _spec(self, method: str) -> MethodSpec:
+        if method not in self.specs:
+            raise UserError(f"there is no method {method!r}{suggest(method, self.specs)}")
+        return self.specs[method]
+
+    def _resolve(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
+        """Settings and trials of the runs called `name` on a task."""
+        if (name, task) not in self._resolved:
+            self._resolved[name, task] = self._settings_and_trials(name, task)
+        return self._resolved[name, task]
+
+    def _settings_and_trials(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
+        method, parts = split_name(name)
+        spec = self._spec(method)
+        tried = next((read_part(part)[1] for part in parts if part.startswith(f"{TRIAL}=")), None)
+        parts = tuple(part for part in parts if not part.startswith(f"{TRIAL}="))
+        fixed = [(f"{method}@{part}", self._changes(spec, part)) for part in parts if part != EQUAL]
+        if tried is not None:
+            _, trials = self._resolve(join_name(method, parts), task)
+            if tried not in range(len(trials)):
+                raise UserError(f"{name} on {task}: the search has {len(trials)} trials, counted from 0")
+            return self._settings(spec, parts, task, [*fixed, (f"search of {method}", trials[tried])]), ()
+        settings = self._check_layers(name, spec, self._settings(spec, parts, task, fixed))
+        equal = EQUAL in parts and spec.compressed
+        space = self._space(spec, equal, {key for _, changes in fixed for key in changes})
+        budget = self.suite.search.budget_of(EQUAL if equal else "published")
+        trials = draw_trials(space, {key: settings[key] for key in space}, budget, name) if space else []
+        return settings, tuple(trials)
+
+    def _settings(self, spec: MethodSpec, parts: tuple[str, ...], task: str, fixed: list[tuple[str, dict]]) -> Settings:
+        layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
+        overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
+        for place, override in self._overrides():
+            if (override.methods and spec.name not in override.methods) or (
+                override.tasks and task not in override.tasks
+            ):
+                continue
+            overlays.append((place, override.set))
+        if EQUAL in parts and spec.compressed:
+            overlays.append(("equal.set", self.suite.equal.set))
+        return resolve_settings(spec, layers, overlays + fixed)
+
+    def _changes(self, spec: MethodSpec, part: str) -> Settings:
+        """What a part of a name sets."""
+        setting = read_part(part)
+        if setting is not None:
+            return dict([setting])
+        if part not in spec.variants:
+            raise UserError(f"method {spec.name} has no variant {part!r}{suggest(part, spec.variants)}")
+        return spec.variants[part]
+
+    def _space(self, spec: MethodSpec, equal: bool, fixed: set[str]) -> dict[str, list[Any]]:
+        """What a search of the method may vary: its own grid and, under equal effort, what all are offered."""
+        if not spec.compressed:
+            return {}
+        space = {key: self.suite.search.space.get(key, values) for key, values in spec.search.items()}
+        if equal:
+            space |= self.suite.equal.search
+        if "compact_checkpoint" in spec.needs or spec.source:
+            fixed = fixed | {"start"}  # where it starts is what the method is
+        return {key: values for key, values in space.items() if key not in fixed}
+
+    def _check_layers(self, name: str, spec: MethodSpec, settings: Settings) -> Settings:
+        layers, whole = settings["layers"], self.suite.backbone.layers
+        if spec.role == "teacher" and layers != whole:
+            raise UserError(
+                f"method {name}: layers is {layers}, but the predecessor has the backbone's {whole}; "
+                "name the methods whose layers are meant under settings.methods"
+            )
+        if whole % layers:
+            raise UserError(
+                f"method {name}: layers {layers} does not divide the backbone's {whole} layers, so the modules to "
+                "replace would differ in depth"
+            )
+        return settings
 
     def _overrides(self) -> Iterator[tuple[str, Any]]:
         for index, override in enumerate(self.suite.settings):
             yield f"settings.{index}", override
 
 
-def load_plan(config: dict, root: Path = Path(".")) -> Plan:
-    """Check a suite's configuration against the tasks and methods that exist, and resolve every run.
-
-    Raises UserError, naming the key at fault, for anything that could not run.
-    """
-    suite = parse(Suite, config, "config")
-    plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
-    _check_tasks(plan)
-    _check_methods(plan)
-    _check_data(plan)
-    plan.runs  # noqa: B018 - resolving every run checks every setting
-    return plan
-
-
-def read_plan(folder: Path) -> Plan:
-    """The plan of the suite whose results are in `folder`, from the suite.json that the workflow left there."""
-    file = folder / "suite.json"
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; make it with: theseus-bench configure {folder} YOUR_CONFIG")
-    return load_plan(json.loads(file.read_text(encoding="utf-8")))
-
-
-def _check_tasks(plan: Plan) -> None:
-    suite = plan.suite
-    for name in suite.tasks:
-        trained_on = find_task(plan.tasks, name, "config: tasks").trained_on
-        if trained_on and trained_on not in suite.tasks:
-            raise UserError(f"config: tasks: {name} is predicted with the model of {trained_on}; add {trained_on}")
-    for key, names in [("data.samples", suite.data.samples)] + [
-        (f"experiments.{key}.tasks", experiment.tasks or []) for key, experiment in suite.experiments.items()
-    ]:
-        for name in names:
-            task = find_task(plan.tasks, name, f"config: {key}")
-            if key.startswith("experiments") and (task.trained_on or name not in suite.tasks):
-                raise UserError(f"config: {key}: {name} is not among the suite's trained tasks {plan.trained_tasks}")
-
-
-def _check_methods(plan: Plan) -> None:
-    suite = plan.suite
-    teachers = [spec.name for spec in plan.specs.values() if spec.role == "teacher"]
-    if len(teachers) != 1:
-        raise UserError(f"methods: exactly one method may have the role teacher, found {teachers}")
-    for key, experiment in suite.experiments.items():
-        for method in experiment.methods:
-            name, _, variant = method.partition("@")
-            where = f"config: experiments.{key}.methods"
-            if name not in plan.specs:
-                raise UserError(f"{where}: there is no method {name!r}{suggest(name, plan.specs)}")
-            spec = plan.specs[name]
-            if variant and variant not in spec.variants:
-                raise UserError(f"{where}: method {name} has no variant {variant!r}{suggest(variant, spec.variants)}")
-            if suite.backbone.family not in spec.families:
-                raise UserError(
-                    f"{where}: {name} works with {', '.join(spec.families)} backbones, not {suite.backbone.family}; "
-                    f"its README says why"
-                )
-            if "compact_checkpoint" in spec.needs and name not in suite.compact:
-                raise UserError(f"{where}: {name} needs a compact checkpoint; say where from under compact.{name}")
-    for spec in plan.specs.values():
-        for key, names in [("per_task", spec.per_task), ("exclude", spec.exclude)]:
-            for task in names:
-                find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
-    for name in set(suite.keep_models) - {"all"}:
-        if name.partition("@")[0] not in plan.specs:
-            raise UserError(f"config: keep_models: there is no method {name!r}{suggest(name, plan.specs)}")
-    for name in suite.compact:
-        if name not in plan.specs or "compact_checkpoint" not in plan.specs[name].needs:
-            wanted = [spec.name for spec in plan.specs.values() if "compact_checkpoint" in spec.needs]
-            raise UserError(f"config: compact: no method {name!r} needs a compact checkpoint{suggest(name, wanted)}")
-    for index, override in enumerate(suite.settings):
-        where = f"config: settings.{index}"
-        for task in override.tasks or []:
-            find_task(plan.tasks, task, where)
-        for name in override.methods or []:
-            if name not in plan.specs:
-                raise UserError(f"{where}: there is no method {name!r}{suggest(name, plan.specs)}")
-        for name in override.methods or plan.specs:
-            for key in override.set:
-                check_option(plan.specs[name], key, where)
-
-
-def _check_data(plan: Plan) -> None:
-    """A local folder is there, with every file of the suite's tasks, before any work is planned on it."""
-    data = plan.suite.data
-    if data.source != "local":
-        return
-    folder = Path(data.path).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"config: data.path: {folder} is not a folder; it should hold <task>/<split>.parquet")
-    missing = [f for name in plan.suite.tasks for f in source_files(plan, name) if not Path(f).is_file()]
-    if missing:
-        raise UserError(f"config: data.path: missing {', '.join(missing)}; drop these tasks or add the files")
+def _is_trial(run: Run) -> bool:
+    return any(part.startswith(f"{TRIAL}=") for part in run.variant.split("+"))
 
 
 def source_files(plan: Plan, task: str) -> list[str]:

@@ -26,14 +26,14 @@ from theseus_bench import __version__
 from theseus_bench.config import Strict
 from theseus_bench.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2
 LIBRARIES = ["torch", "transformers", "tokenizers", "datasets", "evaluate", "textbrewer", "numpy", "scipy", "pandas"]
 
 
 class RunRecord(Strict):
     """The contents of run.json."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     method: str
     variant: str
     method_version: int
@@ -43,6 +43,7 @@ class RunRecord(Strict):
     status: Literal["complete", "failed"]
     reason: str
     settings: dict[str, Any]
+    trial: int | None  # which setting of the search was chosen, for a run that was searched
     dev_score: float | None  # in [-1, 1] or [0, 1], as the task's metrics
     majority_score: float  # what predicting the training set's majority class (or mean) scores on dev
     best_step: int
@@ -63,6 +64,7 @@ class RunRecord(Strict):
     backbone: dict[str, Any]
     compact: dict[str, Any] | None  # where the compact checkpoint came from, for a method that needs one
     teacher: str | None  # fingerprint of the predecessor's run, for a method that reads of it
+    source: str | None  # fingerprint of the run whose model this one started from, for a method that has one
     provenance: dict[str, Any]
 
 

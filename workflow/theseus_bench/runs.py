@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 
 from theseus_bench import models
+from theseus_bench.cards import model_card
 from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, open_split, summary
 from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything, use_threads
@@ -43,38 +46,55 @@ def execute(
     folder = suite_folder / run.path
     folder.mkdir(parents=True, exist_ok=True)
     with crash_recorded(folder):
+        run, trial = with_chosen(run, suite_folder)
         machine = _machine(plan, run, checkpoints / _identity(plan, run, suite_folder), checkpoint_every)
-        record = _execute(plan, run, suite_folder, folder, machine)
+        record = _execute(plan, run, trial, suite_folder, folder, machine)
         write_json(folder / "run.json", record.model_dump())
         discard_checkpoint(machine)
     return record
 
 
-def _execute(plan: Plan, run: Run, suite_folder: Path, folder: Path, machine: Machine) -> RunRecord:
+def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
+    """The run with the settings that its search has chosen, and which trial they are; itself where none is searched."""
+    if not run.trials:
+        return run, None
+    file = suite_folder / run.search_file
+    if not file.is_file():
+        command = f"theseus-bench choose {suite_folder} {run.name} {run.task.name}"
+        raise UserError(f"{file}: no such file; the settings of {run.name} are searched first: {command}")
+    chosen = json.loads(file.read_text(encoding="utf-8"))["chosen"]
+    return replace(run, settings=chosen["settings"]), chosen["trial"]
+
+
+def _execute(
+    plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine
+) -> RunRecord:
     began = time.monotonic()
     data = _task_data(run, suite_folder)
     seed_everything(run.seed)
     method = load_method(METHODS_FOLDER / run.spec.name)
-    model = method.build(_context(plan, run, suite_folder, data))
+    model = method.build(_context(plan, run, suite_folder, data, machine.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     progress = fit(method, model, data, _loop(run), run.seed, machine)
     predictions = _predict_all(plan, run, suite_folder, model, data, machine)
     seconds = {"training": progress.seconds, "all": time.monotonic() - began}
     compressed = method.compressed(model)
+    record = _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds)
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
     if plan.keeps_model(run) and compressed is not None:
-        models.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model")
+        card = model_card(run, record)
+        models.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model", card)
     with atomic(folder / "predictions.parquet") as scratch:
         pq.write_table(predictions, scratch, compression="zstd")
-    return _record(plan, run, suite_folder, data, progress, compressed, machine, seconds)
+    return record
 
 
-def _record(plan, run, suite_folder, data, progress, compressed, machine, seconds) -> RunRecord:
+def _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds) -> RunRecord:
     majority = majority_score(data)
     compact = plan.suite.compact.get(run.spec.name)
     status, reason = judge(run.spec.role, progress, majority)
     return RunRecord(
-        schema_version=1,
+        schema_version=2,
         method=run.spec.name,
         variant=run.variant,
         method_version=run.spec.version,
@@ -84,6 +104,7 @@ def _record(plan, run, suite_folder, data, progress, compressed, machine, second
         status=status,
         reason=reason,
         settings=run.settings,
+        trial=trial,
         dev_score=progress.best_score if np.isfinite(progress.best_score) else None,
         majority_score=majority,
         best_step=progress.best_step,
@@ -102,6 +123,7 @@ def _record(plan, run, suite_folder, data, progress, compressed, machine, second
         backbone=plan.suite.backbone.model_dump(exclude_none=True),
         compact=compact.model_dump(exclude_none=True) if "compact_checkpoint" in run.needs else None,
         teacher=plan.fingerprint(plan.teacher_of(run)) if run.learns else None,
+        source=plan.fingerprint(plan.source_of(run)) if run.spec.source else None,
         provenance=provenance(),
     )
 
@@ -160,6 +182,8 @@ def _identity(plan: Plan, run: Run, suite_folder: Path) -> str:
     read += (
         [suite_folder / "compact" / run.spec.name / "model.safetensors"] if "compact_checkpoint" in run.needs else []
     )
+    read += [suite_folder / plan.source_of(run).path / "run.json"] if run.spec.source else []
+    read += [suite_folder / run.search_file] if run.trials else []
     for file in read:
         stat = file.stat()
         digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
@@ -182,10 +206,12 @@ def _task_data(run: Run, suite_folder: Path) -> TaskData:
     return TaskData(run.task, summary(folder)["pad"], open_split(folder, "train"), dev, teacher)
 
 
-def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData) -> RunContext:
-    teacher_model = suite_folder / plan.teacher_of(run).path / "model"
-    if "teacher_model" in run.needs and not teacher_model.is_dir():
-        raise UserError(f"{teacher_model}: the predecessor's model is gone; delete its run.json and run again")
+def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, device: torch.device) -> RunContext:
+    teacher_model = suite_folder / plan.teacher_of(run).path / "model" if "teacher_model" in run.needs else None
+    source_model = suite_folder / plan.source_of(run).path / "model" if run.spec.source else None
+    for folder in (teacher_model, source_model):
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{folder}: the model is gone; delete run.json beside it and run again")
     return RunContext(
         task=run.task,
         seed=run.seed,
@@ -195,8 +221,10 @@ def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData) -> RunCon
         predecessor_layers=plan.suite.backbone.layers,
         teacher_layers=data.teacher.layers if data.teacher else [],
         backbone_folder=suite_folder / "backbone",
-        predecessor_folder=teacher_model if "teacher_model" in run.needs else None,
+        predecessor_folder=teacher_model,
         compact_folder=suite_folder / "compact" / run.spec.name if "compact_checkpoint" in run.needs else None,
+        source_folder=source_model,
+        device=device,
     )
 
 

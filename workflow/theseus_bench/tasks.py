@@ -12,6 +12,13 @@ from theseus_bench.errors import UserError
 
 TASKS_FILE = Path("config/tasks.yaml")  # where they stand in the project
 Metric = Literal["accuracy", "f1", "matthews", "pearson", "spearman"]
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
 
 
 class Task(Strict):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from theseus_bench.errors import UserError
-from theseus_bench.models import check_same_vocabulary, cut_to, layers_of, load_classifier, model_inputs
+from theseus_bench.models import check_same_vocabulary, cut_to, layers_of, load_classifier, model_inputs, place
 from theseus_bench.tasks import Task
 
 
@@ -35,6 +35,8 @@ class RunContext:
     backbone_folder: Path
     predecessor_folder: Path | None  # given to a method that needs teacher_model or starts from the predecessor
     compact_folder: Path | None  # given to a method that needs compact_checkpoint
+    source_folder: Path | None  # given to a method that has a source
+    device: torch.device
 
     def load_start(self) -> nn.Module:
         """A classifier of `settings.layers` layers: the first ones of whatever `settings.start` names."""
@@ -49,6 +51,15 @@ class RunContext:
     def load_predecessor(self) -> nn.Module:
         """The predecessor of this task and seed, fine-tuned."""
         return load_classifier(self.predecessor_folder, self.task)
+
+    def load_teacher(self) -> nn.Module:
+        """The predecessor to learn from: on the run's device, without dropout, and never trained."""
+        return place(self.load_predecessor(), self.device).eval().requires_grad_(False)
+
+    def load_source(self) -> nn.Module:
+        """The compressed model of the method's source, under a fresh head for this run's task."""
+        torch.manual_seed(self.seed)
+        return load_classifier(self.source_folder, self.task, fresh_head=True)
 
     def load_compact(self) -> nn.Module:
         """The compact checkpoint under a fresh head; it must have the backbone's vocabulary and the student's depth."""

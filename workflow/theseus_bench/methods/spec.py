@@ -22,6 +22,13 @@ class Range(Strict):
     max: float | None = None
 
 
+class Source(Strict):
+    """The run of another method on another task whose compressed model a method starts from, with the same seed."""
+
+    method: str
+    task: str
+
+
 class MethodSpec(Strict):
     """The contents of a method.yaml; methods/_template/method.yaml explains each field in place."""
 
@@ -32,6 +39,7 @@ class MethodSpec(Strict):
     role: Literal["control", "teacher", "baseline", "proposed"]
     citation: str
     needs: list[Need] = []
+    source: Source | None = None
     families: list[Family] = ["bert", "roberta", "distilbert"]
     defaults: dict[str, Any]
     per_task: dict[str, dict[str, Any]] = {}
@@ -39,7 +47,12 @@ class MethodSpec(Strict):
     search: dict[str, list[Any]] = {}
     variants: dict[Name, dict[str, Any]] = {}
     exclude: dict[str, str] = {}
-    published: list[str] = []
+    published: dict[str, list[str]] = {}
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it makes a compressed model: neither a control nor the teacher."""
+        return self.role in ("baseline", "proposed")
 
     @property
     def options(self) -> set[str]:

@@ -1,0 +1,81 @@
+"""What a saved model says of itself: the README.md beside its weights, filled in from the run's record."""
+
+from __future__ import annotations
+
+from theseus_bench.plan import Run
+from theseus_bench.records import RunRecord
+from theseus_bench.tasks import METRIC_NAMES
+
+CARD = """\
+---
+library_name: transformers
+pipeline_tag: text-classification
+language: en
+tags: [theseus-bench, {method}]
+datasets: [{data}]
+{base_model}---
+
+# {label} on {task}, seed {seed}
+
+{summary} Made by theseus-bench from {backbone}; it has {layers} layers and {parameters:.1f} million parameters, of which
+{embeddings:.1f} million are embeddings.
+
+| on the dev set | |
+|---|---|
+| {metrics} (points) | {score} |
+| majority class | {majority:.1f} |
+| status of the run | {status} |
+
+The score is the best of the run's {evaluations} evaluations on that same set, after {step} of {steps} steps, so it flatters
+a little. {sample}
+
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained("THIS FOLDER")
+    tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER")
+
+Inputs are {inputs}, at most {length} tokens; outputs are {outputs}.
+
+## Training
+
+{settings}
+
+{citation}
+
+The record of the run, `run.json` in the folder above, has its revisions, versions and timings. The data and the backbone
+have terms of their own, which this model inherits.
+"""
+
+
+def model_card(run: Run, record: RunRecord) -> str:
+    """The card of a run's model, as Markdown with the hub's metadata block."""
+    task, backbone = run.task, record.backbone
+    rows = [f"| {key} | {value} |" for key, value in record.settings.items() if value is not None]
+    official = record.data["train"]["rows"] == record.data["train"]["official_rows"]
+    hub = backbone["source"] == "hub"
+    return CARD.format(
+        method=run.spec.name,
+        data="nyu-mll/glue" if record.data_source["source"] != "demo" else "generated",
+        base_model=f"base_model: {backbone['name']}\n" if hub else "",
+        label=run.label,
+        task=task.label,
+        seed=run.seed,
+        summary=run.spec.summary,
+        backbone=backbone.get("name") or "the tiny BERT of its demo",
+        layers=record.architecture.get("num_hidden_layers") or record.architecture.get("n_layers"),
+        parameters=record.parameters / 1e6,
+        embeddings=record.embedding_parameters / 1e6,
+        metrics=" and ".join(METRIC_NAMES[metric] for metric in task.metrics),
+        score="none" if record.dev_score is None else f"{100 * record.dev_score:.1f}",
+        majority=100 * record.majority_score,
+        status=f"{record.status}: {record.reason}" if record.reason else record.status,
+        evaluations=len(record.curve),
+        step=record.best_step,
+        steps=record.planned_steps,
+        sample="" if official else f"It was trained on {record.data['train']['rows']} examples, not on all of GLUE's.",
+        inputs=" and ".join(f"`{column}`" for column in task.columns),
+        length=task.max_length,
+        outputs=", ".join(task.labels) if task.labels else "a value from 0 to 5",
+        settings="\n".join(["| setting | |", "|---|---|", *rows]),
+        citation=f"Source of the method: {run.spec.citation}.",
+    )

@@ -1,0 +1,164 @@
+"""A suite from its configuration: checked against the tasks and methods that exist, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from theseus_bench.config import Experiment, LoopSettings, Suite, parse, suggest
+from theseus_bench.errors import UserError
+from theseus_bench.methods.spec import METHODS_FOLDER, check_option, load_specs
+from theseus_bench.naming import EQUAL, TRIAL, read_part, split_name
+from theseus_bench.plan import Plan, source_files
+from theseus_bench.published import PUBLISHED_FOLDER, load_published
+from theseus_bench.tasks import TASKS_FILE, find_task, load_tasks
+
+
+def load_plan(config: dict, root: Path = Path(".")) -> Plan:
+    """Check a suite's configuration against the tasks and methods that exist, and resolve every run.
+
+    Raises UserError, naming the key at fault, for anything that could not run.
+    """
+    suite = parse(Suite, config, "config")
+    plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
+    _check_tasks(plan)
+    _check_methods(plan)
+    _check_data(plan)
+    plan.runs  # noqa: B018 - resolving every run checks every setting
+    return plan
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of the suite whose results are in `folder`, from the suite.json that the workflow left there."""
+    file = folder / "suite.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; make it with: theseus-bench configure {folder} YOUR_CONFIG")
+    return load_plan(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _check_tasks(plan: Plan) -> None:
+    suite = plan.suite
+    for name in suite.tasks:
+        trained_on = find_task(plan.tasks, name, "config: tasks").trained_on
+        if trained_on and trained_on not in suite.tasks:
+            raise UserError(f"config: tasks: {name} is predicted with the model of {trained_on}; add {trained_on}")
+    for key, names in [("data.samples", suite.data.samples)] + [
+        (f"experiments.{key}.tasks", experiment.tasks or []) for key, experiment in suite.experiments.items()
+    ]:
+        for name in names:
+            task = find_task(plan.tasks, name, f"config: {key}")
+            if key.startswith("experiments") and (task.trained_on or name not in suite.tasks):
+                raise UserError(f"config: {key}: {name} is not among the suite's trained tasks {plan.trained_tasks}")
+
+
+def _check_methods(plan: Plan) -> None:
+    suite = plan.suite
+    teachers = [spec.name for spec in plan.specs.values() if spec.role == "teacher"]
+    if len(teachers) != 1:
+        raise UserError(f"methods: exactly one method may have the role teacher, found {teachers}")
+    for key, experiment in suite.experiments.items():
+        _check_experiment(plan, f"config: experiments.{key}", experiment)
+    _check_search(plan)
+    for spec in plan.specs.values():
+        if spec.source and (spec.source.method not in plan.specs or not plan.specs[spec.source.method].compressed):
+            raise UserError(
+                f"methods/{spec.name}/method.yaml: source: {spec.source.method!r} is no method that makes a "
+                f"compressed model{suggest(spec.source.method, plan.specs)}"
+            )
+        for row, names in spec.published.items():
+            for name in names:
+                if split_name(name)[0] != spec.name:
+                    raise UserError(
+                        f"methods/{spec.name}/method.yaml: published.{row}: {name!r} is not a run of this method"
+                    )
+        for key, names in [("per_task", spec.per_task), ("exclude", spec.exclude)]:
+            for task in names:
+                find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
+    for name in set(suite.keep_models) - {"all"}:
+        if name.partition("@")[0] not in plan.specs:
+            raise UserError(f"config: keep_models: there is no method {name!r}{suggest(name, plan.specs)}")
+    for name in suite.compact:
+        if name not in plan.specs or "compact_checkpoint" not in plan.specs[name].needs:
+            wanted = [spec.name for spec in plan.specs.values() if "compact_checkpoint" in spec.needs]
+            raise UserError(f"config: compact: no method {name!r} needs a compact checkpoint{suggest(name, wanted)}")
+    for index, override in enumerate(suite.settings):
+        where = f"config: settings.{index}"
+        for task in override.tasks or []:
+            find_task(plan.tasks, task, where)
+        for name in override.methods or []:
+            if name not in plan.specs:
+                raise UserError(f"{where}: there is no method {name!r}{suggest(name, plan.specs)}")
+        for name in override.methods or plan.specs:
+            for key in override.set:
+                check_option(plan.specs[name], key, where)
+
+
+def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
+    """Every method that an experiment names is there and can run in this suite."""
+    suite = plan.suite
+    for method in experiment.methods:
+        name, parts = split_name(method)
+        if name not in plan.specs:
+            raise UserError(f"{where}.methods: there is no method {name!r}{suggest(name, plan.specs)}")
+        spec = plan.specs[name]
+        for part in parts:
+            if part == EQUAL or part.startswith(f"{TRIAL}="):
+                raise UserError(f"{where}.methods: {method!r}: {part} is not for a method's name; see protocols")
+        for settings in [dict(filter(None, map(read_part, parts))), *experiment.vary]:
+            for key in settings:
+                check_option(spec, key, f"{where}: {method}")
+        for part in parts:
+            if "=" not in part and part not in spec.variants:
+                raise UserError(
+                    f"{where}.methods: method {name} has no variant {part!r}{suggest(part, spec.variants)}"
+                )
+        if suite.backbone.family not in spec.families:
+            raise UserError(
+                f"{where}.methods: {name} works with {', '.join(spec.families)} backbones, not "
+                f"{suite.backbone.family}; its README says why"
+            )
+        if "compact_checkpoint" in spec.needs and name not in suite.compact:
+            raise UserError(
+                f"{where}.methods: {name} needs a compact checkpoint; say where from under compact.{name}"
+            )
+        if spec.source and spec.source.task not in plan.trained_tasks:
+            raise UserError(f"{where}.methods: {name} starts from a model of {spec.source.task}; add it to tasks")
+    known = load_published(PUBLISHED_FOLDER) if experiment.compare_with else {}
+    for table in experiment.compare_with:
+        if table not in known:
+            raise UserError(f"{where}.compare_with: no table {table!r} is published{suggest(table, known)}")
+
+
+def _check_search(plan: Plan) -> None:
+    """What a search may vary exists, and is the loop's where all methods are offered it."""
+    suite = plan.suite
+    anyones = set().union(*(spec.options for spec in plan.specs.values()))
+    for key in suite.search.space:
+        if key not in anyones:
+            raise UserError(f"config: search.space: no method has a setting {key!r}{suggest(key, anyones)}")
+    for where, keys in [("equal.set", suite.equal.set), ("equal.search", suite.equal.search)]:
+        for key in keys:
+            if key not in LoopSettings.model_fields:
+                raise UserError(
+                    f"config: {where}: {key!r} is no setting of the training loop, which all methods share"
+                    f"{suggest(key, LoopSettings.model_fields)}"
+                )
+    for where, space in [("search.space", suite.search.space), ("equal.search", suite.equal.search)]:
+        for key, values in space.items():
+            if not values:
+                raise UserError(f"config: {where}.{key} offers nothing")
+    for task in suite.verdicts.tolerance_by_task:
+        find_task(plan.tasks, task, "config: verdicts.tolerance_by_task")
+
+
+def _check_data(plan: Plan) -> None:
+    """A local folder is there, with every file of the suite's tasks, before any work is planned on it."""
+    data = plan.suite.data
+    if data.source != "local":
+        return
+    folder = Path(data.path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"config: data.path: {folder} is not a folder; it should hold <task>/<split>.parquet")
+    missing = [f for name in plan.suite.tasks for f in source_files(plan, name) if not Path(f).is_file()]
+    if missing:
+        raise UserError(f"config: data.path: missing {', '.join(missing)}; drop these tasks or add the files")
