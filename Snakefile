@@ -1,10 +1,10 @@
 # What can be asked for. Each rule below is a verb: snakemake --cores all [--configfile config/demo.yaml] [VERB]
 #
 #   all       every run, table and the report of the suite (the default)
-#   tables    the tables of every experiment
+#   tables    all that is made of every experiment: tables, verdicts, searches, files for the GLUE server
 #   report    the report
 #   verify    all of it, and fail unless every run is complete and sound
-#   NAME      one experiment of the suite, by its name in the configuration: its runs and its tables
+#   NAME      one experiment of the suite, by its name in the configuration: its runs and all that is made of them
 import json
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ from snakemake.utils import min_version
 from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.plan import source_files
+from theseus_bench.published import PUBLISHED_FOLDER
 from theseus_bench.suites import load_plan
 from theseus_bench.records import write_json
 from theseus_bench.tasks import TASKS_FILE
@@ -57,7 +58,7 @@ rule all:
 
 rule tables:
     input:
-        expand(f"{SUITE}/tables/{{experiment}}.html", experiment=EXPERIMENTS),
+        [file for name in EXPERIMENTS for file in results_of(name)],
 
 
 rule report:

@@ -17,7 +17,7 @@ class PatientKD(Method):
             1 - settings.alpha,
             settings.temperature,
             run.task.regression,
-            matches=[(i, match, weight) for i in range(self.pairs)],
+            matches=[(i, "hidden", match, weight) for i in range(self.pairs)],
         )
         return model
 

@@ -85,7 +85,7 @@ def test_depth_must_divide_the_backbones():
         ({"backbone": {"source": "hub", "name": "a/b", "layers": 4}}, "backbone: source hub needs a revision"),
         ({"backbone": {"source": "folder", "layers": 4}}, "backbone: source folder needs a name"),
         ({"backbone": {"source": "package", "layers": 4}}, "backbone: source package needs a name"),
-        ({"compact": {"m": {"source": "hub", "name": "a/b"}}}, "compact.m: source hub needs a name and a revision"),
+        ({"compact": {"m": {"source": "hub"}}}, "compact.m: source hub needs a name"),
         ({"data": {"source": "hub", "revision": "main"}}, "data.revision: "),
         ({"data": {"source": "hub", "revision": COMMIT[:12]}}, "data.revision: "),
     ],

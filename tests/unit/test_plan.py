@@ -12,7 +12,8 @@ import pytest
 import yaml
 from theseus_bench.config import read_yaml
 from theseus_bench.errors import UserError
-from theseus_bench.plan import load_plan, read_plan, source_files
+from theseus_bench.plan import source_files
+from theseus_bench.suites import load_plan, read_plan
 
 SPEC = {"summary": "s", "version": 1, "role": "baseline", "citation": "none", "defaults": {}}
 METHODS = {
@@ -329,7 +330,7 @@ def test_the_suites_that_come_with_the_project_are_sound(name):
 
 def test_parsing_imports_nothing_heavy():
     code = (
-        "import json, sys, theseus_bench.plan as p, theseus_bench.config as c\n"
+        "import json, sys, theseus_bench.suites as p, theseus_bench.config as c\n"
         "assert p.load_plan(c.read_yaml(p.Path('config/demo.yaml'))).runs\n"
         "print(json.dumps(sorted({'torch', 'transformers', 'pandas', 'numpy', 'datasets'} & set(sys.modules))))\n"
     )

@@ -17,7 +17,7 @@ from theseus_bench.records import (
 )
 
 RECORD = {
-    "schema_version": 1,
+    "schema_version": 2,
     "method": "finetune",
     "variant": "",
     "method_version": 1,
@@ -27,6 +27,7 @@ RECORD = {
     "status": "complete",
     "reason": "",
     "settings": {"epochs": 3.0},
+    "trial": None,
     "dev_score": 0.625,
     "majority_score": 0.5,
     "best_step": 4,
@@ -47,6 +48,7 @@ RECORD = {
     "backbone": {},
     "compact": None,
     "teacher": None,
+    "source": None,
     "provenance": {},
 }
 
@@ -119,7 +121,7 @@ def test_no_record_is_none(tmp_path):
         json.dumps(RECORD)[:200],
         "",
         "[]",
-        json.dumps(RECORD | {"schema_version": 2}),
+        json.dumps(RECORD | {"schema_version": 1}),
         json.dumps(RECORD | {"status": "fine"}),
         json.dumps(RECORD | {"shoe_size": 43}),
         json.dumps({key: value for key, value in RECORD.items() if key != "seed"}),
@@ -130,7 +132,7 @@ def test_a_broken_record_is_named_on_one_line(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError) as caught:
         read_record(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 1")
+    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 2")
     assert "\n" not in str(caught.value)
 
 

@@ -147,6 +147,8 @@ def build(
         backbone_folder=backbone,
         predecessor_folder=predecessor,
         compact_folder=None,
+        source_folder=None,
+        device=torch.device("cpu"),
     )
     seed_everything(seed)
     model = method.build(context)

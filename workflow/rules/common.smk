@@ -66,6 +66,14 @@ def records_of(experiment):
     return [f"{SUITE}/{run.path}/{file}" for run in PLAN.experiment_runs(experiment) for file in RECORD]
 
 
+def results_of(experiment):
+    """What is made of an experiment: its tables and, where it has them, verdicts, searches and submissions."""
+    wanted = PLAN.suite.experiments[experiment]
+    tables = [""] + ["_verdicts"] * bool(wanted.compare_with) + ["_search"] * PLAN.searched(experiment)
+    submissions = [f"{SUITE}/submissions/{experiment}"] * wanted.submission
+    return [f"{SUITE}/tables/{experiment}{ending}.html" for ending in tables] + submissions
+
+
 def labels_of(experiment):
     """Where the names that a table shows come from."""
     methods = dict.fromkeys(run.spec.name for run in PLAN.experiment_runs(experiment))

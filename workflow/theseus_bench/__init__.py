@@ -34,9 +34,13 @@ ROOMS = [
     "authoring",  # a new method from the template
     "conformance",  # the tests that every method must pass
     "scores",  # predictions → tidy scores
+    "choice",  # which settings a search chooses
+    "submission",  # predictions → files for the GLUE server
     "speed",  # size and speed of the compressed models
     "table_formats",  # one table model → CSV, Markdown, LaTeX, HTML
     "tables",  # what stands in the tables
+    "verdicts",  # reproduced or not
+    "searches",  # what was tried and chosen
     "report",  # the report's page
     "comparison",  # records and scores → tables and report
     "warm",  # a preloaded parent for many short commands

@@ -17,8 +17,8 @@ datasets: [{data}]
 
 # {label} on {task}, seed {seed}
 
-{summary} Made by theseus-bench from {backbone}; it has {layers} layers and {parameters:.1f} million parameters, of which
-{embeddings:.1f} million are embeddings.
+{summary} Made by theseus-bench from {backbone}; it has {layers} layers and {parameters:.1f} million parameters, of
+which {embeddings:.1f} million are embeddings.
 
 | on the dev set | |
 |---|---|
@@ -26,8 +26,8 @@ datasets: [{data}]
 | majority class | {majority:.1f} |
 | status of the run | {status} |
 
-The score is the best of the run's {evaluations} evaluations on that same set, after {step} of {steps} steps, so it flatters
-a little. {sample}
+The score is the best of the run's {evaluations} evaluations on that same set, after {step} of {steps} steps, so it
+flatters a little. {sample}
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -42,8 +42,8 @@ Inputs are {inputs}, at most {length} tokens; outputs are {outputs}.
 
 {citation}
 
-The record of the run, `run.json` in the folder above, has its revisions, versions and timings. The data and the backbone
-have terms of their own, which this model inherits.
+The record of the run, `run.json` in the folder above, has its revisions, versions and timings. The data and the
+backbone have terms of their own, which this model inherits.
 """
 
 

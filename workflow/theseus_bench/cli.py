@@ -42,7 +42,8 @@ def plan(config: Annotated[Path, typer.Argument(help="a configuration file")]) -
 
     made = load_plan(read_yaml(config))
     for name, experiment in made.suite.experiments.items():
-        print(f"{name}: {experiment.title}: {len(made.experiment_runs(name))} runs")
+        final, needed = len(made.experiment_runs(name)), len(made.all_runs(name))
+        print(f"{name}: {experiment.title}: {final} runs, {needed} with the searches and models that they need")
     print(f"in all {len(made.runs)} runs, each trained once")
 
 
@@ -103,6 +104,25 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
 
 
 @app.command()
+def choose(folder: Folder, method: str, task: str) -> None:
+    """Choose the settings of METHOD (or METHOD@VARIANT) on TASK from the trials of its search."""
+    from theseus_bench.choice import write_choice
+    from theseus_bench.suites import read_plan
+
+    made = read_plan(folder)
+    write_choice(made, made.run(method, task, made.suite.seeds[0]), folder)
+
+
+@app.command()
+def submission(folder: Folder, experiment: str) -> None:
+    """Make files for the GLUE server of an experiment's test predictions, into SUITE/submissions/EXPERIMENT."""
+    from theseus_bench.submission import write_submissions
+    from theseus_bench.suites import read_plan
+
+    write_submissions(read_plan(folder), experiment, folder)
+
+
+@app.command()
 def teacher(folder: Folder, task: str, seed: int) -> None:
     """Store the predecessor's outputs on TASK's training set for the students of SEED."""
     from theseus_bench.runs import write_outputs_of
@@ -137,6 +157,24 @@ def compare(folder: Folder, experiment: str) -> None:
     from theseus_bench.suites import read_plan
 
     write_tables(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def judge(folder: Folder, experiment: str) -> None:
+    """Put an experiment's numbers beside the published ones, with a verdict on each, in SUITE/tables."""
+    from theseus_bench.comparison import write_verdicts
+    from theseus_bench.suites import read_plan
+
+    write_verdicts(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def searched(folder: Folder, experiment: str) -> None:
+    """Make the tables of an experiment's searches in SUITE/tables: what was chosen, and all that was tried."""
+    from theseus_bench.comparison import write_search_tables
+    from theseus_bench.suites import read_plan
+
+    write_search_tables(read_plan(folder), experiment, folder)
 
 
 @app.command()

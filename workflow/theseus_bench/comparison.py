@@ -12,10 +12,12 @@ from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord
 from theseus_bench.report import Section, write_report
 from theseus_bench.scores import state, write_scores
+from theseus_bench.searches import search_table, trials_table
 from theseus_bench.speed import measure_experiment
 from theseus_bench.table_formats import Table, series, write_table
 from theseus_bench.tables import scores_table, with_scores
 from theseus_bench.tasks import Task
+from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
 
 TEMPLATES = Path("report")
 STATISTICS = {"median": "", "mean": "_mean"}  # what the name of a table's files ends in
@@ -27,13 +29,29 @@ def write_tables(plan: Plan, experiment: str, folder: Path) -> None:
         write_table(table, folder / "tables", experiment + STATISTICS[statistic])
 
 
+def write_verdicts(plan: Plan, experiment: str, folder: Path) -> None:
+    """What the papers print beside ours, in `folder`/tables: <experiment>_verdicts and <experiment>_claims."""
+    for name, table in verdict_tables(plan, experiment, folder).items():
+        write_table(table, folder / "tables", f"{experiment}_{name}")
+
+
+def write_search_tables(plan: Plan, experiment: str, folder: Path) -> None:
+    """What was searched, in `folder`/tables: <experiment>_search (the choices) and <experiment>_trials (the tries)."""
+    for name, table in search_tables(plan, experiment, folder).items():
+        write_table(table, folder / "tables", f"{experiment}_{name}")
+
+
 def write_suite_report(plan: Plan, folder: Path) -> None:
     """The suite's report in `folder`/report/index.html."""
     sections, frames, scores = [], [], []
     for name, experiment in plan.suite.experiments.items():
         tables = experiment_tables(plan, name, folder)
         several = len(plan.experiment_seeds(experiment)) > 1  # over one seed, all statistics are the same
-        sections.append(Section(name, experiment.title, list(tables.values())[: None if several else 1]))
+        shown = list(tables.values())[: None if several else 1]
+        shown += [table for table in verdict_tables(plan, name, folder).values() if table.rows]
+        if plan.searched(name):
+            shown.append(search_tables(plan, name, folder)["search"])
+        sections.append(Section(name, experiment.title, shown))
         frames.append(runs_frame(plan, name, folder)[0])
         scores.append(_scores(plan, name, folder))
     keys = ["method", "variant", "task", "seed", "split", "metric"]
@@ -62,6 +80,8 @@ def rebuild(plan: Plan, folder: Path) -> None:
             measure_experiment(plan, experiment, folder)
         write_scores(plan, experiment, folder)
         write_tables(plan, experiment, folder)
+        write_verdicts(plan, experiment, folder)
+        write_search_tables(plan, experiment, folder)
     write_suite_report(plan, folder)
 
 
@@ -69,8 +89,7 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     """The tables of an experiment, by statistic."""
     scores = _scores(plan, experiment, folder)
     runs, records = runs_frame(plan, experiment, folder)
-    speed_file = folder / "speed" / f"{experiment}.json"
-    speed = json.loads(speed_file.read_text(encoding="utf-8")) if speed_file.is_file() else None
+    speed = _speed(experiment, folder)
     wanted = plan.suite.experiments[experiment]
     tasks = {task.name: _as_trained(task, records) for task in plan.experiment_tasks(wanted)}
     remarks = [f"Backbone: {_backbone(plan)}.", *_notes(plan), *_effort(plan, experiment), *_conditions(speed)]
@@ -78,11 +97,27 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     return {name: scores_table(scores, runs, measured, tasks, wanted.title, name, remarks) for name in STATISTICS}
 
 
+def verdict_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+    """The experiment's numbers beside the published ones, and the published claims."""
+    scores = _scores(plan, experiment, folder)
+    title = plan.suite.experiments[experiment].title
+    speed = (_speed(experiment, folder) or {"methods": {}})["methods"]
+    return {
+        "verdicts": verdicts_table(plan, judge_numbers(plan, experiment, scores), title),
+        "claims": claims_table(judge_claims(plan, experiment, scores, speed), title),
+    }
+
+
+def search_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+    """The experiment's searches: what was chosen, and all that was tried."""
+    return {"search": search_table(plan, experiment, folder), "trials": trials_table(plan, experiment, folder)}
+
+
 def runs_frame(plan: Plan, experiment: str, folder: Path) -> tuple[pd.DataFrame, list[RunRecord]]:
     """One row for each run the experiment asks for, excluded ones included, and the records that are there."""
     wanted = plan.suite.experiments[experiment]
     rows, records = [], []
-    for method in wanted.methods:
+    for method in plan.experiment_names(experiment):
         for task in plan.experiment_tasks(wanted):
             for seed in plan.experiment_seeds(wanted):
                 run = plan.run(method, task.name, seed)
@@ -121,6 +156,11 @@ def _scores(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
     if not file.is_file():
         raise UserError(f"{file}: no such file; make it with: theseus-bench score {folder} {experiment}")
     return pd.read_parquet(file)
+
+
+def _speed(experiment: str, folder: Path) -> dict | None:
+    file = folder / "speed" / f"{experiment}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _backbone(plan: Plan) -> str:

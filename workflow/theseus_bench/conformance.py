@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from theseus_bench import runs
 from theseus_bench.config import Suite, parse
@@ -28,7 +28,7 @@ from theseus_bench.methods import contract
 from theseus_bench.methods.spec import METHODS_FOLDER, load_spec, load_specs
 from theseus_bench.models import save_checkpoint
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord
+from theseus_bench.records import RunRecord, write_json
 from theseus_bench.runs import execute, write_outputs_of
 from theseus_bench.tasks import TASKS_FILE, load_tasks
 from theseus_bench.training import Machine, predict
@@ -64,9 +64,10 @@ class Bench:
             (folder / "runs").mkdir(parents=True)
             for part in ("data", "backbone", "teacher", "compact"):
                 (folder / part).symlink_to(self.folder / part)
-            teacher = self.plan.teacher.name
-            if teacher != self.method:
-                (folder / "runs" / teacher).symlink_to(self.folder / "runs" / teacher)
+            spec = self.plan.specs[self.method]
+            for other in {self.plan.teacher.name} | ({spec.source.method} if spec.source else set()):
+                if other != self.method:
+                    (folder / "runs" / other).symlink_to(self.folder / "runs" / other)
         record = execute(self.plan, self.run(task), folder, self.folder / "checkpoints", **options)
         table = pq.read_table(folder / self.run(task).path / "predictions.parquet")
         return record, np.stack(table["logits"].to_numpy())
@@ -90,7 +91,8 @@ def check(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def make_bench(method: str, folder: Path) -> Bench:
-    """A tiny random backbone, a predecessor trained on it, its outputs, and a compact checkpoint, all in `folder`."""
+    """A tiny random backbone, a predecessor trained on it, its outputs, a compact checkpoint and a source's model, all
+    in `folder`."""
     specs = load_specs(METHODS_FOLDER)
     few = {"set": {"epochs": 10.0, "max_steps": STEPS, "batch_size": 8, "evaluate_every": 1, "precision": "fp32"}}
     suite = {
@@ -110,11 +112,16 @@ def make_bench(method: str, folder: Path) -> Bench:
     bench = Bench(plan, folder)
     write_tokenizer(folder / "tokenizer")
     for place, layers in [("backbone", 4), *((f"compact/{name}", 2) for name in suite["compact"])]:
-        save_checkpoint(_tiny_model(layers), folder / "tokenizer", folder / place)
+        save_checkpoint(BertForMaskedLM(_tiny_config(layers)), folder / "tokenizer", folder / place)
     (folder / "compact").mkdir(exist_ok=True)
     (folder / "teacher").mkdir()
     for name in TASKS:
         _make_inputs(bench, name)
+    if specs[method].source:
+        source = plan.source_of(bench.run(bench.tasks[0]))
+        model = BertForSequenceClassification(_tiny_config(2, num_labels=source.task.outputs))
+        save_checkpoint(model, folder / "tokenizer", folder / source.path / "model")
+        write_json(folder / source.path / "run.json", {})  # its date is part of the run's identity
     return bench
 
 
@@ -132,16 +139,15 @@ def _make_inputs(bench: Bench, name: str) -> None:
         write_outputs_of(bench.plan, teacher, folder)
 
 
-def _tiny_model(layers: int) -> BertForMaskedLM:
-    return BertForMaskedLM(
-        BertConfig(
-            vocab_size=len(vocabulary()),
-            hidden_size=32,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=64,
-        )
+def _tiny_config(layers: int, **changes) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        **changes,
     )
 
 

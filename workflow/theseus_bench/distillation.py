@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-Results = dict[str, list[Tensor]]
+Results = dict[str, list[Tensor] | Tensor]
+Match = tuple[int, str, str, float]  # index, feature, loss, weight
 
 
 def objective(
@@ -18,14 +19,16 @@ def objective(
     hard_label_weight: float,
     temperature: float,
     regression: bool,
-    matches: list[tuple[int, str, float]] = (),
+    matches: list[Match] = (),
 ) -> Callable[[Results, Results], Tensor]:
     """hard_label_weight·L_task + kd_weight·T²·KL(teacher ‖ student at temperature T) + matches, up to a constant.
 
-    The function returned takes the student's results (`logits`: [(batch, outputs)], `losses`: [scalar], and with
-    matches `hidden`: [(batch, hidden)]) and the teacher's (`logits`, `hidden`). A match (i, loss, weight) compares
-    the i-th hidden states of both with one of TextBrewer's MATCH_LOSS_MAP. TextBrewer's `ce` loss is the cross entropy
-    with the teacher's distribution, whose gradient is the KL's, without the factor T². One output has no
+    The function returned takes the student's results (`logits`: [(batch, outputs)], `losses`: [scalar]) and the
+    teacher's (`logits`), each of which may be absent where its weight is 0. With matches both also hold what is
+    matched, `hidden`: [(batch, …, hidden)] or `attention`: [(batch, heads, length, length)] before the softmax, and the
+    student's may hold `inputs_mask` (batch, length), outside of which nothing counts. A match (i, feature, loss,
+    weight) compares the i-th of both with one of TextBrewer's MATCH_LOSS_MAP. TextBrewer's `ce` loss is the cross
+    entropy with the teacher's distribution, whose gradient is the KL's, without the factor T². One output has no
     distribution: for regression the squared difference of the values takes its place, and T is 1.
     """
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
@@ -37,8 +40,8 @@ def objective(
         kd_loss_type="mse" if regression else "ce",
         kd_loss_weight=kd_weight * temperature**2,
         intermediate_matches=[
-            {"layer_T": i, "layer_S": i, "feature": "hidden", "loss": loss, "weight": weight}
-            for i, loss, weight in matches
+            {"layer_T": i, "layer_S": i, "feature": feature, "loss": loss, "weight": weight}
+            for i, feature, loss, weight in matches
         ],
     )
     # The distiller is only asked for compute_loss: it needs no models, and output_dir "." keeps it from making one.

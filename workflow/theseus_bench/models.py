@@ -42,12 +42,16 @@ class Family:
     layers: str  # attribute of the body that holds the list of layers
     depth: str  # field of the config that counts the layers
     takes_segments: bool  # whether forward() accepts token_type_ids
+    projections: tuple[str, str, str]  # inside a layer, the maps that make queries, keys and values
 
 
+_QUERY_KEY_VALUE = ("attention.self.query", "attention.self.key", "attention.self.value")
 FAMILIES = {
-    "bert": Family("bert", "encoder.layer", "num_hidden_layers", True),
-    "roberta": Family("roberta", "encoder.layer", "num_hidden_layers", False),
-    "distilbert": Family("distilbert", "transformer.layer", "n_layers", False),
+    "bert": Family("bert", "encoder.layer", "num_hidden_layers", True, _QUERY_KEY_VALUE),
+    "roberta": Family("roberta", "encoder.layer", "num_hidden_layers", False, _QUERY_KEY_VALUE),
+    "distilbert": Family(
+        "distilbert", "transformer.layer", "n_layers", False, ("attention.q_lin", "attention.k_lin", "attention.v_lin")
+    ),
 }
 
 
@@ -100,7 +104,10 @@ def load_classifier(folder: Path, task: Task, fresh_head: bool = False) -> nn.Mo
             **labels,
         )
     if fresh_head:
-        model.classifier.apply(model._init_weights)
+        for module in model.classifier.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=model.config.initializer_range)
+                nn.init.zeros_(module.bias)
     return model
 
 
@@ -123,6 +130,32 @@ def model_inputs(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, 
     """What of a batch the model's forward() takes: input_ids, attention_mask and, where it knows them, segments."""
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family_of(model).takes_segments else [])
     return {name: batch[name] for name in names}
+
+
+class AttentionWatch:
+    """Keeps the queries, keys and values of some of a model's layers (numbered from 0) at each forward pass."""
+
+    def __init__(self, model: nn.Module, layers: list[int]):
+        self.heads = model.config.num_attention_heads
+        self._seen = [[None, None, None] for _ in layers]
+        for seen, layer in zip(self._seen, layers, strict=True):
+            for i, name in enumerate(family_of(model).projections):
+                layers_of(model)[layer].get_submodule(name).register_forward_hook(
+                    lambda _module, _inputs, output, seen=seen, i=i: seen.__setitem__(i, output)
+                )
+
+    def scores(self, i: int) -> torch.Tensor:
+        """Scaled products of queries and keys, before the softmax, of the i-th layer watched."""
+        return self._products(self._seen[i][0], self._seen[i][1])
+
+    def value_scores(self, i: int) -> torch.Tensor:
+        """Scaled products of the values with each other, of the i-th layer watched."""
+        return self._products(self._seen[i][2], self._seen[i][2])
+
+    def _products(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """(batch, heads, length, length) float32 out of two of (batch, length, hidden)."""
+        left, right = (x.float().unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (left, right))
+        return left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

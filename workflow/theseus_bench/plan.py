@@ -131,6 +131,10 @@ class Plan:
             for seed in self.experiment_seeds(experiment)
         ]
 
+    def searched(self, name: str) -> bool:
+        """Whether the settings of some run of the experiment are searched."""
+        return any(run.trials for run in self.experiment_runs(name))
+
     def all_runs(self, name: str) -> dict[str, Run]:
         """The experiment's runs by path with all that is trained for them: searches, predecessors and sources."""
         runs: dict[str, Run] = {}

@@ -68,8 +68,10 @@ def distil(
 def make_compact(
     backbone_folder: Path, text: Split, recipe: Compact, layers: int, machine: Machine, folder: Path
 ) -> dict:
-    """Distil a compact checkpoint of `layers` layers from the backbone into `folder`; its first and last losses.
+    """Make a compact checkpoint of `layers` layers from the backbone in `folder`; its first and last losses.
 
+    It starts from evenly spaced layers of the backbone, and learns from the backbone and the masked words, or with the
+    objective masked_words from these alone (the pre-training of Turc et al. 2019, which begins with random layers).
     With `recipe.head_steps` the backbone's masked-language head is fitted first, its body held fixed: a backbone
     published without one (a sentence encoder) has no soft labels to give otherwise.
     """
@@ -87,9 +89,13 @@ def make_compact(
     student.load_state_dict(teacher.state_dict())
     depth = len(layers_of(student))
     cut_to(student, [i * depth // layers for i in range(layers)])
-    distilled = distil(teacher, student, text, tokenizer, _loop(recipe, recipe.steps), machine)
+    loop = _loop(recipe, recipe.steps)
+    if recipe.objective == "distillation":
+        made = distil(teacher, student, text, tokenizer, loop, machine)
+    else:
+        made = pretrain(student, text, tokenizer, loop, machine)
     save_checkpoint(student.cpu(), backbone_folder, folder)
-    return losses | {"first": distilled[0], "last": float(np.mean(distilled[-20:]))}
+    return losses | {"first": made[0], "last": float(np.mean(made[-20:]))}
 
 
 def make_demo_backbone(layers: int, steps: int, machine: Machine, folder: Path) -> dict:

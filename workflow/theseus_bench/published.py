@@ -30,11 +30,26 @@ class PublishedTable(Strict):
     rows: dict[str, PublishedRow]
 
 
+class Claim(Strict):
+    """A claim about a direction, judged on our own numbers whatever the printed ones are.
+
+    `models` are names of our runs; of several in one place the best counts. Their macro scores fall in this order; or
+    with `retains` the first has at least that share of the second's, and is `speedup` times as fast.
+    """
+
+    claim: str
+    source: str
+    models: list[list[str]] = Field(min_length=2)
+    retains: float | None = None
+    speedup: float | None = None
+
+
 class Paper(Strict):
-    """One file: a paper's tables, and the backbone that their numbers are of."""
+    """One file: a paper's tables and claims, and the backbone that its numbers are of."""
 
     source: str
     backbone: str
+    claims: list[Claim] = []
     tables: list[PublishedTable] = Field(min_length=1)
 
 

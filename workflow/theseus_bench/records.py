@@ -101,6 +101,11 @@ def read_record(folder: Path) -> RunRecord | None:
         ) from None
 
 
+def read_choice(file: Path) -> dict | None:
+    """What a search has chosen (theseus_bench.choice says what is in it); None if it has not yet."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
 def crash_reason(folder: Path) -> str:
     """Why the run in `folder` has no record, as far as it could say."""
     file = folder / "error.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 import time
@@ -27,7 +26,7 @@ from theseus_bench.methods.contract import RunContext, load_method
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.metrics import measure_task, score
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, write_json
+from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
 from theseus_bench.training import Machine, Progress, TaskData, discard_checkpoint, fit, planned_steps, predict
@@ -58,17 +57,14 @@ def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
     """The run with the settings that its search has chosen, and which trial they are; itself where none is searched."""
     if not run.trials:
         return run, None
-    file = suite_folder / run.search_file
-    if not file.is_file():
+    choice = read_choice(suite_folder / run.search_file)
+    if choice is None:
         command = f"theseus-bench choose {suite_folder} {run.name} {run.task.name}"
-        raise UserError(f"{file}: no such file; the settings of {run.name} are searched first: {command}")
-    chosen = json.loads(file.read_text(encoding="utf-8"))["chosen"]
-    return replace(run, settings=chosen["settings"]), chosen["trial"]
+        raise UserError(f"{suite_folder / run.search_file}: no such file; the settings are searched first: {command}")
+    return replace(run, settings=choice["chosen"]["settings"]), choice["chosen"]["trial"]
 
 
-def _execute(
-    plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine
-) -> RunRecord:
+def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine) -> RunRecord:
     began = time.monotonic()
     data = _task_data(run, suite_folder)
     seed_everything(run.seed)

@@ -46,6 +46,11 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
     """Put the compact checkpoint of `method` into `folder`/compact/<method>."""
     compact, output = plan.suite.compact[method], folder / "compact" / method
     if compact.source == "hub":
+        if compact.revision is None:
+            raise UserError(
+                f"config: compact.{method}: {compact.name} is not pinned, and a branch moves; set revision to the "
+                "commit (40 digits) that the model's page on the hub gives, or make the checkpoint with source: recipe"
+            )
         with atomic(output) as scratch:
             models.download(compact.name, compact.revision, scratch)
             models.check_same_vocabulary(scratch, folder / "backbone", compact.name)

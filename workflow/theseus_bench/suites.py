@@ -104,23 +104,20 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
         for part in parts:
             if part == EQUAL or part.startswith(f"{TRIAL}="):
                 raise UserError(f"{where}.methods: {method!r}: {part} is not for a method's name; see protocols")
-        for settings in [dict(filter(None, map(read_part, parts))), *experiment.vary]:
+        varied = experiment.vary if spec.compressed else []
+        for settings in [dict(filter(None, map(read_part, parts))), *varied]:
             for key in settings:
                 check_option(spec, key, f"{where}: {method}")
         for part in parts:
             if "=" not in part and part not in spec.variants:
-                raise UserError(
-                    f"{where}.methods: method {name} has no variant {part!r}{suggest(part, spec.variants)}"
-                )
+                raise UserError(f"{where}.methods: method {name} has no variant {part!r}{suggest(part, spec.variants)}")
         if suite.backbone.family not in spec.families:
             raise UserError(
                 f"{where}.methods: {name} works with {', '.join(spec.families)} backbones, not "
                 f"{suite.backbone.family}; its README says why"
             )
         if "compact_checkpoint" in spec.needs and name not in suite.compact:
-            raise UserError(
-                f"{where}.methods: {name} needs a compact checkpoint; say where from under compact.{name}"
-            )
+            raise UserError(f"{where}.methods: {name} needs a compact checkpoint; say where from under compact.{name}")
         if spec.source and spec.source.task not in plan.trained_tasks:
             raise UserError(f"{where}.methods: {name} starts from a model of {spec.source.task}; add it to tasks")
     known = load_published(PUBLISHED_FOLDER) if experiment.compare_with else {}

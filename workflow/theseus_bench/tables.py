@@ -7,6 +7,7 @@ How a table looks in CSV, Markdown, LaTeX and HTML is `table_formats`; here is w
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from theseus_bench.naming import protocol_of
 from theseus_bench.table_formats import Cell, Column, Row, Table, compressed, series
 from theseus_bench.tasks import Task
 
@@ -212,11 +214,14 @@ def _macros(asked: dict[str, Task]) -> dict[str, tuple[tuple[str, ...], list[str
 def _marked(rows: list[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     """The rows with best and second marked among the compressed models, by what is shown: equal text, equal rank.
 
+    Each protocol has marks of its own, since its models are compared with each other.
     Two that share the best leave no second, and a column in which all are equal has no mark.
     """
     marks: dict[tuple[int, int], str] = {}
-    for j, column in enumerate(columns):
-        cells = {i: row.cells[j].value for i, row in enumerate(rows) if compressed(row) and column.ranked}
+    protocols = [protocol_of(row.identity[1]) for row in rows]
+    for protocol, (j, column) in itertools.product(dict.fromkeys(protocols), enumerate(columns)):
+        ranked = [i for i, row in enumerate(rows) if compressed(row) and column.ranked and protocols[i] == protocol]
+        cells = {i: rows[i].cells[j].value for i in ranked}
         values = {i: round(value, column.decimals) for i, value in cells.items() if value is not None}
         order = sorted(values.values(), reverse=True)
         if not order or order[0] == order[-1]:

@@ -31,6 +31,8 @@ class Task(Strict):
     metrics: list[Metric] = Field(min_length=1)
     dev: list[str]
     test: list[str]
+    server: dict[str, str] = {}
+    server_labels: bool = False
     rows: dict[str, int]
     sha256: dict[str, str] = {}
     macro: bool

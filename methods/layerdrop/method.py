@@ -1,0 +1,44 @@
+import numpy as np
+from theseus_bench.methods.contract import Method, classify, task_loss
+from theseus_bench.models import cut_to, layers_of, set_layers
+from torch import nn
+
+
+class DroppingLayers(nn.ModuleList):
+    """The model's list of layers; iterated, it gives those of the current step, in evaluation the pruned model's.
+
+    `present` and `pruned` say for each layer whether it is among them.
+    """
+
+    def __init__(self, layers, pruned):
+        super().__init__(layers)
+        self.pruned = self.present = pruned
+
+    def __iter__(self):
+        there = self.present if self.training else self.pruned
+        return (self[i] for i in range(len(self)) if there[i])
+
+
+class LayerDrop(Method):
+    def build(self, run):
+        settings = run.settings
+        model = run.load_predecessor() if settings.start == "predecessor" else run.load_backbone()
+        depth = len(layers_of(model))
+        every = depth // settings.layers
+        self.kept = list(range(0, depth, every))
+        self.layers = DroppingLayers(layers_of(model), [i in self.kept for i in range(depth)])
+        set_layers(model, self.layers)
+        # All draws are made at once, so that a resumed run sees the same ones.
+        draws = np.random.default_rng([run.seed, 0x1A7E]).random((run.steps, depth))
+        self.present = draws >= settings.drop_rate
+        return model
+
+    def loss(self, model, batch):
+        return task_loss(classify(model, batch).logits, batch["labels"])
+
+    def on_step(self, step):
+        self.layers.present = self.present[step].tolist()
+
+    def compressed(self, model):
+        set_layers(model, nn.ModuleList([self.layers[i] for i in range(len(self.layers))]))
+        return cut_to(model, self.kept)

@@ -1,0 +1,43 @@
+import torch
+from theseus_bench.distillation import objective
+from theseus_bench.methods.contract import Method, classify, task_loss
+from theseus_bench.models import AttentionWatch
+
+MASKED = -1e4  # the score of a padded key: no attention, yet finite
+
+
+class MiniLM(Method):
+    def build(self, run):
+        settings = run.settings
+        model, self.teacher = run.load_start(), run.load_teacher()
+        last = [settings.layers - 1], [run.predecessor_layers - 1]
+        self.watches = AttentionWatch(model, last[0]), AttentionWatch(self.teacher, last[1])
+        relations = [(i, "attention", "attention_ce", 1.0) for i in range(2)]
+        self.matching = objective(0.0, 0.0, 1.0, run.task.regression, relations)
+        self.switch = round(settings.matching_share * run.steps)
+        self.step = 0
+        return model
+
+    def loss(self, model, batch):
+        logits = classify(model, batch).logits
+        if self.step >= self.switch:
+            return task_loss(logits, batch["labels"])
+        with torch.no_grad():
+            classify(self.teacher, batch)
+        padded = (batch["attention_mask"] == 0)[:, None, None, :]
+        seen, wanted = (
+            [scores.masked_fill(padded, MASKED) for scores in (watch.scores(0), watch.value_scores(0))]
+            for watch in self.watches
+        )
+        return self.matching({"attention": seen, "inputs_mask": batch["attention_mask"]}, {"attention": wanted})
+
+    def on_step(self, step):
+        self.step = step
+
+    def may_stop(self):
+        """Not before fine-tuning: until then the classifier is untrained."""
+        return self.step >= self.switch
+
+    def log(self):
+        """Whether the relations are matched (1) or the task is learnt (0)."""
+        return {"matching": int(self.step < self.switch)}

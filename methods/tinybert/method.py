@@ -1,0 +1,49 @@
+import torch
+from theseus_bench.distillation import objective
+from theseus_bench.methods.contract import Method, classify
+from theseus_bench.models import AttentionWatch
+
+
+class TinyBert(Method):
+    def build(self, run):
+        settings = run.settings
+        model, self.teacher = run.load_start(), run.load_teacher()
+        # Student layer i follows predecessor layer i·L/n, embeddings follow embeddings.
+        every = run.predecessor_layers // settings.layers
+        self.followed = [i * every for i in range(settings.layers + 1)]
+        self.watches = (
+            AttentionWatch(model, list(range(settings.layers))),
+            AttentionWatch(self.teacher, [layer - 1 for layer in self.followed[1:]]),
+        )
+        attentions = [(i, "attention", "attention_mse", 1.0) for i in range(settings.layers)]
+        states = [(i, "hidden", "hidden_mse", 1.0) for i in range(settings.layers + 1)]
+        regression = run.task.regression
+        self.matching = objective(0.0, 0.0, settings.temperature, regression, attentions + states)
+        self.prediction = objective(1.0, 0.0, settings.temperature, regression)
+        self.switch = round(settings.matching_share * run.steps)
+        self.step = 0
+        return model
+
+    def loss(self, model, batch):
+        matching = self.step < self.switch
+        student = classify(model, batch, hidden_states=matching)
+        with torch.no_grad():
+            teacher = classify(self.teacher, batch, hidden_states=matching)
+        if not matching:
+            return self.prediction({"logits": [student.logits.float()]}, {"logits": [teacher.logits.float()]})
+        layers = range(len(self.followed) - 1)
+        seen, wanted = ({"attention": [watch.scores(i) for i in layers]} for watch in self.watches)
+        seen["hidden"] = [state.float() for state in student.hidden_states]
+        wanted["hidden"] = [teacher.hidden_states[i].float() for i in self.followed]
+        return self.matching(seen | {"inputs_mask": batch["attention_mask"]}, wanted)
+
+    def on_step(self, step):
+        self.step = step
+
+    def may_stop(self):
+        """Not before the predictions are matched: until then the classifier is untrained."""
+        return self.step >= self.switch
+
+    def log(self):
+        """Whether the layers (1) or the predictions (0) are matched."""
+        return {"matching": int(self.step < self.switch)}
