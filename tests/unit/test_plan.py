@@ -364,3 +364,183 @@ def test_a_default_that_is_easily_taken_for_the_loops_is_refused(root):
 
 
 PUPIL = {"first": {"title": "One", "methods": ["pupil"]}}
+
+
+# -- experiments that vary settings, share runs and search
+
+
+GRID = {"search": {"epochs": [4, 5], "learning_rate": [1e-5, 5e-5]}}
+
+
+def searched(root, methods=("plain",), experiment=None, budget=3, **changes) -> dict:
+    """A suite in which `plain` and `pupil` have a grid."""
+    folder = copy.deepcopy(METHODS)
+    folder["plain"] |= GRID
+    folder["pupil"] |= {"search": {"weight": [0.1, 0.5, 0.9]}}
+    write_methods(root / "methods", folder)
+    return values(methods, experiment, **{"search": {"budget": budget, "seeds": [9]}} | changes)
+
+
+def names(plan, experiment="first"):
+    return plan.experiment_names(experiment)
+
+
+def test_each_compressed_model_is_varied_and_the_predecessor_is_not(root):
+    experiment = {"methods": ["elder", "plain", "pupil"], "vary": [{"layers": 2}, {"layers": 1}]}
+    plan = load_plan(values(experiment=experiment), root)
+    assert names(plan) == ["elder", "plain", "plain@layers=1", "pupil", "pupil@layers=1"]  # 2 is the suite's depth
+    assert plan.run("plain@layers=1", "rte", 1).settings["layers"] == 1
+    assert plan.run("plain@layers=1", "rte", 1).label == "Plain, layers 1"
+
+
+def test_a_run_asked_for_in_other_words_is_the_same_run(root):
+    experiments = {
+        "first": {"title": "One", "methods": ["pupil", "pupil@weight=0.5", "plain"]},
+        "second": {"title": "Two", "methods": ["plain@start=pretrained", "pupil@hard_only+weight=0.9"]},
+        "third": {"title": "Three", "methods": ["plain", "heir"], "vary": [{"start": "predecessor"}]},
+    }
+    plan = load_plan(values(experiments=experiments), root)
+    # pupil's weight is 0.6 on RTE, so that 0.5 is another run, though not on every task
+    assert names(plan, "first") == ["pupil", "pupil@weight=0.5", "plain"]
+    assert names(plan, "second") == ["plain", "pupil@hard_only"]
+    assert names(plan, "third") == ["plain@start=predecessor", "heir"]
+    assert len(plan.runs) == len({run.path for run in plan.runs.values()})
+
+
+def test_a_search_tries_its_settings_with_its_own_seeds_before_the_final_runs(root):
+    plan = load_plan(searched(root, ["pupil"], {"tasks": ["rte"]}), root)
+    final = plan.run("pupil", "rte", 1)
+    tried = [trial["weight"] for trial in final.trials]
+    assert tried[0] == 0.6  # the default for RTE
+    assert len({*tried} & {0.1, 0.5, 0.9}) == 2
+    trials = plan.trials_of(final)
+    assert [run.name for run in trials] == [f"pupil@trial={k}" for k in range(3)]
+    assert {run.seed for run in trials} == {9}
+    assert [run.settings["weight"] for run in trials] == tried
+    # two final runs, three trials, and a predecessor for each of the three seeds
+    assert sorted(plan.all_runs("first")) == sorted(
+        [f"runs/pupil/rte/seed-{seed}" for seed in (1, 2)]
+        + [f"runs/pupil@trial={k}/rte/seed-9" for k in range(3)]
+        + [f"runs/elder/rte/seed-{seed}" for seed in (1, 2, 9)]
+    )
+    assert not any(plan.keeps_model(run) for run in trials)
+
+
+def test_what_a_name_fixes_is_not_searched(root):
+    plan = load_plan(searched(root, ["plain", "plain@epochs=4", "plain@epochs=4+learning_rate=5e-5"]), root)
+    trials = {name: plan.run(name, "rte", 1).trials for name in names(plan)}
+    assert len(trials["plain"]) == 3
+    assert trials["plain@epochs=4"] == ({"learning_rate": 5e-5}, {"learning_rate": 1e-5})
+    assert trials["plain@epochs=4+learning_rate=5e-05"] == ()
+    assert trials.keys() == {"plain", "plain@epochs=4", "plain@epochs=4+learning_rate=5e-05"}
+
+
+EQUAL = {"set": {"epochs": 11, "patience": 2}, "search": {"start": ["pretrained", "predecessor"]}}
+
+
+def test_equal_effort_is_the_same_for_every_compressed_model_and_leaves_the_rest_alone(root):
+    experiment = {"protocols": ["published", "equal"], "methods": ["elder", "plain", "pupil", "heir"]}
+    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL), root)
+    equal = ["plain@equal", "pupil@equal", "heir@equal"]
+    assert names(plan) == ["elder", "plain", "pupil", "heir", *equal]
+    for name in equal:
+        settings, trials = plan.run(name, "rte", 1).settings, plan.run(name, "rte", 1).trials
+        assert (settings["epochs"], settings["patience"]) == (11, 2)
+        assert {trial["start"] for trial in trials} == {"pretrained", "predecessor"}
+        assert "teacher_model" in plan.run(name, "rte", 1).needs
+    assert len({len(plan.run(name, "rte", 1).trials) for name in equal[:2]}) == 1
+    assert plan.run("plain", "rte", 1).settings["epochs"] == 4
+    assert plan.run("elder", "rte", 1).settings["epochs"] == 4
+    assert plan.run("pupil", "rte", 1).settings["epochs"] == 8
+
+
+def test_a_varied_start_is_searched_for_each_start_apart(root):
+    experiment = {
+        "protocols": ["equal"],
+        "methods": ["heir"],
+        "vary": [{"start": "pretrained"}, {"start": "predecessor"}],
+    }
+    plan = load_plan(
+        searched(root, experiment=experiment, equal=EQUAL | {"search": EQUAL["search"] | {"epochs": [2, 3]}}), root
+    )
+    assert names(plan) == ["heir@equal+start=pretrained", "heir@equal+start=predecessor"]
+    assert [plan.run(name, "rte", 1).settings["start"] for name in names(plan)] == ["pretrained", "predecessor"]
+    assert all("start" not in trial for name in names(plan) for trial in plan.run(name, "rte", 1).trials)
+
+
+def test_a_compact_checkpoint_is_offered_no_other_start(root):
+    experiment = {"protocols": ["equal"], "methods": ["dwarf"]}
+    compact = {"dwarf": {"source": "recipe"}}
+    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL, compact=compact), root)
+    assert plan.run("dwarf@equal", "rte", 1).trials == ()
+
+
+def test_the_budget_may_differ_by_protocol(root):
+    experiment = {"protocols": ["published", "equal"], "methods": ["plain"]}
+    plan = load_plan(searched(root, experiment=experiment, budget={"equal": 4}, equal=EQUAL), root)
+    assert [len(plan.run(name, "rte", 1).trials) for name in names(plan)] == [0, 4]
+
+
+def test_the_suites_own_values_take_the_place_of_a_methods(root):
+    search = {"budget": 9, "seeds": [9], "space": {"epochs": [7]}}
+    plan = load_plan(searched(root, search=search), root)
+    assert {trial["epochs"] for trial in plan.run("plain", "rte", 1).trials[1:]} == {7}
+
+
+def test_a_searched_runs_fingerprint_follows_what_was_searched_and_not_what_was_chosen(root):
+    def found(**changes):
+        plan = load_plan(searched(root, **changes), root)
+        return plan.fingerprint(plan.run("plain", "rte", 1))
+
+    assert found() == found()
+    assert len({found(), found(budget=2), found(search={"budget": 3, "seeds": [8]}), found(budget=1)}) == 4
+
+
+def test_a_method_that_starts_from_anothers_model_brings_that_run_along(root):
+    heir = SPEC | {"label": "Mover", "source": {"method": "plain", "task": "rte"}, "exclude": {"rte": "its source"}}
+    write_methods(root / "methods", {"mover": heir})
+    plan = load_plan(values(["mover"]), root)
+    assert list(plan.all_runs("first")) == [
+        "runs/mover/stsb/seed-1", "runs/plain/rte/seed-1", "runs/mover/stsb/seed-2", "runs/plain/rte/seed-2",
+    ]  # fmt: skip
+    assert plan.keeps_model(plan.run("plain", "rte", 1))
+    assert not plan.keeps_model(plan.run("plain", "stsb", 1))
+    before = plan.fingerprint(plan.run("mover", "stsb", 1))
+    changed = load_plan(values(["mover"], settings=[{"methods": ["plain"], "set": {"epochs": 9}}]), root)
+    assert changed.fingerprint(changed.run("mover", "stsb", 1)) != before
+    assert "add it to tasks" in complaint(root, values(["mover"], tasks=["stsb"]))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"vary": [{"layer": 1}]}, "experiments.first: plain: method plain has no setting 'layer'"),
+        ({"methods": ["plain@layers=3"]}, "layers 3 does not divide the backbone's 4 layers"),
+        ({"methods": ["plain@layers="]}, "'layers=': expected SETTING=VALUE"),
+        ({"methods": ["plain@equal"]}, "equal is not for a method's name; see protocols"),
+        ({"methods": ["plain@trial=1"]}, "trial=1 is not for a method's name"),
+        ({"compare_with": ["theseus: Table 9"]}, "no table 'theseus: Table 9' is published"),
+        ({"protocols": ["fair"]}, "experiments.first.protocols.0: "),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said):
+    assert said in complaint(root, values(experiment=config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"search": {"budget": 2, "seeds": [2]}}, "search.seeds: 2 is a seed of final runs too"),
+        ({"search": {"budget": 0}}, "search.budget"),
+        (
+            {"search": {"space": {"wieght": [1]}}},
+            "search.space: no method has a setting 'wieght' (did you mean 'weight'?)",
+        ),
+        ({"search": {"space": {"weight": []}}}, "search.space.weight offers nothing"),
+        ({"equal": {"set": {"weight": 0.1}}}, "equal.set: 'weight' is no setting of the training loop"),
+        ({"equal": {"search": {"weight": [0.1]}}}, "equal.search: 'weight' is no setting of the training loop"),
+        ({"verdicts": {"tolerance_by_task": {"rtee": 1}}}, "verdicts.tolerance_by_task: there is no task 'rtee'"),
+    ],
+)
+def test_a_mistake_in_the_search_is_named_where_it_stands(root, changes, said):
+    assert said in complaint(root, values(**changes))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from theseus_bench.config import LoopSettings
 from theseus_bench.data import ROW, Split, collate
 from theseus_bench.devices import seed_everything, to_tensors
@@ -17,6 +18,7 @@ from theseus_bench.tasks import Task
 from theseus_bench.teacher import TeacherOutputs
 from theseus_bench.training import Machine, TaskData, planned_steps
 from transformers import (
+    AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     BertConfig,
@@ -129,7 +131,15 @@ class Built:
 
 
 def build(
-    name: str, data: TaskData, backbone: Path, predecessor: Path | None = None, depth=4, seed=1, steps=None, **settings
+    name: str,
+    data: TaskData,
+    backbone: Path,
+    predecessor: Path | None = None,
+    depth=4,
+    seed=1,
+    steps=None,
+    source: Path | None = None,
+    **settings,
 ) -> Built:
     """Method `name` as a run builds it, its settings those of its method.yaml but for `settings`."""
     defaults = {"batch_size": 8, "precision": "fp32", "learning_rate": 1e-3, "weight_decay": 0.0, "layers": 2}
@@ -147,13 +157,28 @@ def build(
         backbone_folder=backbone,
         predecessor_folder=predecessor,
         compact_folder=None,
-        source_folder=None,
+        source_folder=source,
         device=torch.device("cpu"),
     )
     seed_everything(seed)
     model = method.build(context)
     seed_everything(seed)
     return Built(method, model, loop)
+
+
+def stack_layers(rest: Path, layers: list[tuple[Path, int]]):
+    """transformers' own classifier: head and embeddings of the checkpoint `rest`, layers as (checkpoint, number)."""
+    states = {folder: load_file(folder / "model.safetensors") for folder in {rest, *(folder for folder, _ in layers)}}
+    config = AutoConfig.from_pretrained(rest)
+    place = LAYERS[config.model_type]
+    config.update({"n_layers" if config.model_type == "distilbert" else "num_hidden_layers": len(layers)})
+    state = {name: value for name, value in states[rest].items() if not name.startswith(place)}
+    for i, (folder, number) in enumerate(layers):
+        start = f"{place}.{number}."
+        state |= {n.replace(start, f"{place}.{i}.", 1): v for n, v in states[folder].items() if n.startswith(start)}
+    model = AutoModelForSequenceClassification.from_config(config)
+    model.load_state_dict(state, strict=True)
+    return model
 
 
 def make_batch(data: TaskData, examples=range(6)) -> dict[str, torch.Tensor]:

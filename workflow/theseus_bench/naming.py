@@ -17,9 +17,9 @@ TRIAL = "trial"
 
 
 def split_name(name: str) -> tuple[str, tuple[str, ...]]:
-    """The method and the parts of a run's name."""
+    """The method and the parts of a run's name, settings as `setting_part` writes them."""
     method, _, variant = name.partition("@")
-    return method, tuple(part for part in variant.split("+") if part)
+    return method, tuple(_normal(part) for part in variant.split("+") if part)
 
 
 def join_name(method: str, parts: tuple[str, ...]) -> str:
@@ -57,6 +57,11 @@ def label_of(variant: str) -> str:
     parts = [part for part in variant.split("+") if part and part != EQUAL]
     words = "".join(f", {part.replace('=', ' ').replace('_', ' ')}" for part in parts)
     return words + (f" ({EQUAL})" if protocol_of(variant) == EQUAL else "")
+
+
+def _normal(part: str) -> str:
+    setting = read_part(part)
+    return part if setting is None else setting_part(*setting)
 
 
 def _rank(part: str) -> tuple[int, str]:

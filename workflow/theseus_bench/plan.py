@@ -253,7 +253,8 @@ class Plan:
         equal = EQUAL in parts and spec.compressed
         space = self._space(spec, equal, {key for _, changes in fixed for key in changes})
         budget = self.suite.search.budget_of(EQUAL if equal else "published")
-        trials = draw_trials(space, {key: settings[key] for key in space}, budget, name) if space else []
+        # The draws are the method's, so that variants with the same grid try the same settings.
+        trials = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
         return settings, tuple(trials)
 
     def _settings(self, spec: MethodSpec, parts: tuple[str, ...], task: str, fixed: list[tuple[str, dict]]) -> Settings:
