@@ -107,9 +107,7 @@ def test_of_twelve_layers_the_even_ones_are_kept(tmp_path):
     built = build("layerdrop", make_data(), backbone, depth=12, layers=6)
     batch = make_batch(make_data())
     reference = stack_layers(backbone, [(backbone, number) for number in (0, 2, 4, 6, 8, 10)]).eval()
-    torch.testing.assert_close(
-        logits_of(built.model.eval(), batch), logits_of(reference, batch), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(logits_of(built.model.eval(), batch), logits_of(reference, batch), rtol=1e-5, atol=1e-5)
 
 
 def test_a_layer_left_out_gets_no_gradient(checkpoints):

@@ -191,3 +191,24 @@ def test_the_socket_goes_with_the_command(tmp_path):
     done = serve("print(os.environ[warm.SOCKET])", tmp_path)
     assert not Path(done.stdout.strip()).exists()
     assert not Path(done.stdout.strip()).parent.exists()
+
+
+def test_a_parent_that_is_gone_is_told_apart_from_a_command_that_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv(warm.SOCKET, str(tmp_path / "nowhere"))
+    assert warm.ask(["0"]) is None
+    done = subprocess.run(["theseus-bench", "plan", "config/demo.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "glue_dev" in done.stdout
+
+
+def test_a_parent_asked_to_end_ends_its_command(tmp_path):
+    done = serve(
+        """
+        import signal, time
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+        os.kill(os.getppid(), signal.SIGTERM)
+        signal.pause()
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 5

@@ -61,7 +61,7 @@ rule encode:
         f"{SUITE}/logs/encode/{{task}}.log",
     params:
         suite=suite_folder,
-        task=lambda w: PLAN.tasks[w.task].model_dump_json(),
+        task=lambda w: PLAN.tasks[w.task].model_dump_json(exclude=NOT_ENCODED),
         sample=lambda w: w.task in PLAN.suite.data.samples,
     shell:
         "theseus-bench encode {params.suite} {wildcards.task} > {log} 2>&1"

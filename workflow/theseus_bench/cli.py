@@ -254,4 +254,5 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The `theseus-bench` command."""
     arguments = sys.argv[1:]
-    sys.exit(warm.ask(arguments) if warm.SOCKET in os.environ else run(arguments))
+    code = warm.ask(arguments) if warm.SOCKET in os.environ else None
+    sys.exit(run(arguments) if code is None else code)

@@ -52,6 +52,7 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
         except OSError as error:
             raise UserError(f"warm: cannot run {command[0]!r}: {error.strerror}") from None
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what an interrupt means
+        signal.signal(signal.SIGTERM, lambda *_: started.terminate())  # and a request to end
         children: set[int] = set()
         with selectors.DefaultSelector() as ready:
             ready.register(listener, selectors.EVENT_READ)
@@ -64,10 +65,16 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
         return started.returncode
 
 
-def ask(arguments: list[str]) -> int:
-    """Have the parent run `theseus-bench` with these arguments, on our terminal and in our folder; its exit code."""
+def ask(arguments: list[str]) -> int | None:
+    """Have the parent run `theseus-bench` with these arguments, on our terminal and in our folder; its exit code.
+
+    None if the parent is gone: its death must not fail every run that a workflow has left.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(os.environ[SOCKET])
+        try:
+            connection.connect(os.environ[SOCKET])
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
         request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
         data = json.dumps(request).encode()
         socket.send_fds(connection, [len(data).to_bytes(8)], [0, 1, 2])
@@ -107,6 +114,7 @@ def _serve_request(connection: socket.socket, files: list[int], request: dict, r
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for place, file in enumerate(files):
             os.dup2(file, place)
         os.chdir(request["folder"])
