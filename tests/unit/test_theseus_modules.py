@@ -212,7 +212,7 @@ def test_a_negative_module_is_one_user_error(checkpoints):
 
 @pytest.mark.parametrize("family", SHAPES)
 def test_module_zero_replaces_all_as_if_nothing_were_said(checkpoints, tmp_path, family):
-    depth, modules = SHAPES[family]
+    modules = SHAPES[family][1]
     batch, results = make_batch(make_data()), []
     for name, settings in (("default", {}), ("zero", {"module": 0})):
         built = make(checkpoints, family, epochs=2, **settings)

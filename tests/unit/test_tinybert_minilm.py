@@ -66,7 +66,7 @@ def make(checkpoint, name, family="bert", depth=4, layers=2, outputs=2, **settin
     made.real = made.batch["attention_mask"].bool()
     assert not made.real.all()
     made.teacher = AutoModelForSequenceClassification.from_pretrained(predecessor, attn_implementation="eager").eval()
-    config = AutoConfig.from_pretrained(built.loop.start == "predecessor" and predecessor or backbone)
+    config = AutoConfig.from_pretrained(made.folders[built.loop.start])
     config.update({"n_layers" if family == "distilbert" else "num_hidden_layers": layers, "num_labels": outputs})
     made.student = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     made.student.load_state_dict(built.model.state_dict(), strict=True)
@@ -121,7 +121,7 @@ def tinybert_matching(student, teacher, real, followed):
 
 
 def relation_terms(student, teacher, real):
-    """KL(teacher ‖ student) and the teacher's entropy, over each sentence cut to its own length; means over all rows."""
+    """KL(teacher ‖ student) and the teacher's entropy, each sentence cut to its own length; means over all rows."""
     divergences, entropies = [], []
     for i, length in enumerate(real.sum(1).tolist()):
         q, p = (torch.softmax(scores[i, :, :length, :length], -1) for scores in (student, teacher))
@@ -320,7 +320,7 @@ def test_labels_count_only_where_the_task_is_learnt(checkpoint, outputs, name, s
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(
     ("share", "steps", "switch"),
-    [(0.87, 23, 20), (0.77, 13, 10), (0.75, 5, 4), (0.66, 5, 3), (0.0, 4, 0), (1.0, 4, 4), (0.01, 4, 0)],
+    [(0.87, 23, 20), (0.75, 5, 4), (0.66, 5, 3), (0.0, 4, 0), (1.0, 4, 4)],
 )
 def test_the_loss_switches_at_its_share_of_the_steps_and_training_may_stop_from_then(
     checkpoint, name, share, steps, switch

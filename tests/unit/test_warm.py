@@ -204,7 +204,7 @@ def test_a_parent_that_is_gone_is_told_apart_from_a_command_that_failed(tmp_path
 def test_a_parent_asked_to_end_ends_its_command(tmp_path):
     done = serve(
         """
-        import signal, time
+        import signal
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
         os.kill(os.getppid(), signal.SIGTERM)
         signal.pause()

@@ -1,0 +1,54 @@
+"""A suite on disk as its runs would have left it: records and predictions that the tests choose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from test_records import RECORD
+from theseus_bench.config import Suite, parse
+from theseus_bench.methods.spec import METHODS_FOLDER, load_specs
+from theseus_bench.plan import Plan, Run
+from theseus_bench.records import write_json
+from theseus_bench.tasks import TASKS_FILE, load_tasks
+
+BERT = {"source": "hub", "name": "google-bert/bert-base-uncased", "revision": "0" * 40, "layers": 12}
+
+
+def make_plan(**changes) -> Plan:
+    """A suite of the real methods and tasks on BERT-base; `changes` as in a configuration."""
+    values = {
+        "suite": "small",
+        "data": {"source": "hub", "revision": "0" * 40},
+        "backbone": BERT,
+        "compact": {"distilbert": {"source": "recipe"}, "pd_bert": {"source": "recipe"}},
+        "student_layers": 6,
+        "tasks": ["cola", "mrpc", "rte", "stsb", "mnli", "ax"],
+        "seeds": [1, 2, 3],
+        "experiments": {"first": {"title": "One", "methods": ["predecessor", "finetune", "theseus"]}},
+    }
+    return Plan(parse(Suite, values | changes, "test"), load_tasks(TASKS_FILE), load_specs(METHODS_FOLDER))
+
+
+def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **record) -> None:
+    """Write the run's record and its predictions: {split: (index, labels, logits)}."""
+    values = {"method": run.spec.name, "variant": run.variant, "task": run.task.name, "seed": run.seed}
+    values |= {"fingerprint": plan.fingerprint(run), "settings": run.settings}
+    write_json(folder / run.path / "run.json", RECORD | values | record)
+    tables = [
+        pa.table(
+            {
+                "split": [split] * len(index),
+                "idx": np.asarray(index),
+                "label": np.asarray(labels, np.float32),
+                "logits": pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(logits)), np.shape(logits)[1]),
+            }
+        )
+        for split, (index, labels, logits) in predictions.items()
+    ]
+    pq.write_table(pa.concat_tables(tables), folder / run.path / "predictions.parquet")
+
+
+def deciding(classes, outputs: int) -> np.ndarray:
+    """Logits (examples, outputs) whose highest is that of the classes."""
+    return np.eye(outputs)[np.asarray(classes)]

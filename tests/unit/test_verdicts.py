@@ -1,0 +1,241 @@
+"""Reproduced or not: number by number and claim by claim, from scores that the tests choose."""
+
+import pandas as pd
+import pytest
+from suite import make_plan
+from theseus_bench.published import PUBLISHED_FOLDER, load_published
+from theseus_bench.scores import COLUMNS
+from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
+
+TABLE_2 = ["theseus: Table 2"]
+EQUAL = {"set": {"epochs": 7}}
+EIGHT = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb"]
+PRINTED = load_published(PUBLISHED_FOLDER)["theseus: Table 2"][1].rows
+
+
+def plan_of(experiment=None, **changes):
+    experiment = {"title": "One", "methods": ["finetune", "theseus"], "tasks": ["rte"], "compare_with": TABLE_2} | (
+        experiment or {}
+    )
+    return make_plan(tasks=EIGHT, experiments={"first": experiment}, **changes)
+
+
+def frame(*rows) -> pd.DataFrame:
+    """(name, task, [points of seed 1, 2, …], metric, split) as tidy scores."""
+    tidy = []
+    for name, task, points, *rest in rows:
+        metric, split = (*rest, "score", "dev")[:2] if len(rest) == 2 else ("score", "dev")
+        method, _, variant = name.partition("@")
+        tidy += [
+            ("small", "first", method, variant, task, seed, split, metric, value)
+            for seed, value in enumerate(points, start=1)
+        ]
+    return pd.DataFrame(tidy, columns=COLUMNS)
+
+
+def verdict(plan, scores, name="theseus", what="rte"):
+    (found,) = [v for v in judge_numbers(plan, "first", scores) if (v.name, v.what) == (name, what)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        (68.2, "reproduced"), (68.7, "reproduced"), (67.7, "reproduced"),
+        (68.8, "within tolerance"), (69.2, "within tolerance"), (67.2, "within tolerance"),
+        (69.3, "not reproduced"), (67.1, "not reproduced"),
+    ],
+)  # fmt: skip
+def test_the_rule_counts_points_from_the_printed_number(ours, expected):
+    found = verdict(plan_of(), frame(("theseus", "rte", [ours] * 3)))
+    assert (found.verdict, found.printed, found.ours) == (expected, 68.2, ours)
+
+
+def test_the_rule_is_the_configurations():
+    scores = frame(("theseus", "rte", [70.0] * 3))
+    rules = [
+        ({"reproduced": 2.0}, "reproduced"),
+        ({"tolerance": 2.0}, "within tolerance"),
+        ({"tolerance_by_task": {"rte": 1.8}}, "within tolerance"),
+        ({"tolerance_by_task": {"cola": 9}}, "not reproduced"),
+    ]
+    for rule, expected in rules:
+        assert verdict(plan_of(verdicts=rule), scores).verdict == expected
+
+
+def test_ours_is_the_median_and_few_seeds_are_said():
+    found = verdict(plan_of(), frame(("theseus", "rte", [60.0, 68.0, 90.0])))
+    assert (found.ours, found.seeds, found.verdict, found.reason) == (68.0, 3, "reproduced", "")
+    found = verdict(plan_of(), frame(("theseus", "rte", [68.0])))
+    assert (found.seeds, found.verdict, found.reason) == (1, "reproduced", "1 of 3 seeds")
+
+
+def test_what_was_not_run_is_not_judged():
+    found = verdict(plan_of(), frame(("finetune", "rte", [62.0] * 3)))
+    assert (found.ours, found.verdict) == (None, "not run")
+    assert verdict(plan_of(), frame(("theseus@constant", "rte", [68.2] * 3))).verdict == "not run"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"backbone": {"source": "folder", "name": "mine", "layers": 12}}, "another backbone than google-bert"),
+        ({"data": {"source": "local", "path": "x", "samples": ["rte"]}}, "the data of RTE is a sample"),
+        ({"data": {"source": "demo", "rows": 16}}, "generated sentences"),
+    ],
+)
+def test_what_is_of_another_kind_is_not_comparable(changes, reason):
+    found = verdict(plan_of(**changes), frame(("theseus", "rte", [68.2] * 3)))
+    assert found.verdict == "not comparable"
+    assert found.reason.startswith(reason)
+    assert found.ours == 68.2  # shown all the same
+
+
+def test_another_tasks_sample_does_no_harm():
+    plan = plan_of(data={"source": "local", "path": "x", "samples": ["mnli"]})
+    assert verdict(plan, frame(("theseus", "rte", [68.2] * 3))).verdict == "reproduced"
+
+
+def all_tasks(name, points):
+    return [(name, task, [points[task]] * 3) for task in EIGHT]
+
+
+def test_a_macro_is_of_the_tasks_that_are_printed_and_all_of_them():
+    plan = plan_of({"tasks": None})
+    printed = PRINTED["theseus"].scores
+    found = verdict(plan, frame(*all_tasks("theseus", printed)), what="macro")
+    assert found.ours == pytest.approx(sum(printed.values()) / 8)
+    assert found.verdict == "reproduced"
+    lacking = frame(*all_tasks("theseus", printed)[1:])
+    assert verdict(plan, lacking, what="macro").verdict == "not run"
+
+
+def test_one_printed_metric_is_compared_with_that_metric():
+    plan = plan_of({"methods": ["pkd"], "tasks": ["mrpc"], "compare_with": ["pkd: result files"]})
+    scores = frame(("pkd", "mrpc", [10.0] * 3), ("pkd", "mrpc", [84.6] * 3, "accuracy", "validation"))
+    found = verdict(plan, scores, "pkd", "mrpc")
+    assert (found.metric, found.ours) == ("accuracy", 84.6)
+    assert found.verdict == "not comparable"  # a best is not a median
+    assert "the best of its runs" in found.reason
+
+
+def test_test_numbers_are_compared_with_test_numbers_only():
+    plan = plan_of({"tasks": ["mrpc", "rte"], "compare_with": ["theseus: Table 3"]})
+    dev = [("theseus", "rte", [66.2] * 3), ("theseus", "mrpc", [85.4] * 3)]
+    test = [("theseus", "mrpc", [87.6] * 3, "f1", "test"), ("theseus", "mrpc", [80.0] * 3, "accuracy", "test")]
+    found = [v for v in judge_numbers(plan, "first", frame(*dev, *test)) if v.name == "theseus"]
+    assert [(v.what, v.metric, v.printed, v.ours, v.verdict) for v in found] == [
+        ("mrpc", "f1", 87.6, 87.6, "reproduced"),
+        ("mrpc", "accuracy", 83.2, 80.0, "not reproduced"),
+        ("rte", "accuracy", 66.2, None, "not run"),
+    ]
+    assert found[2].reason == "the labels are the GLUE server's"
+
+
+def test_variants_are_compared_with_their_own_rows_under_each_protocol():
+    experiment = {"methods": ["theseus", "theseus@constant+base_rate=0.7"], "vary": [{"layers": 6}, {"layers": 4}]}
+    experiment |= {"protocols": ["published", "equal"]}
+    experiment |= {"compare_with": ["theseus: Table 2", "theseus: Table 6", "theseus: Table 7"]}
+    found = {(v.name, v.printed) for v in judge_numbers(plan_of(experiment, equal=EQUAL), "first", frame())}
+    assert found == {
+        ("theseus", 68.2), ("theseus@layers=4", 61.9), ("theseus@constant+base_rate=0.7", 66.4),
+        ("theseus@equal", 68.2), ("theseus@equal+layers=4", 61.9), ("theseus@equal+constant+base_rate=0.7", 66.4),
+    }  # fmt: skip
+
+
+def test_every_printed_row_has_a_run_of_ours_and_every_counterpart_is_printed():
+    plan = plan_of()
+    rows = {row for _, table in load_published(PUBLISHED_FOLDER).values() for row in table.rows}
+    assert {row for spec in plan.specs.values() for row in spec.published} == rows
+
+
+# -- claims
+
+
+def claim(plan, scores, text, speed=None):
+    (found,) = [j for j in judge_claims(plan, "first", scores, speed or {}) if text in j[0].claim]
+    return found[2:]
+
+
+PKD = {"methods": ["pkd", "theseus"], "tasks": ["cola", "rte"]}
+
+
+def test_an_order_holds_by_the_medians_of_the_macro_and_says_in_how_many_seeds():
+    scores = frame(
+        ("theseus", "cola", [50.0, 52.0, 40.0]), ("theseus", "rte", [66.0, 66.0, 66.0]),
+        ("pkd", "cola", [45.0, 45.0, 45.0]), ("pkd", "rte", [67.0, 67.0, 67.0]),
+    )  # fmt: skip
+    seen = claim(plan_of(PKD), scores, "beats PKD")
+    # 58 against 56 with CoLA, 66 against 67 without; by seed 58, 59 and 53 against 56
+    assert seen == ("holds", "macro 58.0, 56.0; without CoLA 66.0, 67.0; in 2 of 3 seeds")
+    turned = scores.assign(method=scores["method"].map({"theseus": "pkd", "pkd": "theseus"}))
+    assert claim(plan_of(PKD), turned, "beats PKD")[0] == "does not hold"
+
+
+def test_a_claim_without_all_scores_is_not_run():
+    scores = frame(("theseus", "cola", [50.0] * 3), ("pkd", "cola", [45.0] * 3), ("pkd", "rte", [67.0] * 3))
+    assert claim(plan_of(PKD), scores, "beats PKD")[0] == "not run"
+
+
+def test_a_claim_about_models_that_the_experiment_lacks_is_not_judged():
+    assert not any("PKD" in j[0].claim for j in judge_claims(plan_of(), "first", frame(), {}))
+
+
+SCHEDULES = {
+    "methods": [
+        "theseus", "theseus@constant", "theseus@constant+base_rate=0.7", "theseus@constant+base_rate=0.9",
+        "theseus@anti_curriculum",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("best", "expected"), [(66.0, "holds"), (69.0, "does not hold")])
+def test_the_curriculum_must_beat_the_best_constant_rate(best, expected):
+    scores = frame(
+        ("theseus", "rte", [68.0] * 3), ("theseus@constant", "rte", [60.0] * 3),
+        ("theseus@constant+base_rate=0.7", "rte", [best] * 3), ("theseus@constant+base_rate=0.9", "rte", [61.0] * 3),
+        ("theseus@anti_curriculum", "rte", [62.0] * 3),
+    )  # fmt: skip
+    assert claim(plan_of(SCHEDULES), scores, "curriculum beats")[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("theseus", "speedup", "expected"),
+    [
+        (98.0, 1.94, "holds"), (97.6, 1.935, "holds"), (97.4, 1.94, "does not hold"), (98.0, 1.93, "does not hold"),
+        (98.0, None, "not run"),
+    ],
+)  # fmt: skip
+def test_retention_needs_the_share_and_the_speed(theseus, speedup, expected):
+    plan = plan_of({"methods": ["predecessor", "theseus"]})
+    scores = frame(("predecessor", "rte", [100.0] * 3), ("theseus", "rte", [theseus] * 3))
+    speed = {"theseus": {"speedup": speedup}} if speedup else {}
+    assert claim(plan, scores, "retains", speed)[0] == expected
+
+
+def test_claims_are_judged_under_each_protocol_apart():
+    plan = plan_of(PKD | {"tasks": ["rte"], "protocols": ["published", "equal"]}, equal=EQUAL)
+    scores = frame(
+        ("theseus", "rte", [68.0] * 3), ("pkd", "rte", [66.0] * 3),
+        ("theseus@equal", "rte", [66.0] * 3), ("pkd@equal", "rte", [67.0] * 3),
+    )  # fmt: skip
+    judged = {j[1]: j[2] for j in judge_claims(plan, "first", scores, {}) if "PKD" in j[0].claim}
+    assert judged == {"published": "holds", "equal": "does not hold"}
+
+
+# -- tables
+
+
+def test_the_tables_say_what_was_found_and_why():
+    plan = plan_of()
+    verdicts = judge_numbers(plan, "first", frame(("theseus", "rte", [69.0] * 3)))
+    table = verdicts_table(plan, verdicts, "One")
+    keys = [column.key for column in table.columns]
+    rows = {row.label: dict(zip(keys, (cell.value for cell in row.cells), strict=True)) for row in table.rows}
+    theseus = rows["BERT-of-Theseus"]
+    assert (theseus["printed"], theseus["ours"], theseus["verdict"]) == (68.2, 69.0, "within tolerance")
+    assert theseus["difference"] == pytest.approx(0.8)
+    assert (rows["Fine-tuning"]["ours"], rows["Fine-tuning"]["difference"]) == (None, None)
+    assert "within 0.5 points" in table.notes[0]
+    claims = claims_table(judge_claims(plan, "first", frame(), {}), "One")
+    assert [row.cells[2].value for row in claims.rows] == ["not run"]
