@@ -81,7 +81,8 @@ def settings(root, method, task="rte", **changes) -> dict:
         (values(["plain@hard"]), "method plain has no variant 'hard' (known: none)"),
         (values(tasks=["rtee"]), "config: tasks: there is no task 'rtee' (did you mean 'rte'?)"),
         (values(experiment={"tasks": ["rtee"]}), "config: experiments.first.tasks: there is no task 'rtee'"),
-        (values(experiment={"tasks": ["cola"]}), "cola is not among the suite's trained tasks ['rte', 'stsb']"),
+        (values(experiment={"tasks": ["ax"]}), "ax has no training set; it is predicted with mnli's"),
+        (values(experiment={"tasks": ["cola"]}), "no experiment can be made of the tasks ['rte', 'stsb'] alone"),
         (values(data={"source": "demo", "rows": 16, "samples": ["rt"]}), "config: data.samples: there is no task 'rt'"),
         (values(keep_models=["plian"]), "config: keep_models: there is no method 'plian' (did you mean 'plain'?)"),
         (values(settings=[{"set": {}}, {"set": {}, "tasks": ["rtee"]}]), "config: settings.1: there is no task 'rtee'"),
@@ -196,7 +197,7 @@ def test_ax_needs_mnli_and_is_predicted_but_not_trained(root):
     plan = load_plan(values(tasks=["mnli", "ax"]), root)
     assert {run.task.name for run in plan.runs.values()} == {"mnli"}
     assert plan.predicted_with("mnli") == ["mnli", "ax"]
-    assert "trained tasks" in complaint(root, values(tasks=["mnli", "ax"], experiment={"tasks": ["ax"]}))
+    assert "ax has no training set" in complaint(root, values(tasks=["mnli", "ax"], experiment={"tasks": ["ax"]}))
 
 
 def test_a_family_that_a_method_cannot_do_is_refused(root):
@@ -508,7 +509,18 @@ def test_a_method_that_starts_from_anothers_model_brings_that_run_along(root):
     before = plan.fingerprint(plan.run("mover", "stsb", 1))
     changed = load_plan(values(["mover"], settings=[{"methods": ["plain"], "set": {"epochs": 9}}]), root)
     assert changed.fingerprint(changed.run("mover", "stsb", 1)) != before
-    assert "add it to tasks" in complaint(root, values(["mover"], tasks=["stsb"]))
+    assert "no experiment can be made" in complaint(root, values(["mover"], tasks=["stsb"]))
+
+
+def test_a_suite_cut_to_some_tasks_keeps_what_can_be_made_of_them(root):
+    experiments = {
+        "both": {"title": "Both", "methods": ["plain"]},
+        "some": {"title": "Some", "methods": ["plain"], "tasks": ["stsb", "rte"]},
+        "others": {"title": "Others", "methods": ["plain"], "tasks": ["stsb"]},
+    }
+    plan = load_plan(values(experiments=experiments, tasks=["rte"]), root)
+    assert list(plan.suite.experiments) == ["both", "some"]
+    assert {run.task.name for run in plan.experiment_runs("some")} == {"rte"}
 
 
 @pytest.mark.parametrize(

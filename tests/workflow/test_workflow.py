@@ -1,5 +1,6 @@
 """The whole workflow in miniature, through Snakemake, in a copy of the project."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,16 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TASKS = ["rte", "stsb", "mnli"]
 METHODS = ["majority", "predecessor", "finetune", "vanilla_kd", "pkd", "distilbert", "theseus"]
+EXPERIMENTS = {
+    "glue_dev": {"title": "All methods", "methods": METHODS, "compare_with": ["theseus: Table 2"], "submission": True},
+    "equal": {
+        "title": "Equal effort",
+        "methods": ["predecessor", "finetune"],
+        "protocols": ["equal"],
+        "tasks": ["rte"],
+    },
+    "transfer": {"title": "Transfer", "methods": ["theseus", "theseus_transfer"], "tasks": ["rte", "mnli"]},
+}
 
 
 def snakemake(project: Path, *arguments: str, warm: bool = False) -> subprocess.CompletedProcess:
@@ -43,9 +54,9 @@ def edit_config(project: Path, change) -> None:
 def built(tmp_path_factory) -> Path:
     """A copy of the project with a small demo suite, run once."""
     project = tmp_path_factory.mktemp("project")
-    for name in ("Snakefile", "workflow/rules", "config", "methods", "report", "profiles"):
+    for name in ("Snakefile", "workflow/rules", "config", "methods", "report", "profiles", "results/published"):
         source, target = ROOT / name, project / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(exist_ok=True, parents=True)
         copy = shutil.copytree if source.is_dir() else shutil.copyfile
         copy(source, target)
     shutil.copyfile(project / "config" / "demo.yaml", project / "config" / "mini.yaml")
@@ -54,10 +65,13 @@ def built(tmp_path_factory) -> Path:
         config.update(suite="mini", tasks=[*TASKS, "ax"], seeds=[1, 2])
         config["data"]["rows"] = 64
         config["backbone"]["steps"] = 20
-        config["compact"]["distilbert"]["steps"] = 5
+        config["compact"] = {"distilbert": config["compact"]["distilbert"] | {"steps": 5}}
         config["settings"] = [{"set": {"epochs": 1.0}}]
+        config["equal"]["set"] = {"epochs": 1.0}
+        config["search"]["budget"] = {"equal": 2}
         config["speed"]["repetitions"] = 3
-        config["keep_models"] = ["theseus"]
+        config["keep_models"] = ["finetune"]
+        config["experiments"] = EXPERIMENTS
 
     edit_config(project, shrink)
     run = snakemake(project, warm=True)
@@ -95,7 +109,46 @@ def test_ax_is_predicted_with_the_model_of_mnli(built):
 
 def test_models_are_kept_as_asked(built):
     kept = {path.relative_to(built / "results/mini/runs").parts[0] for path in built.glob("results/mini/runs/**/model")}
-    assert kept == {"predecessor", "theseus"}
+    # Theseus's on MNLI alone, since another run starts from it
+    assert kept == {"predecessor", "finetune", "finetune@equal", "theseus"}
+    assert [path.parent.parent.name for path in built.glob("results/mini/runs/theseus/*/*/model")] == ["mnli"] * 2
+    card = (built / "results/mini/runs/finetune/rte/seed-1/model/README.md").read_text()
+    assert "# Fine-tuning on RTE, seed 1" in card
+
+
+def test_a_search_is_over_before_the_final_seeds_are_trained_with_its_choice(built):
+    suite = built / "results/mini"
+    choice = json.loads((suite / "search/finetune@equal/rte.json").read_text())
+    assert len(choice["trials"]) == 2
+    assert {path.name for path in suite.glob("runs/finetune@equal+trial=*/rte/*")} == {"seed-101"}
+    for seed in (1, 2):
+        record = json.loads((suite / f"runs/finetune@equal/rte/seed-{seed}/run.json").read_text())
+        assert record["trial"] == choice["chosen"]["trial"]
+        assert record["settings"] == choice["chosen"]["settings"]
+    table = pd.read_csv(suite / "tables/equal_search.csv")
+    assert table.loc[0, "seconds"] == pytest.approx(choice["device_seconds"])
+    assert len(pd.read_csv(suite / "tables/equal_trials.csv")) == 2
+    assert "settings that the searches chose" in (suite / "report/index.html").read_text()
+
+
+def test_an_experiment_brings_its_verdicts_and_its_files_for_the_server(built):
+    suite = built / "results/mini"
+    verdicts = pd.read_csv(suite / "tables/glue_dev_verdicts.csv")
+    assert set(verdicts["verdict"]) == {"not comparable"}
+    assert set(verdicts[verdicts["method"] == "theseus"]["task"]) == {"MNLI", "RTE", "STS-B"}
+    said = json.loads((suite / "submissions/glue_dev/submissions.json").read_text())
+    assert said["theseus.zip"]["runs"]["AX.tsv"].startswith("runs/theseus/mnli/seed-")
+    assert (suite / "submissions/glue_dev/theseus.zip").is_file()
+
+
+def test_a_model_is_carried_from_one_task_to_another(built):
+    scores = pd.read_parquet(built / "results/mini/scores/transfer.parquet")
+    assert set(scores[scores["method"] == "theseus_transfer"]["task"]) == {"rte"}
+    records = [
+        json.loads((built / f"results/mini/runs/{run}/seed-1/run.json").read_text())
+        for run in ("theseus_transfer/rte", "theseus/mnli")
+    ]
+    assert records[0]["source"] == records[1]["fingerprint"]
 
 
 def test_a_second_run_does_nothing(built):
@@ -104,7 +157,8 @@ def test_a_second_run_does_nothing(built):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-AFTER = {"score", "speed", "compare", "write_report", "all"}  # what every new run is followed by
+# what every new run is followed by
+AFTER = {"score", "speed", "compare", "judge", "choose", "searched", "submit", "write_report", "all"}
 
 
 def test_an_added_method_adds_only_its_own_jobs(project):
@@ -117,7 +171,10 @@ def test_an_added_method_adds_only_its_own_jobs(project):
 def test_an_edited_method_reruns_only_its_own(project):
     file = project / "methods" / "finetune" / "method.py"
     file.write_text(file.read_text() + "\nEDITED = True\n")
-    assert planned(project) - AFTER == {f"train finetune {task} {seed}" for task in TASKS for seed in (1, 2)}
+    runs = {f"train finetune {task} {seed}" for task in TASKS for seed in (1, 2)}
+    equal = {f"train finetune@equal+trial={trial} rte 101" for trial in (0, 1)}
+    equal |= {f"train finetune@equal rte {seed}" for seed in (1, 2)}
+    assert planned(project) - AFTER == runs | equal
 
 
 def test_a_raised_version_reruns_only_its_method(project):
@@ -130,6 +187,7 @@ def test_an_added_seed_trains_only_that_seed(project):
     edit_config(project, lambda config: config["seeds"].append(3))
     runs = {job for job in planned(project) if job.startswith("train")}
     students = {f"train {method} {task} 3" for method in METHODS if method != "predecessor" for task in TASKS}
+    students |= {"train finetune@equal rte 3", "train theseus_transfer rte 3"}
     assert runs == students | {f"train {task} 3" for task in TASKS}
 
 
@@ -144,11 +202,12 @@ def test_the_default_configuration_takes_overrides(project):
 
 def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project):
     edit_config(project, lambda config: config["experiments"]["glue_dev"].update(title="Another title"))
-    assert planned(project) == {"compare", "write_report", "all"}
+    assert planned(project) == {"compare", "judge", "searched", "write_report", "all"}
 
 
 def test_an_experiment_needs_no_predecessor_of_its_own(project):
-    edit_config(project, lambda config: config["experiments"]["glue_dev"].update(methods=["majority", "finetune"]))
+    alone = {"glue_dev": EXPERIMENTS["glue_dev"] | {"methods": ["majority", "finetune"]}}
+    edit_config(project, lambda config: config.update(experiments=alone))
     run = snakemake(project)
     assert run.returncode == 0, run.stderr[-2000:]
     table = pd.read_csv(project / "results/mini/tables/glue_dev.csv").set_index("method")

@@ -7,6 +7,7 @@ rule score:
     output:
         f"{SUITE}/scores/{{experiment}}.parquet",
         f"{SUITE}/scores/{{experiment}}.csv",
+        f"{SUITE}/scores/{{experiment}}_curves.csv",
     log:
         f"{SUITE}/logs/score/{{experiment}}.log",
     params:

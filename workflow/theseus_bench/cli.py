@@ -40,7 +40,10 @@ def plan(config: Annotated[Path, typer.Argument(help="a configuration file")]) -
     from theseus_bench.config import read_yaml
     from theseus_bench.suites import load_plan
 
-    made = load_plan(read_yaml(config))
+    values = read_yaml(config)
+    made = load_plan(values)
+    for name in values["experiments"].keys() - made.suite.experiments.keys():
+        print(f"{name}: left out, as the suite lacks its tasks")
     for name, experiment in made.suite.experiments.items():
         final, needed = len(made.experiment_runs(name)), len(made.all_runs(name))
         print(f"{name}: {experiment.title}: {final} runs, {needed} with the searches and models that they need")

@@ -26,7 +26,7 @@ Scalar = bool | int | float | str
 # The workflow's rules, whose names no experiment can have, and the endings of the files made for one.
 RULES = {"all", "tables", "report", "verify", "fetch", "backbone", "compact", "encode", "train", "train_teacher"}
 RULES |= {"teacher", "choose", "speed", "score", "compare", "judge", "searched", "submit", "write_report"}
-ENDINGS = ("_mean", "_verdicts", "_claims", "_search", "_trials")
+ENDINGS = ("_mean", "_curves", "_verdicts", "_claims", "_search", "_trials")
 
 
 class Strict(BaseModel):

@@ -44,18 +44,31 @@ def state(plan: Plan, run: Run, folder: Path) -> tuple[str, str, RunRecord | Non
 
 
 def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
-    """Score every run of the experiment that has a record, into `folder`/scores/<experiment>.parquet and .csv."""
-    rows = []
+    """Score every run of the experiment that has a record, into `folder`/scores/<experiment>.parquet and .csv.
+
+    Beside them <experiment>_curves.csv has one row for each evaluation during training: step, epoch, loss, score
+    (points) and what the method logged, as Theseus its replacing rate (paper, figure 2).
+    """
+    rows, curves = [], []
     for run in plan.experiment_runs(experiment):
         record = state(plan, run, folder)[2]
         if record is not None and record.dev_score is not None:  # a run that was never evaluated has no score
             common = (plan.suite.suite, experiment, run.spec.name, run.variant, run.task.name, run.seed)
             rows += [(*common, *row) for row in score_run(run, folder / run.path / "predictions.parquet")]
+            known = dict(zip(COLUMNS, common, strict=False))
+            curves += [known | _curve_entry(entry) for entry in record.curve]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     with atomic(folder / "scores" / f"{experiment}.parquet") as scratch:
         frame.to_parquet(scratch, index=False)
-    with atomic(folder / "scores" / f"{experiment}.csv") as scratch:
-        frame.to_csv(scratch, index=False, float_format="%.4f")
+    for name, table in ((experiment, frame), (f"{experiment}_curves", pd.DataFrame(curves))):
+        with atomic(folder / "scores" / f"{name}.csv") as scratch:
+            table.to_csv(scratch, index=False, float_format="%.6g")
+
+
+def _curve_entry(entry: dict) -> dict:
+    """An entry of a run's curve without its single metrics, the score in points."""
+    values = {name: value for name, value in entry.items() if "/" not in name}
+    return values | {"score": 100 * values["score"]}
 
 
 def score_run(run: Run, predictions: Path) -> list[tuple[str, str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from theseus_bench.config import Experiment, LoopSettings, Suite, parse, suggest
@@ -22,6 +23,7 @@ def load_plan(config: dict, root: Path = Path(".")) -> Plan:
     suite = parse(Suite, config, "config")
     plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
     _check_tasks(plan)
+    plan = _narrowed(plan)
     _check_methods(plan)
     _check_data(plan)
     plan.runs  # noqa: B018 - resolving every run checks every setting
@@ -47,8 +49,27 @@ def _check_tasks(plan: Plan) -> None:
     ]:
         for name in names:
             task = find_task(plan.tasks, name, f"config: {key}")
-            if key.startswith("experiments") and (task.trained_on or name not in suite.tasks):
-                raise UserError(f"config: {key}: {name} is not among the suite's trained tasks {plan.trained_tasks}")
+            if key.startswith("experiments") and task.trained_on:
+                raise UserError(f"config: {key}: {name} has no training set; it is predicted with {task.trained_on}'s")
+
+
+def _narrowed(plan: Plan) -> Plan:
+    """The plan with each experiment on those of its tasks that the suite has, and without those for which none is left.
+
+    So a suite can be cut to a few tasks from the command line. An experiment also goes if a method of it starts from a
+    model of a task that the suite does not have.
+    """
+    kept = {}
+    for name, experiment in plan.suite.experiments.items():
+        tasks = [task for task in experiment.tasks or plan.trained_tasks if task in plan.trained_tasks]
+        specs = [
+            plan.specs[method] for method in (split_name(m)[0] for m in experiment.methods) if method in plan.specs
+        ]
+        if tasks and all(spec.source is None or spec.source.task in plan.trained_tasks for spec in specs):
+            kept[name] = experiment.model_copy(update={"tasks": tasks if experiment.tasks else None})
+    if not kept:
+        raise UserError(f"config: no experiment can be made of the tasks {plan.trained_tasks} alone; add tasks")
+    return replace(plan, suite=plan.suite.model_copy(update={"experiments": kept}), _resolved={}, _fingerprints={})
 
 
 def _check_methods(plan: Plan) -> None:
@@ -118,8 +139,6 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
             )
         if "compact_checkpoint" in spec.needs and name not in suite.compact:
             raise UserError(f"{where}.methods: {name} needs a compact checkpoint; say where from under compact.{name}")
-        if spec.source and spec.source.task not in plan.trained_tasks:
-            raise UserError(f"{where}.methods: {name} starts from a model of {spec.source.task}; add it to tasks")
     known = load_published(PUBLISHED_FOLDER) if experiment.compare_with else {}
     for table in experiment.compare_with:
         if table not in known:
