@@ -529,6 +529,8 @@ def test_a_suite_cut_to_some_tasks_keeps_what_can_be_made_of_them(root):
         ({"vary": [{"layer": 1}]}, "experiments.first: plain: method plain has no setting 'layer'"),
         ({"methods": ["plain@layers=3"]}, "layers 3 does not divide the backbone's 4 layers"),
         ({"methods": ["plain@layers="]}, "'layers=': expected SETTING=VALUE"),
+        ({"methods": ["plain@layers=2"], "vary": [{"layers": 1}]}, "plain@layers=2: layers is set twice"),
+        ({"methods": ["plain@layers=2+layers=1"]}, "layers is set twice"),
         ({"methods": ["plain@equal"]}, "equal is not for a method's name; see protocols"),
         ({"methods": ["plain@trial=1"]}, "trial=1 is not for a method's name"),
         ({"compare_with": ["theseus: Table 9"]}, "no table 'theseus: Table 9' is published"),

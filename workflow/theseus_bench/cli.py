@@ -202,13 +202,17 @@ def status(
     from theseus_bench.scores import states
     from theseus_bench.suites import read_plan
 
-    found = states(read_plan(folder), folder)
+    # A try that failed is a result of its search, not a fault of the suite.
+    found = [
+        (run, "tried in vain" if run.is_trial and state == "failed" else state, reason)
+        for run, state, reason in states(read_plan(folder), folder)
+    ]
     for run, state, reason in found:
-        if state != "complete":
+        if state in ("failed", "missing"):
             print(f"{state:8} {run.path}: {reason}")
-    counts = {state: sum(s == state for _, s, _ in found) for state in ("complete", "failed", "missing")}
-    print(", ".join(f"{count} {state}" for state, count in counts.items()))
-    if strict and counts["complete"] != len(found):
+    counts = {kind: sum(s == kind for _, s, _ in found) for kind in ("complete", "tried in vain", "failed", "missing")}
+    print(", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "tried in vain"))
+    if strict and counts["failed"] + counts["missing"]:
         raise typer.Exit(1)
 
 

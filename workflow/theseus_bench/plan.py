@@ -49,6 +49,11 @@ class Run:
         return f"runs/{self.name}/{self.task.name}/seed-{self.seed}"
 
     @property
+    def is_trial(self) -> bool:
+        """Whether it only tries settings for a search."""
+        return any(part.startswith(f"{TRIAL}=") for part in self.variant.split("+"))
+
+    @property
     def search_file(self) -> str:
         """What the run's search has chosen, inside the suite's folder; one file for all seeds."""
         return f"search/{self.name}/{self.task.name}.json"
@@ -220,7 +225,7 @@ class Plan:
 
     def keeps_model(self, run: Run) -> bool:
         """Whether the run's model folder is kept: as asked, and where another run starts from it."""
-        asked = bool({"all", run.spec.name, run.name} & set(self.suite.keep_models)) and not _is_trial(run)
+        asked = bool({"all", run.spec.name, run.name} & set(self.suite.keep_models)) and not run.is_trial
         return run.spec.role == "teacher" or asked or run.path in self._sources
 
     @cached_property
@@ -307,10 +312,6 @@ class Plan:
     def _overrides(self) -> Iterator[tuple[str, Any]]:
         for index, override in enumerate(self.suite.settings):
             yield f"settings.{index}", override
-
-
-def _is_trial(run: Run) -> bool:
-    return any(part.startswith(f"{TRIAL}=") for part in run.variant.split("+"))
 
 
 def source_files(plan: Plan, task: str) -> list[str]:

@@ -126,9 +126,13 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
             if part == EQUAL or part.startswith(f"{TRIAL}="):
                 raise UserError(f"{where}.methods: {method!r}: {part} is not for a method's name; see protocols")
         varied = experiment.vary if spec.compressed else []
-        for settings in [dict(filter(None, map(read_part, parts))), *varied]:
-            for key in settings:
+        named = [setting[0] for setting in map(read_part, parts) if setting is not None]
+        for settings in varied or [{}]:
+            keys = [*named, *settings]
+            for key in keys:
                 check_option(spec, key, f"{where}: {method}")
+                if keys.count(key) > 1:
+                    raise UserError(f"{where}: {method}: {key} is set twice")
         for part in parts:
             if "=" not in part and part not in spec.variants:
                 raise UserError(f"{where}.methods: method {name} has no variant {part!r}{suggest(part, spec.variants)}")
