@@ -95,6 +95,8 @@ def test_first_screen_says_what_was_run():
     assert "The tables give the median over the seeds" in text
     assert "Of 4 runs asked for, 1 is complete, 1 failed, 1 is missing and 1 is excluded;" in text
     assert "Training took 150 device-seconds in total (2 min 30 s)." in text
+    searched = Page(render(summary={"search_seconds": 7230.0})).text
+    assert "in total (2 min 30 s), searching their settings before that 2 h." in searched
 
 
 def test_all_complete_is_said_plainly():

@@ -9,7 +9,7 @@ import pandas as pd
 
 from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord
+from theseus_bench.records import RunRecord, read_choice
 from theseus_bench.report import Section, write_report
 from theseus_bench.scores import state, write_scores
 from theseus_bench.searches import search_table, trials_table
@@ -60,6 +60,7 @@ def write_suite_report(plan: Plan, folder: Path) -> None:
         "backbone": _backbone(plan),
         "statistic": "median",
         "notes": _notes(plan),
+        "search_seconds": sum(choice["device_seconds"] for choice in _choices(plan, folder)),
     }
     write_report(
         folder / "report" / "index.html",
@@ -156,6 +157,12 @@ def _scores(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
     if not file.is_file():
         raise UserError(f"{file}: no such file; make it with: theseus-bench score {folder} {experiment}")
     return pd.read_parquet(file)
+
+
+def _choices(plan: Plan, folder: Path) -> list[dict]:
+    """What the suite's searches have chosen, each once."""
+    files = dict.fromkeys(run.search_file for run in plan.runs.values() if run.trials)
+    return [choice for file in files if (choice := read_choice(folder / file)) is not None]
 
 
 def _speed(experiment: str, folder: Path) -> dict | None:

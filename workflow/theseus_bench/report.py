@@ -35,7 +35,8 @@ def render_report(
 ) -> str:
     """The report as one HTML page that needs no network and no other file.
 
-    `summary`: backbone (text), statistic ('median' or 'mean') and, if wanted, notes (list of plain sentences).
+    `summary`: backbone (text), statistic ('median' or 'mean') and, if wanted, notes (list of plain sentences) and
+    search_seconds (device-seconds of all searches).
     `runs`: all runs of the suite, as for the tables, with a column score if their scores are to be listed; the counts,
     seeds and device-seconds are taken from it. `base`: the way from the page's folder to the suite's ('' or '../').
     """
@@ -54,6 +55,7 @@ def render_report(
         statistic=summary["statistic"],
         remarks=[*summary.get("notes", []), *_unmeasured(sections, runs)],
         facts=_facts(runs),
+        searching=duration(summary["search_seconds"]) if summary.get("search_seconds") else "",
         sections=sections,
         gaps=gaps_table(runs),
         runs=runs_table(runs, base),
