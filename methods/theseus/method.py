@@ -48,6 +48,7 @@ class Theseus(Method):
         # All draws are made at once, one per module and step, so that a resumed run sees the same ones.
         self.full_at = settings.full_rate_at if settings.full_rate_at >= 1 else settings.full_rate_at * run.steps
         self.rates = replacing_rates(settings.schedule, settings.base_rate, self.full_at, run.steps)
+        self.endless = settings.schedule == "constant" and self.full_at >= run.steps
         draws = np.random.default_rng([run.seed, 0x7E5E]).random((run.steps, settings.layers))
         self.replaced = (draws < self.rates[:, None]) & self.modules.replaceable
         self.undrawn = np.cumsum(~self.replaced.any(axis=1))
@@ -70,8 +71,11 @@ class Theseus(Method):
         self.modules.replaced = self.replaced[step].tolist()
 
     def may_stop(self):
-        """Not before replacing is over, if ever it is: until then the successor has not been trained as a whole."""
-        return self.step >= self.full_at or self.full_at >= len(self.rates)
+        """Not before replacing is over: until then the successor has not been trained as a whole.
+
+        A constant rate that is never full has no such end to wait for.
+        """
+        return self.step >= self.full_at or self.endless
 
     def log(self):
         """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""

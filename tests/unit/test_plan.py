@@ -558,3 +558,14 @@ def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said)
 )
 def test_a_mistake_in_the_search_is_named_where_it_stands(root, changes, said):
     assert said in complaint(root, values(**changes))
+
+
+def test_models_are_kept_by_name(root):
+    def kept(*names):
+        plan = load_plan(searched(root, ["plain", "plain@layers=1"], keep_models=list(names)), root)
+        return {run.name for run in plan.runs.values() if plan.keeps_model(run)}
+
+    assert kept() == set()
+    assert kept("plain") == {"plain"}
+    assert kept("plain@layers=1") == {"plain@layers=1"}
+    assert kept("all") == {"plain", "plain@layers=1"}  # no trial's

@@ -181,6 +181,15 @@ def test_a_rate_that_is_never_full_lets_training_stop_at_any_time(checkpoints):
         assert stops == [True] * 9
 
 
+def test_a_curriculum_longer_than_the_run_is_not_stopped_before_the_end(checkpoints):
+    method = make(checkpoints, schedule="curriculum", full_rate_at=30.0, steps=9).method
+    stops = []
+    for step in range(9):
+        method.on_step(step)
+        stops.append(bool(method.may_stop()))
+    assert stops == [False] * 9
+
+
 def test_a_rate_that_is_never_full_stops_early_in_training(checkpoints, tmp_path):
     """A learning rate too small to change a prediction: the second evaluation is stale."""
     options = {"learning_rate": 1e-12, "epochs": 2, "patience": 1, "evaluate_every": 1}

@@ -158,6 +158,27 @@ def test_watched_scores_are_those_of_transformers_attention(checkpoint, family):
     assert (seen.scores[0] - seen.scores[3]).abs().max() > 1e-2
 
 
+def test_scores_are_exact_to_float32_where_the_model_runs_in_bf16(checkpoint):
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint("predecessor")).eval()
+    watch = AttentionWatch(model, [1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**inputs_of(model, make_batch(make_data())))
+        inside = watch.scores(0), watch.value_scores(0)
+    assert [scores.dtype for scores in inside] == [torch.float32] * 2
+    assert torch.equal(inside[0], watch.scores(0))
+    assert torch.equal(inside[1], watch.value_scores(0))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_losses_are_float32_where_the_model_runs_in_bf16(checkpoint, name, share):
+    made = make(checkpoint, name, matching_share=share)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = made.method.loss(made.model, made.batch)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, made.method.loss(made.model, made.batch), rtol=0.02, atol=0.02)
+
+
 def test_two_watched_models_do_not_see_each_other(checkpoint):
     """Also where both are the same checkpoint, and where one runs on another batch in between."""
     kind = AutoModelForSequenceClassification
@@ -182,7 +203,7 @@ def test_evaluation_between_two_steps_does_not_change_the_loss(checkpoint, tmp_p
     predict(made.method.teacher, make_split(7, seed=8), made.data.pad, make_machine(tmp_path))
     after = made.method.loss(made.model, made.batch)
     assert torch.equal(after, before)
-    after.backward()  # the student's scores of the evaluation, which have no graph, are not among it
+    after.backward()  # an evaluation's scores have no graph
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_match_until_it_is_changed(checkpoint):
@@ -304,7 +325,7 @@ def test_minilm_learns_the_task_afterwards(checkpoint, family, outputs):
 @pytest.mark.parametrize("outputs", [2, 1])
 @pytest.mark.parametrize(
     ("name", "share", "uses"),
-    [(*case, False) for case in [("tinybert", 1.0), ("tinybert", 0.0), ("minilm", 1.0)]] + [("minilm", 0.0, True)],
+    [("tinybert", 1.0, False), ("tinybert", 0.0, False), ("minilm", 1.0, False), ("minilm", 0.0, True)],
 )
 def test_labels_count_only_where_the_task_is_learnt(checkpoint, outputs, name, share, uses):
     made = make(checkpoint, name, outputs=outputs, matching_share=share)

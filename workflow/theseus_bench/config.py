@@ -194,7 +194,7 @@ class Suite(Strict):
     seeds: list[Seed] = Field(min_length=1)
     settings: list[Override] = []
     keep_models: list[str] = Field(
-        [], description="methods whose model folders are kept, or [all]; the predecessor's always are"
+        [], description="methods (or method@variant) whose models are kept, or [all]; the predecessor's always are"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1, description="processor threads of one run")

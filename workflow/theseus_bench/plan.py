@@ -225,7 +225,7 @@ class Plan:
 
     def keeps_model(self, run: Run) -> bool:
         """Whether the run's model folder is kept: as asked, and where another run starts from it."""
-        asked = bool({"all", run.spec.name, run.name} & set(self.suite.keep_models)) and not run.is_trial
+        asked = bool({"all", run.name} & set(self.suite.keep_models)) and not run.is_trial
         return run.spec.role == "teacher" or asked or run.path in self._sources
 
     @cached_property
