@@ -46,7 +46,8 @@ def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **rec
         )
         for split, (index, labels, logits) in predictions.items()
     ]
-    pq.write_table(pa.concat_tables(tables), folder / run.path / "predictions.parquet")
+    if tables:
+        pq.write_table(pa.concat_tables(tables), folder / run.path / "predictions.parquet")
 
 
 def deciding(classes, outputs: int) -> np.ndarray:

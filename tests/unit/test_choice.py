@@ -9,15 +9,21 @@ from theseus_bench.choice import nested_selection, write_choice
 from theseus_bench.errors import UserError
 from theseus_bench.records import read_choice
 from theseus_bench.runs import with_chosen
+from theseus_bench.scores import state
 
 LABELS = np.random.default_rng(0).integers(0, 2, 277)
+
+
+SEARCHED = {
+    "search": {"budget": 4, "seeds": [101, 102], "space": {"learning_rate": [1e-5, 2e-5, 3e-5, 5e-5]}},
+    "experiments": {"first": {"title": "One", "methods": ["finetune"], "tasks": ["rte"]}},
+}
 
 
 @pytest.fixture
 def plan():
     """Fine-tuning on RTE, four learning rates tried with two seeds."""
-    search = {"budget": 4, "seeds": [101, 102], "space": {"learning_rate": [1e-5, 2e-5, 3e-5, 5e-5]}}
-    return make_plan(search=search, experiments={"first": {"title": "One", "methods": ["finetune"], "tasks": ["rte"]}})
+    return make_plan(**SEARCHED)
 
 
 def leave_trials(plan, folder, rights, seconds=10.0, **record) -> None:
@@ -45,6 +51,16 @@ def test_the_best_mean_over_the_search_seeds_is_chosen_and_trained_with(plan, tm
     assert trial == 2
     assert settings == run.settings | run.trials[2]
     assert settings["learning_rate"] == run.trials[2]["learning_rate"]
+
+
+def test_a_run_with_the_choices_settings_is_not_stale(plan, tmp_path):
+    """The run's process knows the chosen settings, the one that reads its record only what was searched."""
+    leave_trials(plan, tmp_path, [[150, 150], [200, 120], [190, 180], [170, 170]])
+    choose(plan, tmp_path)
+    run = with_chosen(plan.run("finetune", "rte", 3), tmp_path)[0]
+    fingerprint = make_plan(**SEARCHED).fingerprint(run)
+    leave_run(plan, run, tmp_path, {}, fingerprint=fingerprint)
+    assert state(plan, plan.run("finetune", "rte", 3), tmp_path)[0] == "complete"
 
 
 def test_of_equals_the_default_is_chosen(plan, tmp_path):
@@ -87,6 +103,16 @@ def test_a_trial_that_has_not_run_is_named(plan, tmp_path):
     with pytest.raises(UserError, match=r"finetune@trial=2/rte/seed-102: missing: not run; all trials"):
         choose(plan, tmp_path)
     assert not (tmp_path / run.search_file).exists()
+
+
+def test_a_final_run_says_which_trial_of_its_search_crashed(plan, tmp_path):
+    leave_trials(plan, tmp_path, [[150, 150]] * 4)
+    run = plan.run("finetune", "rte", 1)
+    crashed = tmp_path / plan.trials_of(run)[3].path
+    (crashed / "run.json").unlink()
+    (crashed / "error.json").write_text('{"reason": "OutOfMemoryError: no more"}')
+    status, reason, _ = state(plan, run, tmp_path)
+    assert (status, reason) == ("missing", "not run, since trial=1 of its search crashed: OutOfMemoryError: no more")
 
 
 def test_a_final_run_without_its_search_says_what_to_do(plan, tmp_path):

@@ -42,6 +42,12 @@ def test_equal_numbers_make_equal_parts():
     assert split_name("theseus@learning_rate=2e-5") == split_name("theseus@learning_rate=0.00002")
 
 
+@pytest.mark.parametrize("value", [1.0e6, 1.0e9, 123456789.0, 2.5e-7])
+def test_large_and_small_numbers_do_not_break_a_name(value):
+    name = join_name("theseus", (setting_part("full_rate_at", value), "constant"))
+    assert [read_part(part) for part in split_name(name)[1]] == [None, ("full_rate_at", value)]
+
+
 def test_a_name_is_no_setting_and_half_a_setting_is_a_mistake():
     assert read_part("constant") is None
     for half in ("layers=", "=4"):

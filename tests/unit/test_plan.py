@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -469,6 +470,20 @@ def test_a_varied_start_is_searched_for_each_start_apart(root):
     assert all("start" not in trial for name in names(plan) for trial in plan.run(name, "rte", 1).trials)
 
 
+def test_what_equal_effort_sets_no_method_searches(root):
+    experiment = {"protocols": ["published", "equal"], "methods": ["plain"]}
+    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL, budget=99), root)
+    assert {trial["epochs"] for trial in plan.run("plain", "rte", 1).trials} == {4, 5}
+    assert {key for trial in plan.run("plain@equal", "rte", 1).trials for key in trial} == {"learning_rate", "start"}
+
+
+def test_equal_effort_may_offer_other_values_of_a_methods_own_settings(root):
+    experiment = {"protocols": ["published", "equal"], "methods": ["pupil"]}
+    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL | {"space": {"weight": [0.3]}}, budget=9), root)
+    assert {trial["weight"] for trial in plan.run("pupil", "rte", 1).trials[1:]} == {0.1, 0.5, 0.9}
+    assert {trial["weight"] for trial in plan.run("pupil@equal", "rte", 1).trials[1:]} <= {0.3, 0.6}
+
+
 def test_a_compact_checkpoint_is_offered_no_other_start(root):
     experiment = {"protocols": ["equal"], "methods": ["dwarf"]}
     compact = {"dwarf": {"source": "recipe"}}
@@ -495,6 +510,10 @@ def test_a_searched_runs_fingerprint_follows_what_was_searched_and_not_what_was_
 
     assert found() == found()
     assert len({found(), found(budget=2), found(search={"budget": 3, "seeds": [8]}), found(budget=1)}) == 4
+    run = load_plan(searched(root), root).run("plain", "rte", 1)
+    chosen = replace(run, settings=run.settings | run.trials[2])
+    assert chosen.settings != run.settings
+    assert load_plan(searched(root), root).fingerprint(chosen) == found()
 
 
 def test_a_method_that_starts_from_anothers_model_brings_that_run_along(root):
@@ -521,6 +540,12 @@ def test_a_suite_cut_to_some_tasks_keeps_what_can_be_made_of_them(root):
     plan = load_plan(values(experiments=experiments, tasks=["rte"]), root)
     assert list(plan.suite.experiments) == ["both", "some"]
     assert {run.task.name for run in plan.experiment_runs("some")} == {"rte"}
+
+
+def test_a_name_does_not_depend_on_the_suites_tasks(root):
+    """pupil's weight is 0.6 on RTE alone, so that it is said even where RTE is the only task."""
+    found = [names(load_plan(values(["pupil@weight=0.6"], tasks=tasks), root)) for tasks in (["rte"], ["rte", "cola"])]
+    assert found == [["pupil@weight=0.6"]] * 2
 
 
 @pytest.mark.parametrize(
@@ -551,6 +576,12 @@ def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said)
             "search.space: no method has a setting 'wieght' (did you mean 'weight'?)",
         ),
         ({"search": {"space": {"weight": []}}}, "search.space.weight offers nothing"),
+        ({"search": {"space": {"weight": [1, 2, 1]}}}, "search.space.weight offers a value twice"),
+        ({"equal": {"space": {"wieght": [1]}}}, "equal.space: no method has a setting 'wieght'"),
+        (
+            {"keep_models": ["pupil@hard"]},
+            "keep_models: pupil@hard: there is no variant 'hard' (did you mean 'hard_only'?)",
+        ),
         ({"equal": {"set": {"weight": 0.1}}}, "equal.set: 'weight' is no setting of the training loop"),
         ({"equal": {"search": {"weight": [0.1]}}}, "equal.search: 'weight' is no setting of the training loop"),
         ({"verdicts": {"tolerance_by_task": {"rtee": 1}}}, "verdicts.tolerance_by_task: there is no task 'rtee'"),
@@ -568,4 +599,5 @@ def test_models_are_kept_by_name(root):
     assert kept() == set()
     assert kept("plain") == {"plain"}
     assert kept("plain@layers=1") == {"plain@layers=1"}
+    assert kept("plain@layers=2") == {"plain"}  # 2 is the suite's depth
     assert kept("all") == {"plain", "plain@layers=1"}  # no trial's

@@ -330,6 +330,12 @@ def test_a_sample_is_not_passed_off_as_all_of_glue():
     assert "GLUE's" not in card
 
 
+def test_a_searched_run_says_that_the_same_set_chose_its_settings():
+    said = "Its settings were chosen by that set too, with other seeds."
+    assert said in " ".join(describe(trial=3)[0].split())
+    assert said not in " ".join(describe()[0].split())
+
+
 def test_method_and_source_are_named():
     card, run = describe()
     words = " ".join(card.split())

@@ -125,6 +125,8 @@ def test_a_search_is_over_before_the_final_seeds_are_trained_with_its_choice(bui
         record = json.loads((suite / f"runs/finetune@equal/rte/seed-{seed}/run.json").read_text())
         assert record["trial"] == choice["chosen"]["trial"]
         assert record["settings"] == choice["chosen"]["settings"]
+    scores = pd.read_parquet(suite / "scores/equal.parquet")
+    assert set(scores[scores["variant"] == "equal"]["seed"]) == {1, 2}
     table = pd.read_csv(suite / "tables/equal_search.csv")
     assert table.loc[0, "seconds"] == pytest.approx(choice["device_seconds"])
     assert len(pd.read_csv(suite / "tables/equal_trials.csv")) == 2

@@ -79,6 +79,7 @@ rule searched:
 rule submit:
     input:
         records=lambda w: records_of(w.experiment),
+        labels=lambda w: labels_of(w.experiment),
     output:
         directory(f"{SUITE}/submissions/{{experiment}}"),
     log:

@@ -27,7 +27,7 @@ which {embeddings:.1f} million are embeddings.
 | status of the run | {status} |
 
 The score is the best of the run's {evaluations} evaluations on that same set, after {step} of {steps} steps, so it
-flatters a little. {sample}
+flatters a little. {searched}{sample}
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -72,6 +72,7 @@ def model_card(run: Run, record: RunRecord) -> str:
         evaluations=len(record.curve),
         step=record.best_step,
         steps=record.planned_steps,
+        searched="" if record.trial is None else "Its settings were chosen by that set too, with other seeds. ",
         sample="" if official else f"It was trained on {record.data['train']['rows']} examples, not on all of GLUE's.",
         inputs=" and ".join(f"`{column}`" for column in task.columns),
         length=task.max_length,

@@ -14,6 +14,7 @@ from theseus_bench.report import Section, write_report
 from theseus_bench.scores import state, write_scores
 from theseus_bench.searches import search_table, trials_table
 from theseus_bench.speed import measure_experiment
+from theseus_bench.submission import write_submissions
 from theseus_bench.table_formats import Table, series, write_table
 from theseus_bench.tables import scores_table, with_scores
 from theseus_bench.tasks import Task
@@ -75,7 +76,7 @@ def write_suite_report(plan: Plan, folder: Path) -> None:
 
 
 def rebuild(plan: Plan, folder: Path) -> None:
-    """Scores, speed, tables and report of whatever the suite's runs have left so far."""
+    """Scores, speed, tables, submissions and report of whatever the suite's runs have left so far."""
     for experiment in plan.suite.experiments:
         if (folder / "backbone").is_dir() and not (folder / "speed" / f"{experiment}.json").is_file():
             measure_experiment(plan, experiment, folder)
@@ -83,6 +84,8 @@ def rebuild(plan: Plan, folder: Path) -> None:
         write_tables(plan, experiment, folder)
         write_verdicts(plan, experiment, folder)
         write_search_tables(plan, experiment, folder)
+        if plan.suite.experiments[experiment].submission:
+            write_submissions(plan, experiment, folder)
     write_suite_report(plan, folder)
 
 

@@ -1,7 +1,7 @@
 """The typed, strict configuration of a suite: what to run.
 
 Every mistake in a file is reported at once, each with its path in the file and, for a misspelt name, a suggestion.
-Nothing here knows which tasks and methods exist; `theseus_bench.plan` checks the configuration against them.
+Nothing here knows which tasks and methods exist; `theseus_bench.suites` checks the configuration against them.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ class Equal(Strict):
 
     set: dict[str, Any] = Field({}, description="settings of the loop, above the methods' own and the suite's")
     search: dict[str, list[Any]] = Field({}, description="what every method's search is offered beside its own grid")
+    space: dict[str, list[Any]] = Field({}, description="values offered in the place of the methods' own, by setting")
 
 
 class VerdictRule(Strict):

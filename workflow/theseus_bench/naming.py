@@ -30,7 +30,7 @@ def join_name(method: str, parts: tuple[str, ...]) -> str:
 def setting_part(key: str, value: Any) -> str:
     """A setting as a part of a name: 'base_rate=0.7'."""
     if isinstance(value, float):
-        return f"{key}={value:g}"
+        return f"{key}={value:.10g}".replace("e+", "e")  # a plus parts the parts
     return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 

@@ -172,10 +172,12 @@ class Plan:
             parts += (EQUAL,) * (protocol == EQUAL and EQUAL not in parts)
             parts += tuple(setting_part(key, value) for key, value in (settings or {}).items())
         name = join_name(method, parts)
-        meaning = [self._resolve(name, task) for task in self.trained_tasks]
+        # All of GLUE's tasks, so that the name does not depend on those that the suite is cut to.
+        tasks = [task.name for task in self.tasks.values() if task.trained_on is None]
+        meaning = [self._resolve(name, task) for task in tasks]
         for part in split_name(name)[1][::-1]:
             without = join_name(method, tuple(p for p in split_name(name)[1] if p != part))
-            if [self._resolve(without, task) for task in self.trained_tasks] == meaning:
+            if [self._resolve(without, task) for task in tasks] == meaning:
                 name = without
         return name
 
@@ -210,7 +212,7 @@ class Plan:
                 "version": run.spec.version,
                 "task": run.task.model_dump(include={"name", "columns", "labels", "metrics", "dev", "max_length"}),
                 "seed": run.seed,
-                "settings": run.settings,
+                "settings": self._resolve(run.name, run.task.name)[0],  # a search's choice is a result, not a cause
                 "search": {"trials": run.trials, "seeds": self.suite.search.seeds} if run.trials else None,
                 "backbone": self.suite.backbone.model_dump(),
                 "data": self.suite.data.model_dump(exclude={"samples"})
@@ -225,8 +227,12 @@ class Plan:
 
     def keeps_model(self, run: Run) -> bool:
         """Whether the run's model folder is kept: as asked, and where another run starts from it."""
-        asked = bool({"all", run.name} & set(self.suite.keep_models)) and not run.is_trial
-        return run.spec.role == "teacher" or asked or run.path in self._sources
+        asked = "all" in self.suite.keep_models or run.name in self._kept
+        return run.spec.role == "teacher" or (asked and not run.is_trial) or run.path in self._sources
+
+    @cached_property
+    def _kept(self) -> set[str]:
+        return {self.canonical(name) for name in self.suite.keep_models if name != "all"}
 
     @cached_property
     def _sources(self) -> set[str]:
@@ -288,9 +294,11 @@ class Plan:
         """What a search of the method may vary: its own grid and, under equal effort, what all are offered."""
         if not spec.compressed:
             return {}
-        space = {key: self.suite.search.space.get(key, values) for key, values in spec.search.items()}
+        offered = self.suite.search.space | (self.suite.equal.space if equal else {})
+        space = {key: offered.get(key, values) for key, values in spec.search.items()}
         if equal:
             space |= self.suite.equal.search
+            fixed = fixed | (self.suite.equal.set.keys() - self.suite.equal.search.keys())
         if "compact_checkpoint" in spec.needs or spec.source:
             fixed = fixed | {"start"}  # where it starts is what the method is
         return {key: values for key, values in space.items() if key not in fixed}

@@ -33,22 +33,25 @@ class PublishedTable(Strict):
 class Claim(Strict):
     """A claim about a direction, judged on our own numbers whatever the printed ones are.
 
+    `table` is where the paper says it; an experiment that is compared with that table is asked about the claim.
     `models` are names of our runs; of several in one place the best counts. Their macro scores fall in this order; or
     with `retains` the first has at least that share of the second's, and is `speedup` times as fast.
     """
 
     claim: str
-    source: str
+    table: str
     models: list[list[str]] = Field(min_length=2)
     retains: float | None = None
     speedup: float | None = None
 
 
 class Paper(Strict):
-    """One file: a paper's tables and claims, and the backbone that its numbers are of."""
+    """One file: a paper's tables and claims, and the backbone and depths that its numbers are of."""
 
     source: str
     backbone: str
+    layers: int = Field(description="of the backbone")
+    compressed_layers: int = Field(description="of the compressed models, where a run's name does not say otherwise")
     claims: list[Claim] = []
     tables: list[PublishedTable] = Field(min_length=1)
 

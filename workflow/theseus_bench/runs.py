@@ -73,7 +73,7 @@ def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     progress = fit(method, model, data, _loop(run), run.seed, machine)
     predictions = _predict_all(plan, run, suite_folder, model, data, machine)
-    seconds = {"training": progress.seconds, "all": time.monotonic() - began}
+    seconds = {"training": progress.seconds, "all": progress.earlier + time.monotonic() - began}
     compressed = method.compressed(model)
     record = _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds)
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's

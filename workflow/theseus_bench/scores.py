@@ -37,10 +37,19 @@ def state(plan: Plan, run: Run, folder: Path) -> tuple[str, str, RunRecord | Non
     except UserError as error:
         return "missing", str(error), None
     if record is None:
-        return "missing", crash_reason(folder / run.path), None
+        return "missing", _why_missing(plan, run, folder), None
     if record.fingerprint != plan.fingerprint(run):
         return "missing", "its record is of other settings", None
     return record.status, record.reason, record
+
+
+def _why_missing(plan: Plan, run: Run, folder: Path) -> str:
+    """Why a run has no record; a searched run may wait for a trial that crashed."""
+    for trial in plan.trials_of(run) if not (folder / run.search_file).is_file() else []:
+        reason = crash_reason(folder / trial.path)
+        if reason.startswith("crashed"):
+            return f"not run, since {trial.variant} of its search {reason}"
+    return crash_reason(folder / run.path)
 
 
 def write_scores(plan: Plan, experiment: str, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from theseus_bench.choice import HALVINGS
 from theseus_bench.naming import setting_part
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import read_choice
@@ -43,8 +44,8 @@ def search_table(plan: Plan, experiment: str, folder: Path) -> Table:
     seeds = ", ".join(map(str, plan.suite.search.seeds))
     notes = (
         f"Chosen by the dev score (points) of the search's seeds ({seeds}); the final runs have other seeds.",
-        "Nested: settings chosen on a random half of the dev set, scored on that half and on the other, mean of 40 "
-        "choices; the difference is what reporting on the examples one chose by flatters.",
+        "Nested: settings chosen on a random half of the dev set, scored on that half and on the other, mean of "
+        f"{2 * HALVINGS} choices; the difference is what reporting on the examples one chose by flatters.",
     )
     title = plan.suite.experiments[experiment].title
     caption = "The settings that the searches chose."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from theseus_bench.config import Experiment, LoopSettings, Suite, parse, suggest
 from theseus_bench.errors import UserError
-from theseus_bench.methods.spec import METHODS_FOLDER, check_option, load_specs
+from theseus_bench.methods.spec import METHODS_FOLDER, check_grid, check_option, load_specs
 from theseus_bench.naming import EQUAL, TRIAL, read_part, split_name
 from theseus_bench.plan import Plan, source_files
 from theseus_bench.published import PUBLISHED_FOLDER, load_published
@@ -96,8 +96,13 @@ def _check_methods(plan: Plan) -> None:
             for task in names:
                 find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
     for name in set(suite.keep_models) - {"all"}:
-        if name.partition("@")[0] not in plan.specs:
-            raise UserError(f"config: keep_models: there is no method {name!r}{suggest(name, plan.specs)}")
+        method, parts = split_name(name)
+        if method not in plan.specs:
+            raise UserError(f"config: keep_models: there is no method {method!r}{suggest(method, plan.specs)}")
+        for part in parts:
+            known = {EQUAL, *plan.specs[method].variants}
+            if read_part(part) is None and part not in known:
+                raise UserError(f"config: keep_models: {name}: there is no variant {part!r}{suggest(part, known)}")
     for name in suite.compact:
         if name not in plan.specs or "compact_checkpoint" not in plan.specs[name].needs:
             wanted = [spec.name for spec in plan.specs.values() if "compact_checkpoint" in spec.needs]
@@ -153,9 +158,10 @@ def _check_search(plan: Plan) -> None:
     """What a search may vary exists, and is the loop's where all methods are offered it."""
     suite = plan.suite
     anyones = set().union(*(spec.options for spec in plan.specs.values()))
-    for key in suite.search.space:
-        if key not in anyones:
-            raise UserError(f"config: search.space: no method has a setting {key!r}{suggest(key, anyones)}")
+    for where, space in [("search.space", suite.search.space), ("equal.space", suite.equal.space)]:
+        for key in space:
+            if key not in anyones:
+                raise UserError(f"config: {where}: no method has a setting {key!r}{suggest(key, anyones)}")
     for where, keys in [("equal.set", suite.equal.set), ("equal.search", suite.equal.search)]:
         for key in keys:
             if key not in LoopSettings.model_fields:
@@ -163,10 +169,9 @@ def _check_search(plan: Plan) -> None:
                     f"config: {where}: {key!r} is no setting of the training loop, which all methods share"
                     f"{suggest(key, LoopSettings.model_fields)}"
                 )
-    for where, space in [("search.space", suite.search.space), ("equal.search", suite.equal.search)]:
-        for key, values in space.items():
-            if not values:
-                raise UserError(f"config: {where}.{key} offers nothing")
+    spaces = {"search.space": suite.search.space, "equal.space": suite.equal.space, "equal.search": suite.equal.search}
+    for where, space in spaces.items():
+        check_grid(space, f"config: {where}")
     for task in suite.verdicts.tolerance_by_task:
         find_task(plan.tasks, task, "config: verdicts.tolerance_by_task")
 

@@ -57,6 +57,7 @@ class Progress:
     best_score: float = -math.inf
     stale: int = 0  # evaluations since the best
     seconds: float = 0.0  # spent training and evaluating, earlier tries included
+    earlier: float = 0.0  # those of earlier tries
     resumed: int = 0
     diverged: str = ""
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -234,6 +235,7 @@ def _restore(folder: Path, progress: Progress, model, trained, best, optimizer, 
     state = torch.load(folder / "state.pt", map_location=device, weights_only=True)
     vars(progress).update(state["progress"])
     progress.resumed += 1
+    progress.earlier = progress.seconds
     with torch.no_grad():
         for target, source in zip([*trained, *best], [*state["trained"], *state["best"]], strict=True):
             target.copy_(source)

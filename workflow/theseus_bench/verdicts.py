@@ -2,7 +2,8 @@
 
 A number is *reproduced* or *within tolerance* by the rule in the suite's configuration, fixed before the runs, else
 *not reproduced*. It is *not comparable* where the suite has another backbone or other data, or the number is of another
-kind, and *not run* where ours is missing. Dev is only ever compared with dev, test with test.
+kind, and *not run* where ours is missing. Dev is only ever compared with dev, test with test. A compressed model is
+compared with the printed one of the same method, variant and share of the backbone's layers.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import pandas as pd
 
-from theseus_bench.naming import EQUAL, join_name, label_of, protocol_of, split_name
+from theseus_bench.naming import EQUAL, join_name, label_of, protocol_of, read_part, split_name
 from theseus_bench.plan import Plan
 from theseus_bench.published import PUBLISHED_FOLDER, Claim, Paper, PublishedRow, PublishedTable, load_published
-from theseus_bench.table_formats import Cell, Column, Row, Table
+from theseus_bench.table_formats import Cell, Column, Row, Table, series
 from theseus_bench.tasks import METRIC_NAMES, Task
 
 REPRODUCED, WITHIN, NOT_REPRODUCED = "reproduced", "within tolerance", "not reproduced"
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 HOLDS, FAILS = "holds", "does not hold"
 SCORE = "score"
+Kind = tuple[str, tuple[str, ...], Fraction | None]
 
 
 @dataclass(frozen=True)
@@ -45,39 +48,35 @@ def judge_numbers(plan: Plan, experiment: str, scores: pd.DataFrame) -> list[Ver
 
     `scores` is the tidy frame of theseus_bench.scores.
     """
-    wanted = plan.suite.experiments[experiment]
-    published = load_published(PUBLISHED_FOLDER) if wanted.compare_with else {}
     verdicts = []
-    for key in wanted.compare_with:
-        paper, table = published[key]
+    for key, (paper, table) in _compared(plan, experiment).items():
         for name in plan.experiment_names(experiment):
             for row_name, row in table.rows.items():
-                if _plain(name) in counterparts(plan, row_name):
+                if _kind(plan, name) in counterparts(plan, paper, row_name):
                     verdicts += _judge_row(plan, experiment, scores, key, paper, table, row, name)
     return verdicts
 
 
-def counterparts(plan: Plan, row: str) -> set[str]:
-    """The names of our runs that a published row is compared with, under any protocol."""
+def counterparts(plan: Plan, paper: Paper, row: str) -> set[Kind]:
+    """What of ours a published row is compared with, under any protocol."""
     names = [name for spec in plan.specs.values() for name in spec.published.get(row, [])]
-    return {join_name(*split_name(name)) for name in names}
+    return {_printed_kind(plan, paper, name) for name in names}
 
 
 def judge_claims(plan: Plan, experiment: str, scores: pd.DataFrame, speed: dict) -> list[tuple[Claim, str, str, str]]:
     """(claim, protocol, verdict, what was seen) of every claim whose runs the experiment has.
 
-    A claim about an order is judged on the macro score (mean over the experiment's tasks of the medians over seeds);
-    the same without CoLA, on which half of the paper's gain rests, and the number of seeds in which the order holds are
-    said beside it. `speed` is '<method>[@variant]' → speed-up and interval.
+    Only claims of the tables that the experiment is compared with. A claim about an order is judged on the macro score
+    (mean over the experiment's tasks of the medians over seeds); the same without CoLA, on which half of the paper's
+    gain rests, and the number of seeds in which the order holds are said beside it. `speed` is '<method>[@variant]' →
+    speed-up and interval.
     """
-    wanted = plan.suite.experiments[experiment]
-    papers = {key.partition(": ")[0]: load_published(PUBLISHED_FOLDER)[key][0] for key in wanted.compare_with}
     judged = []
-    for paper in papers.values():
+    for paper, table in _compared(plan, experiment).values():
         for claim in paper.claims:
-            for protocol in wanted.protocols:
-                groups = [_asked(plan, experiment, names, protocol) for names in claim.models]
-                if all(groups):
+            for protocol in plan.suite.experiments[experiment].protocols:
+                groups = [_asked(plan, experiment, paper, names, protocol) for names in claim.models]
+                if claim.table == table.table and all(groups):
                     judged.append((claim, protocol, *_judge_claim(plan, experiment, scores, speed, claim, groups)))
     return judged
 
@@ -127,7 +126,7 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
 def claims_table(judged: list[tuple[Claim, str, str, str]], title: str) -> Table:
     """The papers' claims, each with what speaks for and against it here."""
     columns = (
-        Column("source", "Source", text=True),
+        Column("table", "Published in", text=True),
         Column("protocol", "Protocol", text=True),
         Column("verdict", "Verdict", text=True),
         Column("seen", "Seen here", text=True),
@@ -135,13 +134,16 @@ def claims_table(judged: list[tuple[Claim, str, str, str]], title: str) -> Table
     rows = [
         Row(
             claim.claim,
-            (Cell(claim.source), Cell(protocol), Cell(verdict), Cell(seen)),
+            (Cell(claim.table), Cell(protocol), Cell(verdict), Cell(seen)),
             (claim.claim,),
             verdict.replace(" ", "-"),
         )
         for claim, protocol, verdict, seen in judged
     ]
-    notes = ("A claim is judged by the medians alone; in how many seeds it holds says how sure that is.",)
+    notes = (
+        "A claim is judged by the medians alone, on this suite's own backbone and data; in how many seeds it holds "
+        "says how sure that is. Shares are rounded to whole per cent and speed-ups to two decimals, as printed.",
+    )
     return Table(title, "Claims about directions.", columns, tuple(rows), notes, stub="Claim", identity=("claim",))
 
 
@@ -157,7 +159,7 @@ def _judge_row(
 ) -> Iterator[Verdict]:
     asked = {task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment])}
     seeds = len(plan.experiment_seeds(plan.suite.experiments[experiment]))
-    ours: dict[str, float] = {}
+    ours: dict[str, pd.Series] = {}
     for task_name, printed in row.scores.items():
         if task_name not in asked:
             continue
@@ -167,19 +169,20 @@ def _judge_row(
             values = _by_seed(scores, name, task_name, splits, metric)
             value = float(values.median()) if len(values) else None
             if value is not None and metric == SCORE:
-                ours[task_name] = value
+                ours[task_name] = values
             tolerance = plan.suite.verdicts.tolerance_by_task.get(task_name, plan.suite.verdicts.tolerance)
-            reason = _incomparable(plan, paper, table, [task])
+            reason = _incomparable(plan, paper, table, name, [task])
             missing = "the labels are the GLUE server's" if table.split == "test" else "no run of it has a score"
             verdict = _verdict(plan, number, value, len(values), seeds, tolerance, reason, missing)
             yield Verdict(key, name, task_name, metric, number, value, len(values), *verdict)
     if row.macro is not None and table.split == "dev" and row.scores.keys() <= asked:
         complete = ours.keys() == row.scores.keys()
-        value = sum(ours.values()) / len(ours) if complete else None
-        reason = _incomparable(plan, paper, table, [plan.tasks[task] for task in row.scores])
+        value = sum(float(values.median()) for values in ours.values()) / len(ours) if complete else None
+        fewest = min(len(values) for values in ours.values()) if complete else 0
+        reason = _incomparable(plan, paper, table, name, [plan.tasks[task] for task in row.scores])
         rule = plan.suite.verdicts.tolerance
-        verdict = _verdict(plan, row.macro, value, seeds, seeds, rule, reason, "a task is missing")
-        yield Verdict(key, name, "macro", SCORE, row.macro, value, seeds if complete else 0, *verdict)
+        verdict = _verdict(plan, row.macro, value, fewest, seeds, rule, reason, "a task is missing")
+        yield Verdict(key, name, "macro", SCORE, row.macro, value, fewest, *verdict)
 
 
 def _measured(task: Task, split: str, row: PublishedRow, numbers: list[float]) -> list[tuple[list[str], str]]:
@@ -205,14 +208,17 @@ def _by_seed(scores: pd.DataFrame, name: str, task: str, splits: list[str], metr
     return rows.groupby("seed")["value"].mean().dropna()
 
 
-def _incomparable(plan: Plan, paper: Paper, table: PublishedTable, tasks: list[Task]) -> str:
+def _incomparable(plan: Plan, paper: Paper, table: PublishedTable, name: str, tasks: list[Task]) -> str:
     """Why ours and the printed number are of different things; '' if they are of the same."""
     suite = plan.suite
+    compact = suite.compact.get(split_name(name)[0])
     samples = [task.label for task in tasks if task.name in suite.data.samples]
     if suite.data.source == "demo":
         return "generated sentences"
     if suite.backbone.name != paper.backbone:
         return f"another backbone than {paper.backbone}"
+    if compact is not None and compact.source == "recipe":
+        return "its compact checkpoint was made here, not published"
     if samples:
         return f"the data of {', '.join(samples)} is a sample"
     if table.statistic == "best":
@@ -235,13 +241,13 @@ def _verdict(
     return (WITHIN if difference <= tolerance else NOT_REPRODUCED), few
 
 
-def _asked(plan: Plan, experiment: str, names: list[str], protocol: str) -> list[str]:
-    """Those of `names` that the experiment has under the protocol; a predecessor is the same under each."""
-    wanted = {join_name(*split_name(name)) for name in names}
+def _asked(plan: Plan, experiment: str, paper: Paper, names: list[str], protocol: str) -> list[str]:
+    """Those of the paper's `names` that the experiment has under the protocol; a predecessor is the same under each."""
+    wanted = {_printed_kind(plan, paper, name) for name in names}
     return [
         name
         for name in plan.experiment_names(experiment)
-        if _plain(name) in wanted
+        if _kind(plan, name) in wanted
         and (protocol_of(name.partition("@")[2]) == protocol or not plan.specs[split_name(name)[0]].compressed)
     ]
 
@@ -250,6 +256,8 @@ def _judge_claim(
     plan: Plan, experiment: str, scores: pd.DataFrame, speed: dict, claim: Claim, groups: list[list[str]]
 ) -> tuple[str, str]:
     tasks = [task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
+    labels = [plan.tasks[task].label for task in tasks]
+    where = f"mean of {series(labels)}" if len(tasks) > 1 else labels[0]
     names = [max(group, key=lambda name: _macro(scores, name, tasks)) for group in groups]
     macros = [_macro(scores, name, tasks) for name in names]
     if not all(macro > float("-inf") for macro in macros):
@@ -257,16 +265,15 @@ def _judge_claim(
     if claim.retains is not None:
         share = macros[0] / macros[1]
         faster = (speed.get(names[0]) or {}).get("speedup")
-        seen = (
-            f"{100 * share:.1f} % of {macros[1]:.1f} points, {'not measured' if faster is None else f'{faster:.2f}'}×"
-        )
+        times = "its speed was not measured" if faster is None else f"{faster:.2f} times its speed"
+        seen = f"{where}: {100 * share:.1f} % of {macros[1]:.1f} points, {times}"
         enough = round(share, 2) >= claim.retains
         if claim.speedup is not None:
             if faster is None:
                 return NOT_RUN, seen
             enough &= round(faster, 2) >= claim.speedup
         return (HOLDS if enough else FAILS), seen
-    seen = f"macro {', '.join(f'{macro:.1f}' for macro in macros)}"
+    seen = f"{where}: {', '.join(f'{macro:.1f}' for macro in macros)}"
     rest = [task for task in tasks if task != "cola"]
     if rest and rest != tasks:
         seen += f"; without CoLA {', '.join(f'{_macro(scores, name, rest):.1f}' for name in names)}"
@@ -291,7 +298,24 @@ def _falling(values: list[float]) -> bool:
     return all(a > b for a, b in itertools.pairwise(values))
 
 
-def _plain(name: str) -> str:
-    """The name under the published protocol."""
+def _compared(plan: Plan, experiment: str) -> dict[str, tuple[Paper, PublishedTable]]:
+    """The published tables that the experiment is compared with."""
+    wanted = plan.suite.experiments[experiment].compare_with
+    published = load_published(PUBLISHED_FOLDER) if wanted else {}
+    return {key: published[key] for key in wanted}
+
+
+def _kind(plan: Plan, name: str) -> Kind:
+    """What a run of ours is, whatever the protocol: method, parts but for the depth, and share of the layers."""
+    layers = plan.run(name, plan.trained_tasks[0], 0).settings["layers"]
     method, parts = split_name(name)
-    return join_name(method, tuple(part for part in parts if part != EQUAL))
+    rest = tuple(part for part in parts if part != EQUAL and not part.startswith("layers="))
+    return method, rest, Fraction(layers, plan.suite.backbone.layers) if plan.specs[method].compressed else None
+
+
+def _printed_kind(plan: Plan, paper: Paper, name: str) -> Kind:
+    """What a run that a paper prints is, by the name that we have for it."""
+    method, parts = split_name(join_name(*split_name(name)))
+    depth = next((read_part(part)[1] for part in parts if part.startswith("layers=")), paper.compressed_layers)
+    rest = tuple(part for part in parts if not part.startswith("layers="))
+    return method, rest, Fraction(depth, paper.layers) if plan.specs[method].compressed else None

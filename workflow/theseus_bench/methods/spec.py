@@ -84,10 +84,20 @@ def load_spec(folder: Path) -> MethodSpec:
             raise UserError(
                 f"{file}: defaults: {key!r} is easily taken for the loop's {close[0]!r}; correct or rename it"
             )
+    check_grid(spec.search, f"{file}: search")
     for where, block in blocks:
         for key in block:
             check_option(spec, key, f"{file}: {where}")
     return spec
+
+
+def check_grid(grid: dict[str, list[Any]], where: str) -> None:
+    """UserError unless every setting of the grid offers something, and nothing twice."""
+    for key, values in grid.items():
+        if not values:
+            raise UserError(f"{where}.{key} offers nothing")
+        if any(value in values[:i] for i, value in enumerate(values)):
+            raise UserError(f"{where}.{key} offers a value twice")
 
 
 def check_option(spec: MethodSpec, key: str, where: str) -> None:
