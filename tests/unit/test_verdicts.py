@@ -167,7 +167,7 @@ def test_an_order_holds_by_the_medians_of_the_macro_and_says_in_how_many_seeds()
     )  # fmt: skip
     seen = claim(plan_of(PKD), scores, "beats PKD")
     # 58 against 56 with CoLA, 66 against 67 without; by seed 58, 59 and 53 against 56
-    assert seen == ("holds", "macro 58.0, 56.0; without CoLA 66.0, 67.0; in 2 of 3 seeds")
+    assert seen == ("holds", "mean of CoLA and RTE: 58.0, 56.0; without CoLA 66.0, 67.0; in 2 of 3 seeds")
     turned = scores.assign(method=scores["method"].map({"theseus": "pkd", "pkd": "theseus"}))
     assert claim(plan_of(PKD), turned, "beats PKD")[0] == "does not hold"
 
@@ -186,6 +186,7 @@ SCHEDULES = {
         "theseus", "theseus@constant", "theseus@constant+base_rate=0.7", "theseus@constant+base_rate=0.9",
         "theseus@anti_curriculum",
     ],
+    "compare_with": ["theseus: Table 6"],
 }  # fmt: skip
 
 
@@ -239,3 +240,38 @@ def test_the_tables_say_what_was_found_and_why():
     assert "within 0.5 points" in table.notes[0]
     claims = claims_table(judge_claims(plan, "first", frame(), {}), "One")
     assert [row.cells[2].value for row in claims.rows] == ["not run"]
+
+
+# -- like with like
+
+
+def test_a_model_is_compared_with_the_printed_one_of_its_depth():
+    """With four of twelve layers as the suite's depth, `theseus` is Table 7's and not Table 2's."""
+    experiment = {"compare_with": ["theseus: Table 2", "theseus: Table 7"], "methods": ["predecessor", "theseus"]}
+    found = {(v.name, v.printed) for v in judge_numbers(plan_of(experiment, student_layers=4), "first", frame())}
+    assert found == {("predecessor", 71.1), ("theseus", 61.9)}
+    backbone = {"source": "folder", "name": "small", "layers": 6}
+    experiment |= {"vary": [{"layers": 3}, {"layers": 2}]}
+    plan = plan_of(experiment, student_layers=3, backbone=backbone)
+    found = {(v.name, v.printed) for v in judge_numbers(plan, "first", frame())}
+    assert found == {("predecessor", 71.1), ("theseus", 68.2), ("theseus@layers=2", 61.9)}
+
+
+def test_a_checkpoint_made_here_is_not_the_published_one():
+    plan = plan_of({"methods": ["pd_bert"]})
+    found = verdict(plan, frame(("pd_bert", "rte", [66.7] * 3)), "pd_bert")
+    assert (found.verdict, found.reason) == ("not comparable", "its compact checkpoint was made here, not published")
+
+
+def test_a_macro_has_no_more_seeds_than_its_scarcest_task():
+    plan = plan_of({"tasks": None})
+    printed = PRINTED["theseus"].scores
+    scores = frame(*all_tasks("theseus", printed))
+    scores = scores[(scores["task"] != "rte") | (scores["seed"] == 1)]
+    found = verdict(plan, scores, what="macro")
+    assert (found.seeds, found.verdict, found.reason) == (1, "reproduced", "1 of 3 seeds")
+
+
+def test_a_claim_is_judged_where_its_table_is_compared_with():
+    plan = plan_of(PKD | {"compare_with": ["theseus: Table 3"]})
+    assert judge_claims(plan, "first", frame(), {}) == []
