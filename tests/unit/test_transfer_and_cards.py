@@ -1,11 +1,13 @@
 """A model that starts from another task's, and what a saved model says of itself."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from theseus_bench.cards import model_card
+from theseus_bench.methods.contract import RunContext
 from theseus_bench.models import load_classifier, save_checkpoint
 from theseus_bench.records import RunRecord
 from theseus_bench.suites import load_plan
@@ -124,6 +126,16 @@ def test_transfer_draws_its_head_by_the_runs_seed(sources):
     heads = [split(weights(transfer(sources, seed=seed).model), "bert")[1] for seed in (3, 3, 4)]
     assert same(heads[0], heads[1])
     assert not torch.equal(heads[0]["classifier.weight"], heads[2]["classifier.weight"])
+
+
+def test_transfers_head_does_not_depend_on_what_was_drawn_before(sources):
+    values = dict.fromkeys(field.name for field in dataclasses.fields(RunContext))
+    context = RunContext(**values | {"task": make_task(), "seed": 3, "source_folder": sources["bert"]})
+    loaded = []
+    for before in (0, 1):
+        torch.manual_seed(before)
+        loaded.append(weights(context.load_source()))
+    assert same(*loaded)
 
 
 @pytest.mark.parametrize("outputs", [2, 1])
