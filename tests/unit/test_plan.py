@@ -346,7 +346,7 @@ def test_parsing_imports_nothing_heavy():
     ("allowed", "value", "said"),
     [
         (["soft", "hard"], {"mode": "sfot"}, "did you mean 'soft'"),
-        ({"min": 0, "max": 1}, {"weight": 1.5}, "between 0.0 and 1.0"),
+        ({"min": 0, "max": 1}, {"weight": 1.5}, "1.5 is not at least 0 and at most 1"),
     ],
 )
 def test_a_methods_own_setting_has_an_allowed_value(root, allowed, value, said):

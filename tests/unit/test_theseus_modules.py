@@ -215,7 +215,7 @@ def test_a_module_that_is_not_there_is_one_user_error(checkpoints, module):
 def test_a_negative_module_is_one_user_error(checkpoints):
     with pytest.raises(UserError) as caught:
         make(checkpoints, module=-1)
-    assert "module: -1 is not between 0" in str(caught.value)
+    assert "module: -1 is not at least 0" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

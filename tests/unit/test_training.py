@@ -272,7 +272,8 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_pat
         assert same(resumed.weights, whole.weights)
         assert np.array_equal(resumed.logits, whole.logits)
         assert resumed.progress.resumed == 1
-        skipped = {"seconds": 0, "resumed": 0}
+        assert 0 < resumed.progress.earlier < resumed.progress.seconds
+        skipped = {"seconds": 0, "earlier": 0, "resumed": 0}
         assert vars(resumed.progress) | skipped == vars(whole.progress) | skipped
 
 

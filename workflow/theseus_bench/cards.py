@@ -51,11 +51,13 @@ def model_card(run: Run, record: RunRecord) -> str:
     """The card of a run's model, as Markdown with the hub's metadata block."""
     task, backbone = run.task, record.backbone
     rows = [f"| {key} | {value} |" for key, value in record.settings.items() if value is not None]
-    official = record.data["train"]["rows"] == record.data["train"]["official_rows"]
+    source = record.data_source
+    whole = record.data["train"]["rows"] == record.data["train"]["official_rows"]
+    part = not whole or task.name in source.get("samples", [])
     hub = backbone["source"] == "hub"
     return CARD.format(
         method=run.spec.name,
-        data="nyu-mll/glue" if record.data_source["source"] != "demo" else "generated",
+        data={"hub": source.get("name"), "local": "nyu-mll/glue", "demo": "generated"}[source["source"]],
         base_model=f"base_model: {backbone['name']}\n" if hub else "",
         label=run.label,
         task=task.label,
@@ -73,10 +75,18 @@ def model_card(run: Run, record: RunRecord) -> str:
         step=record.best_step,
         steps=record.planned_steps,
         searched="" if record.trial is None else "Its settings were chosen by that set too, with other seeds. ",
-        sample="" if official else f"It was trained on {record.data['train']['rows']} examples, not on all of GLUE's.",
+        sample=_sample(record, source["source"] == "demo", part),
         inputs=" and ".join(f"`{column}`" for column in task.columns),
         length=task.max_length,
         outputs=", ".join(task.labels) if task.labels else "a value from 0 to 5",
         settings="\n".join(["| setting | |", "|---|---|", *rows]),
         citation=f"Source of the method: {run.spec.citation}.",
     )
+
+
+def _sample(record: RunRecord, generated: bool, part: bool) -> str:
+    """A sentence on what it was trained on, where that is not the whole of GLUE's training set."""
+    rows = record.data["train"]["rows"]
+    if generated:
+        return f"It was trained on {rows} generated sentences, and says nothing of GLUE."
+    return f"It was trained on {rows} examples, not on all of GLUE's." if part else ""

@@ -155,7 +155,8 @@ class AttentionWatch:
     def _products(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """(batch, heads, length, length) float32 out of two of (batch, length, hidden)."""
         left, right = (x.float().unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (left, right))
-        return left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5
+        with torch.autocast(left.device.type, enabled=False):  # it would round the product to bf16 again
+            return left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -57,20 +57,22 @@ class RunContext:
         return place(self.load_predecessor(), self.device).eval().requires_grad_(False)
 
     def load_source(self) -> nn.Module:
-        """The compressed model of the method's source, under a fresh head for this run's task."""
+        """The compressed model of the method's source, under a fresh head for this run's task; of the run's depth."""
         torch.manual_seed(self.seed)
-        return load_classifier(self.source_folder, self.task, fresh_head=True)
+        model = load_classifier(self.source_folder, self.task, fresh_head=True)
+        return self._of_depth(model, self.source_folder, "its source has another depth, so do not vary it")
 
     def load_compact(self) -> nn.Module:
         """The compact checkpoint under a fresh head; it must have the backbone's vocabulary and the student's depth."""
         check_same_vocabulary(self.compact_folder, self.backbone_folder)
         torch.manual_seed(self.seed)
         model = load_classifier(self.compact_folder, self.task)
-        if len(layers_of(model)) != self.settings.layers:
-            raise UserError(
-                f"{self.compact_folder}: {len(layers_of(model))} layers, but the run asks for {self.settings.layers}; "
-                "choose a compact checkpoint of that depth"
-            )
+        return self._of_depth(model, self.compact_folder, "choose a compact checkpoint of that depth")
+
+    def _of_depth(self, model: nn.Module, folder: Path, remedy: str) -> nn.Module:
+        found = len(layers_of(model))
+        if found != self.settings.layers:
+            raise UserError(f"{folder}: {found} layers, but the run asks for {self.settings.layers}; {remedy}")
         return model
 
 

@@ -138,7 +138,8 @@ def _check_allowed(spec: MethodSpec, key: str, value: Any, where: str) -> None:
     if isinstance(allowed, Range):
         low, high = allowed.min, allowed.max
         if (low is not None and value < low) or (high is not None and value > high):
-            raise UserError(f"{where}: {value!r} is not between {low} and {high}")
+            ends = [f"{word} {end:g}" for word, end in (("at least", low), ("at most", high)) if end is not None]
+            raise UserError(f"{where}: {value!r} is not {' and '.join(ends)}")
 
 
 def _is_method(path: Path) -> bool:
