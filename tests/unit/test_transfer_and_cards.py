@@ -2,11 +2,13 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from theseus_bench.cards import model_card
+from theseus_bench.errors import UserError
 from theseus_bench.methods.contract import RunContext
 from theseus_bench.models import load_classifier, save_checkpoint
 from theseus_bench.records import RunRecord
@@ -130,12 +132,18 @@ def test_transfer_draws_its_head_by_the_runs_seed(sources):
 
 def test_transfers_head_does_not_depend_on_what_was_drawn_before(sources):
     values = dict.fromkeys(field.name for field in dataclasses.fields(RunContext))
-    context = RunContext(**values | {"task": make_task(), "seed": 3, "source_folder": sources["bert"]})
+    depth = 2  # as the sources have
+    settings = SimpleNamespace(layers=depth)
+    values |= {"task": make_task(), "seed": 3, "source_folder": sources["bert"], "settings": settings}
+    context = RunContext(**values)
     loaded = []
     for before in (0, 1):
         torch.manual_seed(before)
         loaded.append(weights(context.load_source()))
     assert same(*loaded)
+    settings.layers = depth - 1
+    with pytest.raises(UserError, match=f"{depth} layers, but the run asks for {depth - 1}; its source has another"):
+        context.load_source()
 
 
 @pytest.mark.parametrize("outputs", [2, 1])
