@@ -253,7 +253,7 @@ def test_verify_demands_completeness(project):
     ],
 )
 def test_a_bad_configuration_is_one_line_before_any_work(project, change, message):
-    shutil.rmtree(project / "results")
+    shutil.rmtree(project / "results/mini")
     edit_config(project, change)
     run = snakemake(project)
     said = [line for line in run.stderr.splitlines() if line.startswith("theseus-bench: ")]
@@ -261,4 +261,4 @@ def test_a_bad_configuration_is_one_line_before_any_work(project, change, messag
     assert len(said) == 1
     assert message in said[0]
     assert "Traceback" not in run.stderr
-    assert not (project / "results").exists()
+    assert not (project / "results/mini").exists()
