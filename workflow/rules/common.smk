@@ -3,7 +3,14 @@ SUITE = PLAN.folder
 EXPERIMENTS = list(PLAN.suite.experiments)
 TEACHER = PLAN.teacher.name
 RECORD = ("run.json", "predictions.parquet")
-NOT_ENCODED = {"label", "metrics", "macro", "server", "server_labels", "trained_on"}  # of a task: its tokens are the same
+NOT_ENCODED = {
+    "label",
+    "metrics",
+    "macro",
+    "server",
+    "server_labels",
+    "trained_on",
+}  # of a task: its tokens are the same
 
 
 def suite_folder(wildcards):
