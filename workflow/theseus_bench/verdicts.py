@@ -98,7 +98,6 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
     for v in verdicts:
         method, parts = split_name(v.name)
         variant = "+".join(parts)
-        ours = Cell(v.ours, notes=() if v.ours is not None else (v.reason,))
         difference = Cell(None if v.ours is None else v.ours - v.printed)
         label = plan.tasks[v.what].label if v.what in plan.tasks else v.what
         cells = (
@@ -106,7 +105,7 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
             Cell(label),
             Cell(METRIC_NAMES.get(v.metric, v.metric)),
             Cell(v.printed),
-            ours,
+            Cell(v.ours),
             difference,
         )
         cells += (Cell(float(v.seeds)), Cell(v.verdict), Cell(v.reason))
