@@ -68,6 +68,9 @@ class DataSource(Strict):
     path: str | None = Field(None, description="local: a folder <task>/<split>.parquet with the hub's columns")
     samples: list[str] = Field([], description="tasks whose splits may differ in rows or content from official GLUE")
     rows: int | None = Field(None, ge=8, description="demo: training sentences to generate for each task")
+    diagnostic: str | None = Field(
+        None, description="GLUE's diagnostic-full.tsv, whose labels and categories AX is scored by; the hub has neither"
+    )
 
     @model_validator(mode="after")
     def _complete(self):
@@ -162,6 +165,14 @@ class VerdictRule(Strict):
     )
 
 
+class Significance(Strict):
+    """How differences between methods are tested; fixed before the runs."""
+
+    control: str = Field("finetune", description="the method that every other is compared with")
+    alpha: float = Field(0.05, gt=0, lt=1, description="the rate of false alarms that a family of tests may have")
+    resamples: int = Field(10_000, ge=1000, description="of the bootstrap over seeds and examples")
+
+
 class Experiment(Strict):
     """One table or figure: which methods on which tasks with which seeds."""
 
@@ -171,6 +182,7 @@ class Experiment(Strict):
     protocols: list[Protocol] = Field(["published"], min_length=1)
     tasks: list[str] | None = Field(None, min_length=1, description="default: the suite's tasks")
     seeds: list[Seed] | None = Field(None, min_length=1, description="default: the suite's seeds")
+    control: str | None = Field(None, description="what the others are compared with; default: significance.control")
     compare_with: list[str] = Field([], description="tables of results/published, as FILE: TABLE")
     submission: bool = Field(False, description="whether files for the GLUE server are made of its predictions")
 
@@ -202,6 +214,7 @@ class Suite(Strict):
     search: Search = Search()
     equal: Equal = Equal()
     verdicts: VerdictRule = VerdictRule()
+    significance: Significance = Significance()
     speed: Speed = Speed()
     experiments: dict[Name, Experiment] = Field(min_length=1)
 
