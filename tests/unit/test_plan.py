@@ -248,6 +248,7 @@ def test_the_fingerprint_changes_with_the_version(root, method):
         {"settings": [{"methods": ["plain"], "set": {"epochs": 9}}]},
         {"settings": [{"tasks": ["stsb"], "set": {"epochs": 9}}]},
         {"data": {"source": "demo", "rows": 16, "samples": ["stsb"]}},
+        {"data": {"source": "demo", "rows": 16, "diagnostic": "config/tasks.yaml"}},
         {"seeds": [1, 2, 3]},
         {"tasks": ["rte"]},
         {"compact": {"dwarf": {"source": "recipe"}}},
@@ -257,6 +258,7 @@ def test_the_fingerprint_changes_with_the_version(root, method):
         "other method",
         "other task",
         "other sample",
+        "labels of AX",
         "more seeds",
         "fewer tasks",
         "other's checkpoint",
@@ -559,6 +561,7 @@ def test_a_name_does_not_depend_on_the_suites_tasks(root):
         ({"methods": ["plain@equal"]}, "equal is not for a method's name; see protocols"),
         ({"methods": ["plain@trial=1"]}, "trial=1 is not for a method's name"),
         ({"compare_with": ["theseus: Table 9"]}, "no table 'theseus: Table 9' is published"),
+        ({"control": "pupil"}, "experiments.first.control: 'pupil' is none of the experiment's runs"),
         ({"protocols": ["fair"]}, "experiments.first.protocols.0: "),
     ],
 )
@@ -584,6 +587,14 @@ def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said)
         ),
         ({"equal": {"set": {"weight": 0.1}}}, "equal.set: 'weight' is no setting of the training loop"),
         ({"equal": {"search": {"weight": [0.1]}}}, "equal.search: 'weight' is no setting of the training loop"),
+        (
+            {"significance": {"control": "plane"}},
+            "significance.control: there is no method 'plane' (did you mean 'plain'?)",
+        ),
+        (
+            {"data": {"source": "demo", "rows": 16, "diagnostic": "nowhere.tsv"}},
+            "data.diagnostic: nowhere.tsv: no such file",
+        ),
         ({"verdicts": {"tolerance_by_task": {"rtee": 1}}}, "verdicts.tolerance_by_task: there is no task 'rtee'"),
     ],
 )

@@ -1,7 +1,8 @@
 """The tables against numbers computed by hand and against golden files.
 
-The golden files in tests/unit/golden are the renderings of `small_case`. After a change that is meant, rewrite them
-with `UPDATE_GOLDEN=1 pytest tests/unit/test_tables.py` and read the difference before committing it.
+The golden files in tests/unit/golden are the renderings of `small_case` with all that a table can show. After a change
+that is meant, rewrite them with `THESEUS_GOLDEN=write pytest tests/unit/test_tables.py`, which fails, and read the
+difference before committing it.
 """
 
 import csv
@@ -15,8 +16,19 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from theseus_bench.table_formats import Cell, Column, Row, Table, to_csv, to_html, to_latex, to_markdown, write_table
-from theseus_bench.tables import gaps_table, runs_table, scores_table, with_scores
+from theseus_bench.table_formats import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    signed,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+    write_table,
+)
+from theseus_bench.tables import PrintedRow, gaps_table, runs_table, scores_table, with_scores
 from theseus_bench.tasks import Task
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,6 +55,8 @@ METHODS = {
     ("pkd", ""): ("BERT-PKD", "baseline", 67e6),
     ("theseus", ""): ("Theseus", "proposed", 67e6),
     ("theseus", "constant"): ("Theseus, constant rate", "proposed", 67e6),
+    ("pkd", "equal"): ("BERT-PKD (equal)", "baseline", 67e6),
+    ("theseus", "equal"): ("Theseus (equal)", "proposed", 67e6),
 }
 # seed 1, 2, 3 of each task; None: the run is missing
 POINTS = {
@@ -52,12 +66,34 @@ POINTS = {
     ("pkd", ""): {"cola": [45, 46, 47], "rte": [66, 66, 67], "stsb": [None] * 3, "wnli": [56.3] * 3},
     ("theseus", ""): {"cola": [50, 51, 55], "rte": [68, None, 69], "stsb": [88, 88, 90], "wnli": [56.3] * 3},
     ("theseus", "constant"): {"cola": [44, 44, 45], "rte": [None] * 3, "stsb": [88.2] * 3, "wnli": [56.3] * 3},
+    ("pkd", "equal"): {"cola": [46, 47, 48], "rte": [69, 69, 70], "stsb": [86, 86, 87], "wnli": [56.3] * 3},
+    ("theseus", "equal"): {"cola": [47, 48, 49], "rte": [68, 68, 69], "stsb": [87, 87, 88], "wnli": [56.3] * 3},
 }
 SPEED = {
     "predecessor": {"speedup": 1.0, "low": 0.99, "high": 1.01, "latency_ms": 10.0},
     "finetune": {"speedup": 1.94, "low": 1.9, "high": 1.98, "latency_ms": 5.15},
     "pkd": {},
     "theseus@constant": {"speedup": 1.93, "low": 1.9, "high": 1.96, "latency_ms": 5.2},
+    "pkd@equal": {"speedup": 1.94, "low": 1.91, "high": 1.97, "latency_ms": 5.15},
+    "theseus@equal": {"speedup": 1.95, "low": 1.91, "high": 1.99, "latency_ms": 5.1},
+}
+SIGNIFICANT = {
+    ("theseus", "cola"): "better",
+    ("theseus", "rte"): "better",
+    ("theseus", "macro"): "better",
+    ("theseus@constant", "rte"): "better",  # there is no score to mark
+    ("pkd@equal", "stsb"): "worse",
+}
+REMARK = "† significantly better, ‡ significantly worse than Fine-tuning."
+THEIRS = {"cola": 51.1, "rte": 68.2, "stsb": 88.7, "macro": 81.2}
+PRINTED = {
+    "predecessor": [PrintedRow("A paper, Table 2", {"cola": 54.3, "rte": 71.1, "stsb": 88.9})],
+    "pkd": [
+        PrintedRow("A paper, Table 2", {"cola": 45.5, "rte": 66.5, "stsb": 86.2}),
+        PrintedRow("Result files", {"rte": 68.2}, "the printed number is the best of its runs"),
+    ],
+    "theseus": [PrintedRow("A paper, Table 2", THEIRS)],
+    "theseus@equal": [PrintedRow("A paper, Table 2", THEIRS)],
 }
 
 
@@ -69,7 +105,7 @@ def small_case():
         for task, values in points.items():
             for seed, value in enumerate(values, start=1):
                 status, reason = ("missing", "killed") if value is None else ("complete", "")
-                if (method, task) == ("pkd", "stsb"):
+                if (method, variant, task) == ("pkd", "", "stsb"):
                     status, reason = "excluded", "no regression"
                 if (method, task, seed) == ("finetune", "rte", 3):
                     status, reason = "failed", "at the majority class"
@@ -104,14 +140,22 @@ def one_cell_table(label="A", **fields):
 FORMATS = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
 
 
-@pytest.mark.parametrize("statistic", ["median", "mean"])
+def marked_table(statistic="median", **changes):
+    """The small case with marks of significance and printed numbers."""
+    about = {"significant": SIGNIFICANT, "significance_remark": REMARK, "printed": PRINTED}
+    return small_table(statistic, **about | changes)
+
+
+@pytest.mark.parametrize("name", ["scores", "scores_mean"])
 @pytest.mark.parametrize("ending", FORMATS)
-def test_golden(statistic, ending):
-    path = GOLDEN / f"{statistic}.{ending}"
-    text = FORMATS[ending](small_table(statistic))
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+def test_golden(name, ending):
+    path = GOLDEN / f"{name}.{ending}"
+    table = marked_table() if name == "scores" else small_table("mean")
+    text = FORMATS[ending](table)
+    if os.environ.get("THESEUS_GOLDEN") == "write":
+        path.write_text(text, encoding="utf-8", newline="\n")
+        pytest.fail(f"{path.name} is rewritten: read its difference, and test without THESEUS_GOLDEN")
+    assert text.encode() == path.read_bytes()
 
 
 def test_median_mean_and_sample_deviation():
@@ -147,7 +191,7 @@ def test_macro_columns_only_where_they_say_something():
     _scores, runs = small_case()
     for names, macros in ((["cola", "rte"], ["macro"]), (["rte", "stsb"], ["macro"]), (["rte", "wnli"], [])):
         table = small_table("median", runs=runs[runs["task"].isin(names)])
-        assert [column.key for column in table.columns][2:] == names + macros
+        assert [column.key for column in table.columns][3:] == names + macros
 
 
 def test_one_seed_has_no_deviation():
@@ -215,7 +259,8 @@ def test_no_run_and_no_score_at_all():
     scores, runs = small_case()
     runs = runs.assign(status="missing", reason="", seconds=NAN, parameters=NAN)
     table = small_table("median", scores=scores[:0], runs=runs, speed={})
-    assert all(c.value is None and c.notes for row in table.rows for c in row.cells)
+    assert {cell(table, row.label, "seeds").value for row in table.rows} == {0}
+    assert all(c.value is None and c.notes for row in table.rows for c in row.cells[:2] + row.cells[3:])
     assert "missing: no reason recorded" in table.footnotes
 
 
@@ -232,13 +277,20 @@ def test_marks_leave_out_teacher_and_control():
     assert {row.cells[0].mark for row in table.rows} == {""}
 
 
+def test_each_protocol_has_a_best_of_its_own():
+    table = small_table("median")
+    assert cell(table, "Theseus (equal)", "cola").mark == "best"
+    assert cell(table, "BERT-PKD (equal)", "cola").mark == "second"
+    assert "compressed models of each protocol" in " ".join(table.notes)
+
+
 def test_marks_of_ties():
     def marks(points):
         kept = {"finetune": 0, "pkd": 1, "theseus": 2}
         scores, runs = small_case()
         runs = runs[runs["method"].isin(kept) & (runs["variant"] == "") & (runs["task"] == "cola")]
         scores = scores.assign(value=[points[kept.get(method, 0)] for method in scores["method"]])
-        return [row.cells[2].mark for row in small_table("median", scores=scores, runs=runs).rows]
+        return [row.cells[3].mark for row in small_table("median", scores=scores, runs=runs).rows]
 
     assert marks([50, 60, 60]) == ["", "best", "best"]
     assert marks([50, 50, 60]) == ["second", "second", "best"]
@@ -250,7 +302,7 @@ def test_the_same_footnote_shares_one_letter():
     table = small_table("median")
     assert cell(table, "BERT-PKD", "speedup").notes == cell(table, "Theseus", "speedup").notes == ("not measured",)
     letter = table.footnotes["not measured"]
-    assert to_latex(table).count(rf"--\textsuperscript{{{letter}}}") == 2
+    assert to_latex(table).count(rf"--\rlap{{\textsuperscript{{{letter}}}}}") == 2
     assert to_html(table).count(f"<sup>{letter}</sup>") == 3  # two cells and the note
     assert sorted(table.footnotes.values()) == list("abcdefghi")
 
@@ -269,7 +321,9 @@ def test_csv_is_plain_numbers():
     assert (fine["rte_n"], fine["rte_failed"], fine["parameters_millions"]) == ("3", "1", "67")
     assert (rows[3]["stsb"], rows[3]["stsb_n"]) == ("", "0")
     for row in rows:
-        for name in set(row) - {"method", "variant", "role", "label", "notes"}:
+        for name in [key for key in row if key not in ("method", "variant", "role", "label", "notes")]:
+            if name.endswith("_significant"):
+                continue
             assert row[name] == "" or math.isfinite(float(row[name])), name
 
 
@@ -288,17 +342,17 @@ def test_latex_row_that_begins_with_a_bracket_or_a_star():
 
 def test_latex_rows_have_the_same_number_of_cells():
     table = small_table("mean")
-    lines = [line for line in to_latex(table).splitlines() if line.endswith(r"\\")]
+    lines = [line for line in to_latex(table).splitlines() if re.search(r"\\\\\*?$", line)]
     assert {line.count("&") for line in lines} == {len(table.columns)}
     assert len(lines) == len(table.rows) + 3
 
 
 def test_long_table_breaks_across_pages():
-    rows = tuple(Row(str(i), (Cell(1.0),)) for i in range(41))
+    rows = tuple(Row(str(i), (Cell(1.0),)) for i in range(37))
     text = to_latex(Table("T", "c", (Column("x", "X"),), rows))
     assert r"\begin{longtable}" in text
     assert "tabular" not in text
-    assert r"\begin{tabular}" in to_latex(Table("T", "c", (Column("x", "X"),), rows[:40]))
+    assert r"\begin{tabular}" in to_latex(Table("T", "c", (Column("x", "X"),), rows[:36]))
 
 
 def test_markdown_escapes_what_would_break_the_table():
@@ -313,7 +367,7 @@ def test_html_escapes_a_hostile_label_and_note():
     assert "alert(1)" in text
     tree = ElementTree.fromstring(f"<div>{text}</div>")
     assert tree.find(".//tbody/tr/th").text == hostile
-    assert tree.find(".//td").attrib == {"class": "number", "title": hostile}
+    assert tree.find(".//td").attrib == {"class": "number", "data-value": "1", "title": hostile}
 
 
 def test_html_is_well_formed_with_scopes():
@@ -328,8 +382,7 @@ def test_all_formats_show_the_same_numbers():
     table = small_table("median")
     shown = [re.sub(r"<[^>]+>|\*", "", part).strip() for part in to_markdown(table).split("\n")[6].split("|")[1:-1]]
     latex = next(line for line in to_latex(table).splitlines() if line.startswith("Fine-tuning"))
-    assert shown[3] == "43.0"
-    assert shown[5] == "82.0"
+    assert shown[3:7] == ["3", "43.0", "60.0b", "82.0"]
     for text in ("43.0", "82.0", "61.7"):
         assert text in latex
         assert text in to_html(table)
@@ -341,6 +394,124 @@ def test_negative_scores_and_negative_zero():
     text = to_markdown(Table("T", "c", (Column("x", "X"),), rows))
     assert "| −3.2 |" in text
     assert "| 0.0 |" in text
+
+
+# -- marks of significance, printed numbers, seeds
+
+
+def lines_of(table):
+    return list(csv.DictReader(io.StringIO(to_csv(table))))
+
+
+def test_daggers_say_better_and_worse_in_every_format():
+    table = marked_table()
+    rows = {(row["method"], row["variant"], row["role"]): row for row in lines_of(table)}
+    theseus, equal = rows["theseus", "", "proposed"], rows["pkd", "equal", "baseline"]
+    assert [theseus["cola_significant"], theseus["stsb_significant"]] == ["better", ""]
+    assert equal["stsb_significant"] == "worse"
+    assert theseus["macro_significant"] == "better"
+    assert (theseus["cola"], theseus["rte"]) == ("51", "68.5"), "the numbers stay numbers"
+    assert "| **51.0**<sup>†</sup> | **68.5**<sup>†,g</sup> |" in to_markdown(table)
+    assert r"\textbf{51.0}\rlap{\textsuperscript{\textdagger{}}}" in to_latex(table)
+    assert '<strong class="best">51.0</strong><sup>†</sup></td>' in to_html(table)
+    for text in (to_markdown(table), to_latex(table), to_html(table)):
+        assert len(re.findall(r"†|textdagger\{", text)) == len(re.findall("†", REMARK)) + 3
+        assert len(re.findall(r"‡|textdaggerdbl", text)) == len(re.findall("‡", REMARK)) + 1
+    assert table.notes[-1] == REMARK
+
+
+def test_a_gap_has_no_dagger():
+    table = marked_table()
+    assert cell(table, "Theseus, constant rate", "rte").dagger == ""
+    assert [row["rte_significant"] for row in lines_of(table) if row["variant"] == "constant"] == [""]
+
+
+def test_daggers_need_the_sentence_that_explains_them():
+    with pytest.raises(ValueError, match="significance_remark"):
+        marked_table(significance_remark="")
+
+
+def test_a_test_that_finds_nothing_is_said_too():
+    assert marked_table(significant={}).notes[-1] == REMARK
+
+
+def test_printed_numbers_and_differences_stand_below_their_method():
+    table = marked_table()
+    labels = [(row.label, row.kind, row.identity) for row in table.rows]
+    below = labels.index(("BERT-PKD", "baseline", ("pkd", "", "baseline")))
+    assert labels[below + 1 : below + 5] == [
+        ("A paper, Table 2", "printed", ("pkd", "", "printed")),
+        ("difference", "difference", ("pkd", "", "difference")),
+        ("Result files", "printed", ("pkd", "", "printed")),
+        ("difference", "difference", ("pkd", "", "difference")),
+    ]
+    keys = [column.key for column in table.columns]
+    printed, difference = (dict(zip(keys, row.cells, strict=True)) for row in table.rows[below + 1 : below + 3])
+    assert [printed[key].value for key in ("cola", "rte", "stsb", "wnli", "macro")] == [45.5, 66.5, 86.2, "", ""]
+    assert difference["cola"].value == pytest.approx(0.5)
+    assert difference["rte"].value == pytest.approx(-0.5)
+    assert (difference["cola"].written, difference["rte"].written) == ("+0.5", "−0.5")
+    assert difference["stsb"] == Cell(""), "ours is a gap, which its own cell explains"
+    assert difference["seeds"] == Cell("")
+    assert "Difference: the median above less the printed number, in points." in table.notes
+
+
+def test_a_difference_from_something_else_says_so():
+    table = marked_table()
+    row = next(row for row in table.rows if row.label == "Result files")
+    after = table.rows[table.rows.index(row) + 1]
+    rte = [column.key for column in table.columns].index("rte")
+    assert row.cells[rte].notes == ()
+    assert after.cells[rte].notes == ("the printed number is the best of its runs",)
+    assert after.cells[rte].written == "−2.2"
+
+
+def test_printed_numbers_have_no_rank():
+    plain, table = small_table("median"), marked_table(printed={"finetune": [PrintedRow("Theirs", {"cola": 99.0})]})
+    assert [row for row in table.rows if row.kind not in ("printed", "difference")] == list(
+        marked_table(printed={}).rows
+    )
+    assert {c.mark for row in table.rows if row.kind in ("printed", "difference") for c in row.cells} == {""}
+    assert cell(table, "Theseus", "cola").mark == cell(plain, "Theseus", "cola").mark == "best"
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"),
+    [(0.4, "+0.4"), (-1.2, "−1.2"), (0.0, "0.0"), (-0.04, "0.0"), (0.04, "0.0"), (10.05, "+10.1")],
+)
+def test_differences_have_a_sign(difference, text):
+    assert signed(difference) == text
+
+
+def test_seeds_are_counted_over_the_tasks_that_have_scores():
+    table = marked_table()
+    found = {row.label: cell(table, row.label, "seeds") for row in table.rows}
+    assert (found["Fine-tuning"].value, found["Fine-tuning"].written) == (3, "")
+    assert (found["Theseus"].value, found["Theseus"].written) == (2, "2–3")
+    assert (found["BERT-PKD"].value, found["BERT-PKD"].written) == (3, ""), "the excluded task is a gap"
+    assert "| 2–3 |" in to_markdown(table)
+    assert [row["seeds"] for row in lines_of(table) if row["label"] == "Theseus"] == ["2"]
+
+
+def test_html_keeps_a_method_and_what_is_printed_of_it_together():
+    table = marked_table()
+    tree = ElementTree.fromstring(f"<div>{to_html(table)}</div>")
+    bodies = [[row.find("th").text for row in body] for body in tree.findall(".//tbody")]
+    assert [body[0] for body in bodies] == [m[0] for m in METHODS.values()]
+    assert bodies[3] == ["BERT-PKD", "A paper, Table 2", "difference", "Result files", "difference"]
+    assert {row.get("class") for body in tree.findall(".//tbody") for row in body[1:]} == {"printed", "difference"}
+
+
+def test_html_has_the_numbers_in_full_for_sorting():
+    tree = ElementTree.fromstring(f"<div>{to_html(small_table('mean'))}</div>")
+    fine = next(row for row in tree.findall(".//tbody/tr") if row.find("th").text == "Fine-tuning")
+    values = [td.get("data-value") for td in fine.findall("td")]
+    assert float(values[4]) == pytest.approx((62 + 60 + 52.7) / 3, abs=1e-7)
+    assert "".join(fine.findall("td")[4].itertext()) == "58.2 ± 4.9b"
+    pkd = next(row for row in tree.findall(".//tbody/tr") if row.find("th").text == "BERT-PKD")
+    assert ["data-value" in td.attrib for td in pkd.findall("td")] == [
+        td.get("class") == "number" for td in pkd.findall("td")
+    ]
 
 
 def test_runs_table_lists_every_run():

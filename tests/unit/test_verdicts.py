@@ -1,10 +1,14 @@
 """Reproduced or not: number by number and claim by claim, from scores that the tests choose."""
 
+import csv
+import io
+
 import pandas as pd
 import pytest
 from suite import make_plan
 from theseus_bench.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.scores import COLUMNS
+from theseus_bench.table_formats import to_csv
 from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
 
 TABLE_2 = ["theseus: Table 2"]
@@ -227,19 +231,56 @@ def test_claims_are_judged_under_each_protocol_apart():
 # -- tables
 
 
-def test_the_tables_say_what_was_found_and_why():
+def verdict_rows(table):
+    keys = [column.key for column in table.columns]
+    return {row.label: dict(zip(keys, row.cells, strict=True)) for row in table.rows}
+
+
+def test_the_verdicts_stand_beside_ours_and_the_printed_number():
     plan = plan_of()
     verdicts = judge_numbers(plan, "first", frame(("theseus", "rte", [69.0] * 3)))
     table = verdicts_table(plan, verdicts, "One")
-    keys = [column.key for column in table.columns]
-    rows = {row.label: dict(zip(keys, (cell.value for cell in row.cells), strict=True)) for row in table.rows}
+    rows = verdict_rows(table)
     theseus = rows["BERT-of-Theseus"]
-    assert (theseus["printed"], theseus["ours"], theseus["verdict"]) == (68.2, 69.0, "within tolerance")
-    assert theseus["difference"] == pytest.approx(0.8)
-    assert (rows["Fine-tuning"]["ours"], rows["Fine-tuning"]["difference"]) == (None, None)
+    assert [theseus[key].value for key in ("printed", "ours", "verdict")] == [68.2, 69.0, "within tolerance"]
+    assert theseus["difference"].value == pytest.approx(0.8)
+    assert theseus["difference"].written == "+0.8"
+    assert (theseus["verdict"].notes, theseus["printed"].notes) == ((), ())
     assert "within 0.5 points" in table.notes[0]
+    assert table.caption == "Ours beside the numbers of theseus: Table 2."
+
+
+def test_why_a_number_has_its_verdict_is_a_footnote_and_a_field_of_the_csv():
+    plan = plan_of(data={"source": "local", "path": "x", "samples": ["rte"]})
+    table = verdicts_table(plan, judge_numbers(plan, "first", frame(("theseus", "rte", [69.0] * 3))), "One")
+    rows = verdict_rows(table)
+    why = "the data of RTE is a sample"
+    assert rows["BERT-of-Theseus"]["verdict"].notes == (why,)
+    missing = rows["Fine-tuning"]
+    assert (missing["ours"].value, missing["difference"].value) == (None, "")
+    assert missing["ours"].notes == missing["verdict"].notes == ("no run of it has a score",)
+    lines = {line["method"]: line for line in csv.DictReader(io.StringIO(to_csv(table)))}
+    assert lines["theseus"]["verdict_reason"] == why
+    assert lines["theseus"]["published"] == "theseus: Table 2"
+
+
+def test_numbers_of_several_tables_each_say_where_they_are_printed():
+    plan = plan_of({"methods": ["pkd"], "compare_with": [*TABLE_2, "pkd: result files"]})
+    table = verdicts_table(plan, judge_numbers(plan, "first", frame(("pkd", "rte", [66.0] * 3))), "One")
+    printed = {row.identity[2]: row.cells[2] for row in table.rows}
+    assert {key: cell.notes for key, cell in printed.items()} == {
+        "theseus: Table 2": ("printed in theseus: Table 2",), "pkd: result files": ("printed in pkd: result files",),
+    }  # fmt: skip
+    assert table.caption == "Ours beside the printed numbers."
+
+
+def test_the_claims_say_where_they_are_printed():
+    plan = plan_of()
     claims = claims_table(judge_claims(plan, "first", frame(), {}), "One")
-    assert [row.cells[2].value for row in claims.rows] == ["not run"]
+    (row,) = claims.rows
+    assert row.label == "Theseus beats fine-tuning on the dev macro (Table 2)"
+    assert row.identity == ("Theseus beats fine-tuning on the dev macro", "Table 2")
+    assert [cell.value for cell in row.cells] == ["not run", "published", "a task of it has no score"]
 
 
 # -- like with like

@@ -20,13 +20,28 @@ Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Family = Literal["bert", "roberta", "distilbert"]
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 Protocol = Literal["published", "equal"]
 Scalar = bool | int | float | str
 
 # The workflow's rules, whose names no experiment can have, and the endings of the files made for one.
-RULES = {"all", "tables", "report", "verify", "fetch", "backbone", "compact", "encode", "train", "train_teacher"}
-RULES |= {"teacher", "choose", "speed", "score", "compare", "judge", "searched", "submit", "write_report"}
-ENDINGS = ("_mean", "_curves", "_verdicts", "_claims", "_search", "_trials")
+RULES = {
+    "all",
+    "tables",
+    "figures",
+    "report",
+    "verify",
+    "fetch",
+    "backbone",
+    "compact",
+    "encode",
+    "train",
+    "train_teacher",
+}
+RULES |= {"teacher", "choose", "speed", "score", "significance", "compare", "judge", "searched", "describe", "draw"}
+RULES |= {"submit", "write_report", "provenance"}
+ENDINGS = ("_mean", "_curves", "_verdicts", "_claims", "_search", "_trials", "_significance", "_seeds", "_ranks")
+ENDINGS += ("_aggregates", "_behaviour", "_costs", "_diagnostic")
 
 
 class Strict(BaseModel):
@@ -263,7 +278,7 @@ def parse(model: type[Block], values: Any, where: str) -> Block:
 def read_yaml(path: Path) -> dict:
     """The mapping in a YAML file; UserError if the file is missing, malformed or not a mapping."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -57,9 +58,20 @@ class Paper(Strict):
 
 
 def load_published(folder: Path) -> dict[str, tuple[Paper, PublishedTable]]:
-    """Every published table with its paper, by FILE: TABLE, as 'theseus: Table 2'."""
+    """Every published table with its paper, by FILE: TABLE, as 'theseus: Table 2'; read once."""
+    return _load(folder.resolve())
+
+
+@cache
+def _load(folder: Path) -> dict[str, tuple[Paper, PublishedTable]]:
     found = {}
     for file in sorted(folder.glob("*.yaml")):
         paper = parse(Paper, read_yaml(file), str(file))
         found |= {f"{file.stem}: {table.table}": (paper, table) for table in paper.tables}
     return found
+
+
+def cite(key: str, folder: Path = PUBLISHED_FOLDER) -> str:
+    """A table as a row beside ours is headed: 'theseus: Table 2' is 'Xu et al. 2020, Table 2'."""
+    paper, table = load_published(folder)[key]
+    return f"{paper.source.partition(',')[0]}, {table.table}"

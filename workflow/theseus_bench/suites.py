@@ -80,6 +80,9 @@ def _check_methods(plan: Plan) -> None:
     for key, experiment in suite.experiments.items():
         _check_experiment(plan, f"config: experiments.{key}", experiment)
     _check_search(plan)
+    if "control" in suite.significance.model_fields_set and suite.significance.control not in plan.specs:
+        wrong = suite.significance.control
+        raise UserError(f"config: significance.control: there is no method {wrong!r}{suggest(wrong, plan.specs)}")
     for spec in plan.specs.values():
         if spec.source and (spec.source.method not in plan.specs or not plan.specs[spec.source.method].compressed):
             raise UserError(
@@ -148,6 +151,17 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
             )
         if "compact_checkpoint" in spec.needs and name not in suite.compact:
             raise UserError(f"{where}.methods: {name} needs a compact checkpoint; say where from under compact.{name}")
+    if experiment.control is not None:
+        names = {
+            plan.canonical(method, "published", settings)
+            for method in experiment.methods
+            for settings in experiment.vary or [{}]
+        }
+        if plan.canonical(experiment.control) not in names:
+            raise UserError(
+                f"{where}.control: {experiment.control!r} is none of the experiment's runs"
+                f"{suggest(experiment.control, names)}"
+            )
     known = load_published(PUBLISHED_FOLDER) if experiment.compare_with else {}
     for table in experiment.compare_with:
         if table not in known:
@@ -179,6 +193,8 @@ def _check_search(plan: Plan) -> None:
 def _check_data(plan: Plan) -> None:
     """A local folder is there, with every file of the suite's tasks, before any work is planned on it."""
     data = plan.suite.data
+    if data.diagnostic is not None and not Path(data.diagnostic).expanduser().is_file():
+        raise UserError(f"config: data.diagnostic: {data.diagnostic}: no such file; name GLUE's diagnostic-full.tsv")
     if data.source != "local":
         return
     folder = Path(data.path).expanduser()

@@ -10,23 +10,37 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
 
 import pandas as pd
 
 from theseus_bench.naming import protocol_of
-from theseus_bench.table_formats import Cell, Column, Row, Table, compressed, series
+from theseus_bench.table_formats import FOLLOWERS, Cell, Column, Row, Table, compressed, series, signed
 from theseus_bench.tasks import Task
 
 Statistic = Literal["median", "mean"]
+Significance = Literal["better", "worse"]
 RUN = ["method", "variant", "task", "seed"]
 MEASURED = ("complete", "failed")  # the statuses of a run that may have a score
 NOT_MEASURED = "not measured"
 NOT_APPLICABLE = "not applicable: there is no trained model"
 METRICS = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matthews", "pearson": "Pear.", "spearman": "Spear."}
+
+
+@dataclass(frozen=True)
+class PrintedRow:
+    """What a paper prints of a method: `label` says where, `scores` are points by the table's column key.
+
+    A macro that is of other tasks than ours has no place in `scores`. `incomparable`: why ours and these numbers are of
+    different things, '' if they are of the same.
+    """
+
+    label: str
+    scores: dict[str, float]
+    incomparable: str = ""
 
 
 def scores_table(
@@ -37,32 +51,47 @@ def scores_table(
     title: str,
     statistic: Statistic,
     remarks: Sequence[str] = (),
+    *,
+    significant: Mapping[tuple[str, str], Significance] | None = None,
+    significance_remark: str = "",
+    printed: Mapping[str, Sequence[PrintedRow]] | None = None,
 ) -> Table:
-    """Methods × tasks, with parameters (millions), speed-up (×) and macro scores; scores in points over the seeds.
+    """Methods × tasks with parameters (millions), speed-up (×), seeds and macros; scores in points over the seeds.
 
     `tasks` in the experiment's order; one that no run asks for is left out. `runs` also has a column role. A failed
     run that has a score counts and is marked. `speed` by '<method>[@variant]'. `remarks` are sentences on what was run,
-    put first below the table. ValueError on another `statistic`.
+    put first below the table.
+
+    `significant`, by '<method>[@variant]' and column key (a task, 'macro' or 'macro_without_cola'), puts a † on what is
+    better than the control and a ‡ on what is worse; `significance_remark` is the sentence that explains them, needed
+    if there are any. `printed`, by '<method>[@variant]': below the method's row stands one of what is printed of it and
+    one of the difference, ours less the printed. ValueError on another `statistic` or marks without their remark.
     """
     if statistic not in ("median", "mean"):
         raise ValueError(f"statistic is {statistic!r}, not median or mean")
+    significant, printed = significant or {}, printed or {}
+    if significant and not significance_remark:
+        raise ValueError("there are marks of significance, and no significance_remark that explains them")
     runs = with_scores(runs, scores)
     asked = {name: task for name, task in tasks.items() if name in set(runs["task"])}
     macros = _macros(asked)
     groups = runs.groupby(["method", "variant"], sort=False)
-    rows = [_scores_row(group, speed, asked, macros, statistic) for _, group in groups]
+    rows = [_scores_row(group, speed, asked, macros, statistic, significant) for _, group in groups]
     known = [row.cells[0].value for row in rows if row.cells[0].value is not None]
     decimals = 1 if all(millions >= 1 for millions in known) else 3
+    fields = ("sd", "n", "significant")
     columns = (
         Column("parameters_millions", "Params", ("millions",), decimals=decimals),
         Column("speedup", "Speed-up", ("×",), decimals=2, fields=("low", "high", "latency_ms")),
-        *(Column(name, t.label, _about(t), fields=("sd", "n", "failed"), ranked=True) for name, t in asked.items()),
-        *(Column(key, "Macro", about, fields=("sd", "n"), ranked=True) for key, (about, _) in macros.items()),
+        Column("seeds", "Seeds", decimals=0),
+        *(Column(name, t.label, _about(t), fields=(*fields, "failed"), ranked=True) for name, t in asked.items()),
+        *(Column(key, "Macro", about, fields=fields, ranked=True) for key, (about, _) in macros.items()),
     )
     beside = " ± sample standard deviation" if statistic == "mean" else ""
     caption = f"{statistic.capitalize()}{beside} over the seeds of the score on the dev set, in points."
-    notes = (*remarks, *_remarks(rows, asked, macros, statistic))
-    return Table(title, caption, columns, _marked(rows, columns), notes, identity=("method", "variant", "role"))
+    rows = _with_printed(_marked(rows, columns), columns, printed)
+    notes = (*remarks, *_remarks(rows, asked, macros, statistic), *filter(None, [significance_remark]))
+    return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant", "role"))
 
 
 def runs_table(runs: pd.DataFrame, base: str | None = None) -> Table:
@@ -123,15 +152,26 @@ def with_scores(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(score=pd.array(found, dtype=object)).astype({"score": float})
 
 
-def _scores_row(group: pd.DataFrame, speed: dict, asked: dict, macros: dict, statistic: Statistic) -> Row:
+def _scores_row(
+    group: pd.DataFrame, speed: dict, asked: dict, macros: dict, statistic: Statistic, significant: Mapping
+) -> Row:
     first = group.iloc[0]
-    method, variant = first["method"], first["variant"]
-    scored = {name: _score_cell(group[group["task"] == name], task, statistic) for name, task in asked.items()}
-    macro = [_macro_cell(group, scored, [asked[n] for n in names], statistic) for _, names in macros.values()]
-    measured = speed.get(f"{method}@{variant}" if variant else method) or {}
+    name = _run_name(first["method"], first["variant"])
+    scored = {task: _score_cell(group[group["task"] == task], asked[task], statistic) for task in asked}
+    scored |= {
+        key: _macro_cell(group, scored, [asked[task] for task in tasks], statistic)
+        for key, (_, tasks) in macros.items()
+    }
+    for key, cell in scored.items():
+        if (name, key) in significant and cell.value is not None:
+            scored[key] = replace(cell, data=cell.data | {"significant": significant[name, key]})
     parameters = _parameters_cell(group)
-    cells = (parameters, _speed_cell(measured, parameters), *scored.values(), *macro)
-    return Row(first["label"], cells, (method, variant, first["role"]), first["role"])
+    cells = (parameters, _speed_cell(speed.get(name) or {}, parameters), _seeds_cell(scored, asked), *scored.values())
+    return Row(first["label"], cells, (first["method"], first["variant"], first["role"]), first["role"])
+
+
+def _run_name(method: str, variant: str) -> str:
+    return f"{method}@{variant}" if variant else method
 
 
 def _parameters_cell(group: pd.DataFrame) -> Cell:
@@ -148,6 +188,13 @@ def _speed_cell(measured: dict[str, float], parameters: Cell) -> Cell:
         return Cell(None, notes=(NOT_APPLICABLE if NOT_APPLICABLE in parameters.notes else NOT_MEASURED,))
     interval = None if low is None or high is None else (low, high)
     return Cell(speedup, interval=interval, data={"low": low, "high": high, "latency_ms": measured.get("latency_ms")})
+
+
+def _seeds_cell(scored: dict[str, Cell], asked: dict[str, Task]) -> Cell:
+    """The number of seeds that have a score, as '3–5' where tasks differ; a task that is a gap does not count."""
+    counts = [scored[task].data["n"] for task in asked if scored[task].value is not None] or [0]
+    fewest, most = min(counts), max(counts)
+    return Cell(float(fewest), written=f"{fewest}–{most}" if fewest < most else "")
 
 
 def _score_cell(group: pd.DataFrame, task: Task, statistic: Statistic) -> Cell:
@@ -211,7 +258,7 @@ def _macros(asked: dict[str, Task]) -> dict[str, tuple[tuple[str, ...], list[str
     return {key: (about, names) for key, (about, names) in macros.items() if len(names) > 1}
 
 
-def _marked(rows: list[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
+def _marked(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     """The rows with best and second marked among the compressed models, by what is shown: equal text, equal rank.
 
     Each protocol has marks of its own, since its models are compared with each other.
@@ -229,10 +276,35 @@ def _marked(rows: list[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
         marks |= {(i, j): "best" for i, value in values.items() if value == order[0]}
         if order[1] < order[0]:
             marks |= {(i, j): "second" for i, value in values.items() if value == order[1]}
-    return tuple(
+    return [
         replace(row, cells=tuple(replace(cell, mark=marks.get((i, j), "")) for j, cell in enumerate(row.cells)))
         for i, row in enumerate(rows)
-    )
+    ]
+
+
+def _with_printed(rows: list[Row], columns: Sequence[Column], printed: Mapping[str, Sequence[PrintedRow]]) -> list[Row]:
+    """The rows, each followed by what is printed of it and by the difference."""
+    found = []
+    for row in rows:
+        method, variant, _ = row.identity
+        found.append(row)
+        for one in printed.get(_run_name(method, variant), ()):
+            beside = [_printed_cells(cell, column, one) for cell, column in zip(row.cells, columns, strict=True)]
+            for label, kind, cells in zip((one.label, "difference"), FOLLOWERS, zip(*beside, strict=True), strict=True):
+                found.append(Row(label, cells, (method, variant, kind), kind))
+    return found
+
+
+def _printed_cells(ours: Cell, column: Column, printed: PrintedRow) -> tuple[Cell, Cell]:
+    """The printed number and the difference; empty where there is none: the row above says why ours is missing."""
+    score = printed.scores.get(column.key)
+    if score is None:
+        return Cell(""), Cell("")
+    if ours.value is None:
+        return Cell(score), Cell("")
+    difference = ours.value - score
+    notes = (printed.incomparable,) if printed.incomparable else ()
+    return Cell(score), Cell(difference, signed(difference, column.decimals), notes=notes)
 
 
 def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: Statistic) -> tuple[str, ...]:
@@ -249,10 +321,14 @@ def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: S
         notes.append("Speed-up: relative to the predecessor, its interval in parentheses.")
     if any(cell.data.get("failed") for row in rows for cell in row.cells):
         notes.append("A failed run that has a score counts like any other.")
-    if sum(compressed(row) for row in rows) > 1:
+    if any(row.kind in FOLLOWERS for row in rows):
+        notes.append(f"Difference: the {statistic} above less the printed number, in points.")
+    ranked = [protocol_of(row.identity[1]) for row in rows if compressed(row)]
+    if len(ranked) > 1:
+        among = " of each protocol" if len(set(ranked)) > 1 else ""
         notes.append(
-            "Bold: the highest among the compressed models; underlined: the second. Equal as shown is equal in rank, "
-            "and a mark does not mean that the difference is significant."
+            f"Bold: the highest among the compressed models{among}; underlined: the second. Equal as shown is equal in "
+            "rank, and neither means that the difference is significant."
         )
     return tuple(notes)
 

@@ -18,7 +18,7 @@ import pandas as pd
 from theseus_bench.naming import EQUAL, join_name, label_of, protocol_of, read_part, split_name
 from theseus_bench.plan import Plan
 from theseus_bench.published import PUBLISHED_FOLDER, Claim, Paper, PublishedRow, PublishedTable, load_published
-from theseus_bench.table_formats import Cell, Column, Row, Table, series
+from theseus_bench.table_formats import Cell, Column, Row, Table, series, signed
 from theseus_bench.tasks import METRIC_NAMES, Task
 
 REPRODUCED, WITHIN, NOT_REPRODUCED = "reproduced", "within tolerance", "not reproduced"
@@ -26,6 +26,7 @@ NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 HOLDS, FAILS = "holds", "does not hold"
 SCORE = "score"
 Kind = tuple[str, tuple[str, ...], Fraction | None]
+Values = dict[tuple[str, str, str, str, str], pd.Series]
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ def judge_numbers(plan: Plan, experiment: str, scores: pd.DataFrame) -> list[Ver
 
     `scores` is the tidy frame of theseus_bench.scores.
     """
+    values = _indexed(scores)
     verdicts = []
     for key, (paper, table) in _compared(plan, experiment).items():
         for name in plan.experiment_names(experiment):
             for row_name, row in table.rows.items():
                 if _kind(plan, name) in counterparts(plan, paper, row_name):
-                    verdicts += _judge_row(plan, experiment, scores, key, paper, table, row, name)
+                    verdicts += _judge_row(plan, experiment, values, key, paper, table, row, name)
     return verdicts
 
 
@@ -71,47 +73,46 @@ def judge_claims(plan: Plan, experiment: str, scores: pd.DataFrame, speed: dict)
     gain rests, and the number of seeds in which the order holds are said beside it. `speed` is '<method>[@variant]' →
     speed-up and interval.
     """
+    values = _indexed(scores)
     judged = []
     for paper, table in _compared(plan, experiment).values():
         for claim in paper.claims:
             for protocol in plan.suite.experiments[experiment].protocols:
                 groups = [_asked(plan, experiment, paper, names, protocol) for names in claim.models]
                 if claim.table == table.table and all(groups):
-                    judged.append((claim, protocol, *_judge_claim(plan, experiment, scores, speed, claim, groups)))
+                    judged.append((claim, protocol, *_judge_claim(plan, experiment, values, speed, claim, groups)))
     return judged
 
 
 def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
-    """Ours beside the printed numbers."""
+    """Ours beside the printed numbers; why a verdict is what it is, and what printed the number, as footnotes."""
     columns = (
-        Column("published", "Published in", text=True),
         Column("task", "Task", text=True),
         Column("metric", "Metric", text=True),
         Column("printed", "Printed", ("points",)),
         Column("ours", "Ours", ("points",)),
         Column("difference", "Difference", ("points",)),
         Column("seeds", "Seeds", decimals=0),
-        Column("verdict", "Verdict", text=True),
-        Column("reason", "Why", text=True),
+        Column("verdict", "Verdict", fields=("reason",), text=True),
     )
+    published = list(dict.fromkeys(v.table for v in verdicts))
     rows = []
     for v in verdicts:
         method, parts = split_name(v.name)
         variant = "+".join(parts)
-        difference = Cell(None if v.ours is None else v.ours - v.printed)
-        label = plan.tasks[v.what].label if v.what in plan.tasks else v.what
+        why = (v.reason,) if v.reason else ()
+        difference = None if v.ours is None else v.ours - v.printed
         cells = (
-            Cell(v.table),
-            Cell(label),
+            Cell(plan.tasks[v.what].label if v.what in plan.tasks else v.what),
             Cell(METRIC_NAMES.get(v.metric, v.metric)),
-            Cell(v.printed),
-            Cell(v.ours),
-            difference,
+            Cell(v.printed, notes=(f"printed in {v.table}",) if len(published) > 1 else ()),
+            Cell(v.ours, notes=why if v.ours is None else ()),
+            Cell("") if difference is None else Cell(difference, signed(difference)),
+            Cell(float(v.seeds)),
+            Cell(v.verdict, notes=why, data={"reason": v.reason}),
         )
-        cells += (Cell(float(v.seeds)), Cell(v.verdict), Cell(v.reason))
-        rows.append(
-            Row(plan.specs[method].label + label_of(variant), cells, (method, variant), v.verdict.replace(" ", "-"))
-        )
+        label = plan.specs[method].label + label_of(variant)
+        rows.append(Row(label, cells, (method, variant, v.table), v.verdict.replace(" ", "-")))
     rule = plan.suite.verdicts
     by_task = "".join(f", {points:g} on {plan.tasks[name].label}" for name, points in rule.tolerance_by_task.items())
     notes = (
@@ -119,22 +120,24 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
         f"{rule.tolerance:g}{by_task}; the rule is in the configuration.",
         "Ours: median over the seeds; a macro is the mean of the medians of the tasks that are printed.",
     )
-    return Table(title, "Ours beside the printed numbers.", columns, tuple(rows), notes, identity=("method", "variant"))
+    caption = (
+        f"Ours beside the numbers of {published[0]}." if len(published) == 1 else "Ours beside the printed numbers."
+    )
+    return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant", "published"))
 
 
 def claims_table(judged: list[tuple[Claim, str, str, str]], title: str) -> Table:
     """The papers' claims, each with what speaks for and against it here."""
     columns = (
-        Column("table", "Published in", text=True),
-        Column("protocol", "Protocol", text=True),
         Column("verdict", "Verdict", text=True),
+        Column("protocol", "Protocol", text=True),
         Column("seen", "Seen here", text=True),
     )
     rows = [
         Row(
-            claim.claim,
-            (Cell(claim.table), Cell(protocol), Cell(verdict), Cell(seen)),
-            (claim.claim,),
+            f"{claim.claim} ({claim.table})",
+            (Cell(verdict), Cell(protocol), Cell(seen)),
+            (claim.claim, claim.table),
             verdict.replace(" ", "-"),
         )
         for claim, protocol, verdict, seen in judged
@@ -143,13 +146,14 @@ def claims_table(judged: list[tuple[Claim, str, str, str]], title: str) -> Table
         "A claim is judged by the medians alone, on this suite's own backbone and data; in how many seeds it holds "
         "says how sure that is. Shares are rounded to whole per cent and speed-ups to two decimals, as printed.",
     )
-    return Table(title, "Claims about directions.", columns, tuple(rows), notes, stub="Claim", identity=("claim",))
+    caption = "Claims about directions, and where they are printed."
+    return Table(title, caption, columns, tuple(rows), notes, stub="Claim", identity=("claim", "published"))
 
 
 def _judge_row(
     plan: Plan,
     experiment: str,
-    scores: pd.DataFrame,
+    scores: Values,
     key: str,
     paper: Paper,
     table: PublishedTable,
@@ -194,17 +198,19 @@ def _measured(task: Task, split: str, row: PublishedRow, numbers: list[float]) -
     return [(task.test, metric) for metric in task.metrics[: len(numbers)]]
 
 
-def _by_seed(scores: pd.DataFrame, name: str, task: str, splits: list[str], metric: str) -> pd.Series:
+def _indexed(scores: pd.DataFrame) -> Values:
+    """The tidy scores by method, variant, task, split and metric, a series over the seeds each: often looked up."""
+    keys = ["method", "variant", "task", "split", "metric"]
+    frame = scores.assign(variant=scores["variant"].fillna(""))
+    return {key: part.set_index("seed")["value"] for key, part in frame.groupby(keys, observed=True)}
+
+
+def _by_seed(scores: Values, name: str, task: str, splits: list[str], metric: str) -> pd.Series:
     """Our value of each seed, the mean over the splits."""
     method, parts = split_name(name)
-    rows = scores[
-        (scores["method"] == method)
-        & (scores["variant"].fillna("") == "+".join(parts))
-        & (scores["task"] == task)
-        & scores["split"].isin(splits)
-        & (scores["metric"] == metric)
-    ]
-    return rows.groupby("seed")["value"].mean().dropna()
+    keys = [(method, "+".join(parts), task, split, metric) for split in splits]
+    found = [scores[key] for key in keys if key in scores]
+    return pd.concat(found).groupby(level=0).mean().dropna() if found else pd.Series(dtype=float)
 
 
 def _incomparable(plan: Plan, paper: Paper, table: PublishedTable, name: str, tasks: list[Task]) -> str:
@@ -252,7 +258,7 @@ def _asked(plan: Plan, experiment: str, paper: Paper, names: list[str], protocol
 
 
 def _judge_claim(
-    plan: Plan, experiment: str, scores: pd.DataFrame, speed: dict, claim: Claim, groups: list[list[str]]
+    plan: Plan, experiment: str, scores: Values, speed: dict, claim: Claim, groups: list[list[str]]
 ) -> tuple[str, str]:
     tasks = [task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
     labels = [plan.tasks[task].label for task in tasks]
@@ -280,13 +286,13 @@ def _judge_claim(
     return (HOLDS if _falling(macros) else FAILS), f"{seen}; in {sum(by_seed)} of {len(by_seed)} seeds"
 
 
-def _macro(scores: pd.DataFrame, name: str, tasks: list[str]) -> float:
+def _macro(scores: Values, name: str, tasks: list[str]) -> float:
     """The mean over tasks of our medians; −∞ where one is missing."""
     medians = [_by_seed(scores, name, task, ["dev"], SCORE).median() for task in tasks]
     return sum(medians) / len(medians) if medians and not pd.isna(medians).any() else float("-inf")
 
 
-def _seeds_in_order(scores: pd.DataFrame, names: list[str], tasks: list[str]) -> list[bool]:
+def _seeds_in_order(scores: Values, names: list[str], tasks: list[str]) -> list[bool]:
     """For each seed that all of `names` have on all tasks, whether their macros fall."""
     frames = [pd.DataFrame({task: _by_seed(scores, name, task, ["dev"], SCORE) for task in tasks}) for name in names]
     macros = pd.concat([frame.dropna().mean(axis=1) for frame in frames], axis=1).dropna()
