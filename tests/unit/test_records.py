@@ -3,6 +3,9 @@
 import json
 import subprocess
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from theseus_bench.errors import UserError
 from theseus_bench.records import (
@@ -12,12 +15,15 @@ from theseus_bench.records import (
     crash_reason,
     crash_recorded,
     provenance,
+    read_predictions,
     read_record,
     write_json,
 )
+from theseus_bench.runs import predictions_table
+from tiny import make_split
 
 RECORD = {
-    "schema_version": 2,
+    "schema_version": 3,
     "method": "finetune",
     "variant": "",
     "method_version": 1,
@@ -43,6 +49,8 @@ RECORD = {
     "threads": 1,
     "seconds": {"all": 1.5},
     "peak_memory_mb": 100.0,
+    "flops": {"training": 6e12, "evaluation": 1e12},
+    "energy_joules": None,
     "data": {},
     "data_source": {},
     "backbone": {},
@@ -121,7 +129,7 @@ def test_no_record_is_none(tmp_path):
         json.dumps(RECORD)[:200],
         "",
         "[]",
-        json.dumps(RECORD | {"schema_version": 1}),
+        json.dumps(RECORD | {"schema_version": 2}),
         json.dumps(RECORD | {"status": "fine"}),
         json.dumps(RECORD | {"shoe_size": 43}),
         json.dumps({key: value for key, value in RECORD.items() if key != "seed"}),
@@ -132,8 +140,22 @@ def test_a_broken_record_is_named_on_one_line(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError) as caught:
         read_record(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 2")
+    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 3")
     assert "\n" not in str(caught.value)
+
+
+def test_predictions_come_back_by_split_in_their_order(tmp_path):
+    splits = {name: make_split(size, 3, seed=size) for name, size in (("test", 9), ("validation", 7), ("ax/test", 5))}
+    logits = {name: np.random.default_rng(len(split)).normal(size=(len(split), 3)) for name, split in splits.items()}
+    tables = [predictions_table(name, split, logits[name].astype(np.float32)) for name, split in splits.items()]
+    pq.write_table(pa.concat_tables(tables), tmp_path / "predictions.parquet")
+    found = read_predictions(tmp_path, ["validation", "ax/test", "absent"])
+    assert found.keys() == {"validation", "ax/test"}
+    for name, predictions in found.items():
+        assert np.array_equal(predictions.idx, splits[name].rows["idx"])
+        assert np.array_equal(predictions.labels, splits[name].labels)
+        np.testing.assert_allclose(predictions.logits, logits[name], rtol=1e-6)
+    assert read_predictions(tmp_path / "absent", ["validation"]) == {}
 
 
 def crash(folder, error):

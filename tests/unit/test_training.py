@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from theseus_bench import data as data_module
+from theseus_bench.conformance import make_bench
 from theseus_bench.data import collate, training_order
 from theseus_bench.devices import autocast, choose_precision, seed_everything
 from theseus_bench.methods.contract import Method, classify, task_loss
@@ -273,7 +274,7 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_pat
         assert np.array_equal(resumed.logits, whole.logits)
         assert resumed.progress.resumed == 1
         assert 0 < resumed.progress.earlier < resumed.progress.seconds
-        skipped = {"seconds": 0, "earlier": 0, "resumed": 0}
+        skipped = {"seconds": 0, "earlier": 0, "resumed": 0, "energy_joules": 0}
         assert vars(resumed.progress) | skipped == vars(whole.progress) | skipped
 
 
@@ -289,6 +290,14 @@ def test_a_run_may_be_interrupted_again_and_again(checkpoints, tmp_path):
     assert parts.progress.curve == whole.progress.curve
     discard_checkpoint(make_machine(tmp_path / "parts"))
     assert not list((tmp_path / "parts").iterdir())
+
+
+def test_the_record_says_what_the_run_computed(tmp_path):
+    """Three steps of 8 examples beside three passes over the dev set and a last one over dev and test."""
+    record, _ = make_bench("finetune", tmp_path).execute("rte", "one")
+    rows = record.data["validation"]["rows"]
+    forward = record.flops["evaluation"] / (4 * rows + record.data["test"]["rows"])
+    assert record.flops["training"] == pytest.approx(3 * 3 * 8 * forward, rel=0.2)  # lengths differ
 
 
 # -- evaluation, precision, pairing

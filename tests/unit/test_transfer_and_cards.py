@@ -189,7 +189,7 @@ def describe(task="rte", name="theseus", **changes):
     run = load_plan(SUITE).run(name, task, 3)
     official = run.task.rows["train"]
     values = {
-        "schema_version": 2,
+        "schema_version": 3,
         "method": "theseus",
         "variant": run.variant,
         "method_version": 1,
@@ -215,6 +215,8 @@ def describe(task="rte", name="theseus", **changes):
         "threads": 1,
         "seconds": {"training": 1.0, "all": 1.5},
         "peak_memory_mb": 100.0,
+        "flops": {"training": 6e12, "evaluation": 1e12},
+        "energy_joules": None,
         "data": {"train": {"rows": official, "official_rows": official}},
         "data_source": DATA_HUB,
         "backbone": HUB,

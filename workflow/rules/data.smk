@@ -8,7 +8,7 @@ rule fetch:
         f"{SUITE}/logs/fetch/{{task}}.log",
     params:
         suite=suite_folder,
-        data=PLAN.suite.data.model_dump_json(exclude={"samples"}),
+        data=PLAN.suite.data.model_dump_json(exclude={"samples", "diagnostic"}),
     shell:
         "theseus-bench fetch {params.suite} {wildcards.task} {output} > {log} 2>&1"
 

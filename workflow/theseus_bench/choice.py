@@ -11,12 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from theseus_bench.errors import UserError
 from theseus_bench.metrics import measure_task, score
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import write_json
+from theseus_bench.records import read_predictions, write_json
 from theseus_bench.scores import state
 
 Splits = dict[str, np.ndarray]  # something for each dev split
@@ -92,10 +91,9 @@ def _dev_predictions(run: Run, trials: list[Path]) -> tuple[list[Splits], Splits
     """Each trial's logits by dev split, and the labels."""
     logits, labels = [], {}
     for folder in trials:
-        frame = pq.read_table(folder / "predictions.parquet").to_pandas()
-        parts = {split: frame[frame["split"] == split] for split in run.task.dev}
-        logits.append({split: np.stack(part["logits"]) for split, part in parts.items()})
-        labels = {split: part["label"].to_numpy() for split, part in parts.items()}
+        parts = read_predictions(folder, run.task.dev)
+        logits.append({split: part.logits for split, part in parts.items()})
+        labels = {split: part.labels for split, part in parts.items()}
     return logits, labels
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -142,16 +142,20 @@ class Plan:
 
     def all_runs(self, name: str) -> dict[str, Run]:
         """The experiment's runs by path with all that is trained for them: searches, predecessors and sources."""
-        runs: dict[str, Run] = {}
-        waiting = self.experiment_runs(name)[::-1]
+        return self.needed(self.experiment_runs(name))
+
+    def needed(self, runs: Iterable[Run], searches: bool = True) -> dict[str, Run]:
+        """`runs` by path with what is trained for them: predecessors, sources and, with `searches`, trials."""
+        found: dict[str, Run] = {}
+        waiting = list(runs)[::-1]
         while waiting:
             run = waiting.pop()
-            if run.path not in runs:
-                runs[run.path] = run
-                waiting += self.trials_of(run)[::-1]
+            if run.path not in found:
+                found[run.path] = run
+                waiting += self.trials_of(run)[::-1] if searches else []
                 waiting += [self.teacher_of(run)] if run.learns else []
                 waiting += [self.source_of(run)] if run.spec.source else []
-        return runs
+        return found
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -215,7 +219,7 @@ class Plan:
                 "settings": self._resolve(run.name, run.task.name)[0],  # a search's choice is a result, not a cause
                 "search": {"trials": run.trials, "seeds": self.suite.search.seeds} if run.trials else None,
                 "backbone": self.suite.backbone.model_dump(),
-                "data": self.suite.data.model_dump(exclude={"samples"})
+                "data": self.suite.data.model_dump(exclude={"samples", "diagnostic"})
                 | {"sample": run.task.name in self.suite.data.samples},
                 "compact": {k: v.model_dump() for k, v in self.suite.compact.items() if k == run.spec.name},
                 "teacher": self.fingerprint(self.teacher_of(run)) if run.learns else None,

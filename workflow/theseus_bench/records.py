@@ -17,23 +17,26 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from theseus_bench import __version__
 from theseus_bench.config import Strict
 from theseus_bench.errors import UserError
 
-SCHEMA = 2
+SCHEMA = 3
 LIBRARIES = ["torch", "transformers", "tokenizers", "datasets", "evaluate", "textbrewer", "numpy", "scipy", "pandas"]
 
 
 class RunRecord(Strict):
     """The contents of run.json."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     method: str
     variant: str
     method_version: int
@@ -59,6 +62,8 @@ class RunRecord(Strict):
     threads: int
     seconds: dict[str, float]
     peak_memory_mb: float
+    flops: dict[str, float] | None  # floating point operations of training and evaluation (theseus_bench.flops)
+    energy_joules: float | None  # drawn while training and evaluating, where it can be measured
     data: dict[str, Any]  # rows, checksum and tokens of each split
     data_source: dict[str, Any]
     backbone: dict[str, Any]
@@ -99,6 +104,31 @@ def read_record(folder: Path) -> RunRecord | None:
         raise UserError(
             f"{file}: not a run record of schema {SCHEMA} ({error.errors()[0]['msg']}); delete it and run again"
         ) from None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run predicts of one split."""
+
+    idx: np.ndarray  # (examples,) the examples' numbers in the source
+    labels: np.ndarray  # (examples,) class codes or values; -1 where hidden
+    logits: np.ndarray  # (examples, outputs)
+
+
+def read_predictions(folder: Path, splits: list[str]) -> dict[str, Predictions]:
+    """The predictions of the run in `folder` on those of `splits` that it has predicted; {} if it has left none."""
+    file = folder / "predictions.parquet"
+    if not file.is_file():
+        return {}
+    table = pq.read_table(file, filters=[("split", "in", splits)])
+    outputs = table["logits"].type.list_size
+    logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(-1, outputs)
+    split_of = np.asarray(table["split"].cast("string"))
+    found = {}
+    for split in dict.fromkeys(split_of):
+        part = split_of == split
+        found[split] = Predictions(table["idx"].to_numpy()[part], table["label"].to_numpy()[part], logits[part])
+    return found
 
 
 def read_choice(file: Path) -> dict | None:

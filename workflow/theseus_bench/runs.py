@@ -22,6 +22,7 @@ from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, open_split, summary
 from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything, use_threads
 from theseus_bench.errors import UserError
+from theseus_bench.flops import counted, operations
 from theseus_bench.methods.contract import RunContext, load_method
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.metrics import measure_task, score
@@ -72,7 +73,8 @@ def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder
     model = method.build(_context(plan, run, suite_folder, data, machine.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     progress = fit(method, model, data, _loop(run), run.seed, machine)
-    predictions = _predict_all(plan, run, suite_folder, model, data, machine)
+    with counted(progress.evaluation_flops, observed=not progress.curve):
+        predictions = _predict_all(plan, run, suite_folder, model, data, machine)
     seconds = {"training": progress.seconds, "all": progress.earlier + time.monotonic() - began}
     compressed = method.compressed(model)
     record = _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds)
@@ -90,7 +92,7 @@ def _record(plan, run, trial, suite_folder, data, progress, compressed, machine,
     compact = plan.suite.compact.get(run.spec.name)
     status, reason = judge(run.spec.role, progress, majority)
     return RunRecord(
-        schema_version=2,
+        schema_version=3,
         method=run.spec.name,
         variant=run.variant,
         method_version=run.spec.version,
@@ -114,6 +116,11 @@ def _record(plan, run, trial, suite_folder, data, progress, compressed, machine,
         threads=torch.get_num_threads(),
         seconds=seconds,
         peak_memory_mb=peak_memory_mb(machine.device),
+        flops={
+            "training": operations(progress.training_flops),
+            "evaluation": operations(progress.evaluation_flops),
+        },
+        energy_joules=progress.energy_joules,
         data=summary(suite_folder / "data" / run.task.name)["splits"],
         data_source=plan.suite.data.model_dump(exclude_none=True),
         backbone=plan.suite.backbone.model_dump(exclude_none=True),

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from theseus_bench.errors import UserError
 from theseus_bench.metrics import decide, score
 from theseus_bench.metrics.glue import Glue
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord, atomic, crash_reason, read_record
+from theseus_bench.records import RunRecord, atomic, crash_reason, read_predictions, read_record
 
 COLUMNS = ["suite", "experiment", "method", "variant", "task", "seed", "split", "metric", "value"]
 
@@ -63,7 +62,7 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
         record = state(plan, run, folder)[2]
         if record is not None and record.dev_score is not None:  # a run that was never evaluated has no score
             common = (plan.suite.suite, experiment, run.spec.name, run.variant, run.task.name, run.seed)
-            rows += [(*common, *row) for row in score_run(run, folder / run.path / "predictions.parquet")]
+            rows += [(*common, *row) for row in score_run(run, folder / run.path)]
             known = dict(zip(COLUMNS, common, strict=False))
             curves += [known | _curve_entry(entry) for entry in record.curve]
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -80,14 +79,13 @@ def _curve_entry(entry: dict) -> dict:
     return values | {"score": 100 * values["score"]}
 
 
-def score_run(run: Run, predictions: Path) -> list[tuple[str, str, float]]:
+def score_run(run: Run, folder: Path) -> list[tuple[str, str, float]]:
     """(split, metric, points) of a run for each split whose labels are known, and the task's score as (dev, score)."""
-    frame = pq.read_table(predictions).to_pandas()
     values = {}
     with tempfile.TemporaryDirectory() as cache:  # `evaluate` would make its folder in the user's home
-        for split, part in frame.groupby("split", observed=True, sort=False):
-            logits, labels = np.stack(part["logits"]), part["label"].to_numpy()
-            if split in run.task.splits and (labels >= 0).all():
+        for split, part in read_predictions(folder, run.task.splits).items():
+            logits, labels = part.logits, part.labels
+            if (labels >= 0).all():
                 metric = Glue(config_name=run.task.name, keep_in_memory=True, cache_dir=cache)
                 finite = bool(np.isfinite(logits).all())
                 found = metric.compute(predictions=decide(logits, run.task), references=labels) if finite else {}
@@ -96,3 +94,11 @@ def score_run(run: Run, predictions: Path) -> list[tuple[str, str, float]]:
     return [(split, name, 100 * value) for (split, name), value in values.items()] + [
         ("dev", "score", 100 * score(dev))
     ]
+
+
+def read_scores(experiment: str, folder: Path) -> pd.DataFrame:
+    """The tidy scores that `write_scores` has left; UserError where it has not."""
+    file = folder / "scores" / f"{experiment}.parquet"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; make it with: theseus-bench score {folder} {experiment}")
+    return pd.read_parquet(file)

@@ -19,7 +19,8 @@ from torch import nn
 
 from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, collate, evaluation_order, training_order
-from theseus_bench.devices import autocast, to_tensors
+from theseus_bench.devices import EnergyMeter, autocast, to_tensors
+from theseus_bench.flops import counted, is_observed, new_count
 from theseus_bench.metrics import measure_task, score
 from theseus_bench.models import model_inputs, place
 from theseus_bench.records import atomic
@@ -60,6 +61,9 @@ class Progress:
     earlier: float = 0.0  # those of earlier tries
     resumed: int = 0
     diverged: str = ""
+    energy_joules: float | None = 0.0  # over `seconds`; None where it cannot be measured
+    training_flops: dict[str, int] = field(default_factory=new_count)
+    evaluation_flops: dict[str, int] = field(default_factory=new_count)
     curve: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -97,6 +101,7 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
     if (machine.checkpoint / "state.pt").is_file():
         total.fill_(_restore(machine.checkpoint, progress, model, trained, best, optimizer, machine.device))
     began, saved, before = time.monotonic(), time.monotonic(), progress.seconds
+    meter = EnergyMeter(machine.device, progress.energy_joules)
     epoch, order = -1, []
     while progress.step < steps and not progress.diverged:
         step = progress.step
@@ -105,13 +110,17 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
             order = training_order(data.train, data.task.name, seed, epoch, settings.batch_size)
         batch = _batch(data, order[step % batches], machine.device)
         method.on_step(step)
-        total += _train_step(method, model, batch, optimizer, learning_rate(settings, step, steps), settings, machine)
+        rate = learning_rate(settings, step, steps)
+        with counted(progress.training_flops, is_observed(step, steps)):
+            total += _train_step(method, model, batch, optimizer, rate, settings, machine)
         progress.step += 1
         progress.seconds = before + time.monotonic() - began
+        progress.energy_joules = meter.read(at_most_every=60.0)
         if progress.step % every == 0 or progress.step == steps:
             entry = {"step": progress.step, "epoch": progress.step / batches, "loss": float(total) / _since(progress)}
             _evaluate(method, model, data, machine, progress, entry, trained, best)
             progress.seconds = before + time.monotonic() - began
+            progress.energy_joules = meter.read()
             total.zero_()
             if settings.patience and progress.stale >= settings.patience:
                 break
@@ -189,7 +198,8 @@ def _evaluate(method, model, data, machine, progress, entry, trained, best) -> N
     if not math.isfinite(entry["loss"]):
         progress.diverged = f"diverged: the loss was no longer finite before step {progress.step}"
         return
-    logits = {name: predict(model, split, data.pad, machine) for name, split in data.dev.items()}
+    with counted(progress.evaluation_flops, observed=not progress.curve):  # the later ones are of the same examples
+        logits = {name: predict(model, split, data.pad, machine) for name, split in data.dev.items()}
     values = measure_task(data.task, logits, {name: split.labels for name, split in data.dev.items()})
     result = score(values)
     if not math.isfinite(result):
@@ -207,7 +217,9 @@ def _evaluate(method, model, data, machine, progress, entry, trained, best) -> N
 def _evaluate_only(method, model, data, machine) -> Progress:
     """A method that trains nothing is scored once."""
     progress = Progress()
+    meter = EnergyMeter(machine.device)
     _evaluate(method, model, data, machine, progress, {"step": 0, "epoch": 0.0, "loss": 0.0}, [], [])
+    progress.energy_joules = meter.read()
     return progress
 
 

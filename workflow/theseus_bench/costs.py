@@ -1,0 +1,128 @@
+"""What the runs cost: device-seconds, floating point operations, peak memory, energy; searches counted apart.
+
+Every run that has a record counts, failed ones too. A run's device-seconds are all of its time, from its start to its
+record; its operations and its energy are those of training and evaluating.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from theseus_bench.plan import Plan, Run
+from theseus_bench.records import RunRecord
+from theseus_bench.scores import state
+from theseus_bench.table_formats import Cell, Column, Row, Table
+from theseus_bench.tables import NOT_MEASURED
+
+Records = list[RunRecord | None]  # of some runs; None where a run has none
+
+NOTES = (
+    "Training: the method's own runs, from start to record. Search: what was tried to find settings, with what that "
+    "needed. Needs: the predecessors and sources that the runs learn from; methods share them, and each was trained "
+    "once.",
+    "Not counted: a predecessor's pass over the training set whose outputs students read, the pretraining of the "
+    "backbone and of compact checkpoints, and work that an interruption undid.",
+    "FLOPs: products of matrices, forward and backward, a multiplication and an addition being two; those of linear "
+    "layers are counted at every step, the others in the proportion observed on a few steps.",
+    "Energy: of the whole processor package, or of the GPU, while training and evaluating; what ran beside a run is in "
+    "it. Peak memory: of the process, or of the GPU's allocator.",
+)
+
+
+def costs_table(plan: Plan, experiment: str, folder: Path) -> Table:
+    """What each method cost, over the experiment's tasks and seeds.
+
+    Its own runs, the search for their settings, and what they need of others: the predecessors and sources that they
+    learn from. Times in device-seconds, operations in 10^15, memory in MiB, energy in kJ.
+    """
+    records: dict[str, RunRecord | None] = {}  # by the run's path: methods share what they need
+
+    def read(runs: Iterable[Run]) -> Records:
+        wanted = {run.path: run for run in runs}
+        for path in wanted.keys() - records.keys():
+            records[path] = state(plan, wanted[path], folder)[2]
+        return [records[path] for path in wanted]
+
+    methods: dict[str, list[Run]] = {}
+    for run in plan.experiment_runs(experiment):
+        methods.setdefault(run.name, []).append(run)
+    rows = tuple(_row(plan, own, read) for own in methods.values())
+    columns = (
+        Column("runs", "Runs", decimals=0, fields=("asked",)),
+        Column("device_seconds", "Training", ("device-s",), decimals=0),
+        Column("search_device_seconds", "Search", ("device-s",), decimals=0),
+        Column("needs_device_seconds", "Needs", ("device-s",), decimals=0),
+        Column("training_flops_1e15", "FLOPs", ("training", "10^15"), decimals=_decimals(rows, 4)),
+        Column("evaluation_flops_1e15", "FLOPs", ("evaluation", "10^15"), decimals=_decimals(rows, 5)),
+        Column("peak_memory_mb", "Peak memory", ("MiB",), decimals=0),
+        Column("energy_kj", "Energy", ("kJ",)),
+    )
+    title = plan.suite.experiments[experiment].title
+    caption = "What the runs cost, summed over tasks and seeds; of the memory, the largest of any run."
+    return Table(title, caption, columns, rows, NOTES, identity=("method", "variant", "role"))
+
+
+def total_costs(plan: Plan, folder: Path) -> dict[str, float | None]:
+    """What the suite's runs cost in all, each run once; `runs` is how many of them have a record.
+
+    `device_seconds` of the final runs and what these need, `search_device_seconds` of what ran for the searches alone,
+    `flops` (training and evaluation) and `energy_joules` of both, and `peak_memory_mb`. A sum is None where some record
+    lacks its part, since it would pass for the whole.
+    """
+    asked = [run for experiment in plan.suite.experiments for run in plan.experiment_runs(experiment)]
+    final = plan.needed(asked, searches=False)
+    found = {path: record for path, run in plan.runs.items() if (record := state(plan, run, folder)[2]) is not None}
+    flops = [_flops(record) for record in found.values()]
+    energies = [record.energy_joules for record in found.values()]
+    return {
+        "runs": len(found),
+        "device_seconds": sum(record.seconds["all"] for path, record in found.items() if path in final),
+        "search_device_seconds": sum(record.seconds["all"] for path, record in found.items() if path not in final),
+        "flops": None if not found or None in flops else sum(flops),
+        "energy_joules": None if not found or None in energies else sum(energies),
+        "peak_memory_mb": max((record.peak_memory_mb for record in found.values()), default=None),
+    }
+
+
+def _row(plan: Plan, own: list[Run], read: Callable[[Iterable[Run]], Records]) -> Row:
+    """The row of one method, whose runs in the experiment are `own`."""
+    needed = plan.needed(own, searches=False)
+    everything = plan.needed(own, searches=True)
+    search = read(run for path, run in everything.items() if path not in needed)
+    others = read(needed[path] for path in needed.keys() - {run.path for run in own})
+    records = read(own)
+    cells = (
+        Cell(float(sum(record is not None for record in records)), data={"asked": len(own)}),
+        *(_total(part, lambda record: record.seconds["all"]) for part in (records, search, others)),
+        _total(records, lambda record: _flops(record, "training"), scale=1e-15),
+        _total(records, lambda record: _flops(record, "evaluation"), scale=1e-15),
+        _total(records, lambda record: record.peak_memory_mb, combine=max),
+        _total(records, lambda record: record.energy_joules, scale=1e-3),
+    )
+    run = own[0]
+    return Row(run.label, cells, (run.spec.name, run.variant, run.spec.role), run.spec.role)
+
+
+def _total(records: Records, value: Callable[[RunRecord], float | None], scale: float = 1, combine=sum) -> Cell:
+    """A value of all runs together; nothing to run costs nothing, and what is not known of some is said."""
+    if not records:
+        return Cell(0.0)
+    left = [record for record in records if record is not None]
+    values = [found for record in left if (found := value(record)) is not None]
+    if not values:
+        return Cell(None, notes=(NOT_MEASURED if left else "no run has left a record",))
+    notes = (f"of {len(values)} of {len(records)} runs",) if len(values) < len(records) else ()
+    return Cell(scale * combine(values), notes=notes)
+
+
+def _flops(record: RunRecord, *parts: str) -> float | None:
+    """The operations of some parts of a run, of all where none is named."""
+    return None if record.flops is None else sum(record.flops[part] for part in parts or record.flops)
+
+
+def _decimals(rows: Iterable[Row], place: int) -> int:
+    """As many as show the first two digits of the smallest value in a column."""
+    values = [row.cells[place].value for row in rows if row.cells[place].value]
+    return min(6, max(1, 1 - math.floor(math.log10(min(values))))) if values else 1
