@@ -53,6 +53,12 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
     write_json(folder / "speed" / f"{experiment}.json", result)
 
 
+def read_speed(experiment: str, folder: Path) -> dict | None:
+    """What `measure_experiment` has left; None where it was not measured."""
+    file = folder / "speed" / f"{experiment}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
 @torch.inference_mode()
 def measure(architectures: dict, speed: Speed, device: torch.device, precision: str) -> dict:
     """Seconds of one forward pass of (batch_size, length) for each architecture: an array (repetitions,) each.

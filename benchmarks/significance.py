@@ -1,0 +1,171 @@
+"""Significance at the scale of the paper: how long it takes, and whether its tests keep their promises.
+
+    python benchmarks/significance.py time       all tasks, methods and ten seeds at the full sizes of GLUE's dev sets
+    python benchmarks/significance.py size       rejections without a difference, and with one, by simulation
+
+Predictions are simulated: examples differ in difficulty, methods in what they find difficult, seeds in skill.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tasks are what runs side by side
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import stats
+from theseus_bench import inference
+from theseus_bench.config import read_yaml
+from theseus_bench.metrics import decide, measure, score
+from theseus_bench.plan import Plan
+from theseus_bench.resampling import resample_classes
+from theseus_bench.scores import COLUMNS
+from theseus_bench.significance import write_significance
+from theseus_bench.suites import load_plan
+from theseus_bench.tasks import Task
+
+SEEDS = list(range(1, 11))
+ACCURACY = {
+    "cola": 0.80,
+    "mrpc": 0.86,
+    "qqp": 0.91,
+    "mnli": 0.82,
+    "qnli": 0.89,
+    "rte": 0.66,
+    "sst2": 0.91,
+    "wnli": 0.56,
+}
+SIMULATED = {"RTE": (277, ["accuracy"], 0.66, 0.53), "MRPC": (408, ["f1", "accuracy"], 0.85, 0.68)}
+
+
+def main() -> None:
+    {"time": measure_time, "size": measure_size}[sys.argv[1]]()
+
+
+def measure_time(experiment: str = "glue_dev") -> None:
+    """Time write_significance, beside resampling the examples of one task one comparison at a time."""
+    plan = load_plan(read_yaml(Path("config/config.yaml")) | {"seeds": SEEDS})
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        leave_predictions(plan, experiment, folder)
+        began = time.monotonic()
+        write_significance(plan, experiment, folder, workers=2)
+        seconds = time.monotonic() - began
+    names = plan.experiment_names(experiment)
+    print(
+        f"{len(names)} methods (both protocols), {len(SEEDS)} seeds, {len(plan.trained_tasks)} tasks, "
+        f"{plan.suite.significance.resamples} resamples: {seconds:.1f} s of clock, "
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most"
+    )
+
+
+def leave_predictions(plan: Plan, experiment: str, folder: Path) -> None:
+    """Predictions of every run, and the scores file, at the sizes of the official dev sets."""
+    rows = []
+    for task in plan.experiment_tasks(plan.suite.experiments[experiment]):
+        random = np.random.default_rng(len(rows))
+        labels = {split: _labels(task, task.rows[split], random) for split in task.dev}
+        hard = {split: random.normal(size=len(values)) for split, values in labels.items()}
+        for name in plan.experiment_names(experiment):
+            own = {split: random.normal(size=len(values)) for split, values in labels.items()}
+            for seed in SEEDS:
+                run = plan.run(name, task.name, seed)
+                logits = {s: _logits(task, labels[s], hard[s] + 0.4 * own[s], random) for s in task.dev}
+                table = [_table(split, logits[split], labels[split]) for split in task.dev]
+                (folder / run.path).mkdir(parents=True)
+                pq.write_table(pa.concat_tables(table), folder / run.path / "predictions.parquet")
+                values = {
+                    (s, m): measure(m, decide(logits[s], task), labels[s]) for s in task.dev for m in task.metrics
+                }
+                about = (plan.suite.suite, experiment, run.spec.name, run.variant, task.name, seed)
+                rows.append((*about, "dev", "score", 100 * score(values)))
+    (folder / "scores").mkdir()
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(folder / "scores" / f"{experiment}.parquet")
+
+
+def measure_size(simulations: int = 1000, resamples: int = 400) -> None:
+    """Rejections at α = .05 without a difference (the size) and with one of about three points (the power)."""
+    for task, (examples, metrics, accuracy, positive) in SIMULATED.items():
+        for seeds in (3, 5, 10):
+            for gain in (0.0, 0.16):
+                rejected, points = np.zeros(2), []
+                for run in range(simulations):
+                    random = np.random.default_rng([run, seeds, examples])
+                    observed, resampled = simulate(
+                        examples, seeds, metrics, accuracy, positive, gain, resamples, random
+                    )
+                    ours = inference.conclude([inference.spread_of(observed, resampled, examples)], 0.05).p
+                    plain = inference.percentiles(inference.multi_bootstrap(resampled, random), 0.05)[2]
+                    rejected += [ours < 0.05, plain < 0.05]
+                    points.append(observed.mean())
+                low, high = stats.binom.interval(0.95, simulations, 0.05)
+                rates = rejected / simulations
+                around = f" (interval around .05: {low / simulations:.3f} to {high / simulations:.3f})"
+                print(
+                    f"{task}, {seeds} seeds, difference {np.mean(points):.1f} points: rejects {rates[0]:.3f}, "
+                    f"the plain multi-bootstrap {rates[1]:.3f}{'' if gain else around}"
+                )
+
+
+def simulate(
+    examples: int,
+    seeds: int,
+    metrics: list[str],
+    accuracy: float,
+    positive: float,
+    gain: float,
+    resamples: int,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Observed (seeds,) and resampled (resamples, seeds) differences, in points, of two methods of `seeds` runs each.
+
+    An example is solved where skill exceeds difficulty: skill differs between seeds, difficulty between examples, and
+    for either method in its own way. `gain` is added to the first method's skill.
+    """
+    labels = (random.random(examples) < positive).astype(int)
+    difficulty = random.normal(size=examples)
+    skill = stats.norm.ppf(accuracy) * 1.35
+    decisions = []
+    for method in range(2):
+        own = 0.3 * random.normal(size=examples)
+        for _ in range(seeds):
+            excess = skill + gain * (method == 0) + 0.08 * random.normal() + 0.7 * random.normal(size=examples)
+            decisions.append(np.where(excess > difficulty + own, labels, 1 - labels))
+    decisions = np.array(decisions)
+    scores = np.array([100 * np.mean([measure(metric, row, labels) for metric in metrics]) for row in decisions])
+    resampled = 100 * resample_classes(metrics, decisions, labels, resamples, random)
+    return scores[:seeds] - scores[seeds:], resampled[:, :seeds] - resampled[:, seeds:]
+
+
+def _labels(task: Task, examples: int, random: np.random.Generator) -> np.ndarray:
+    if task.regression:
+        return np.round(random.random(examples) * 25) / 5
+    return random.integers(task.outputs, size=examples).astype(np.float32)
+
+
+def _logits(task: Task, labels: np.ndarray, difficulty: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Logits (examples, outputs) of a run that solves about the task's share of the examples."""
+    if task.regression:
+        return (labels + 0.6 * difficulty + 0.5 * random.normal(size=len(labels)))[:, None]
+    skill = stats.norm.ppf(ACCURACY[task.name]) * 1.3 + 0.1 * random.normal()
+    solved = skill + 0.5 * random.normal(size=len(labels)) > difficulty
+    wrong = (labels + 1 + random.integers(task.outputs - 1, size=len(labels))) % task.outputs
+    return np.eye(task.outputs)[np.where(solved, labels, wrong).astype(int)]
+
+
+def _table(split: str, logits: np.ndarray, labels: np.ndarray) -> pa.Table:
+    columns = {"split": pa.array([split] * len(labels)).dictionary_encode(), "label": labels.astype(np.float32)}
+    flat = pa.array(logits.ravel().astype(np.float32))
+    return pa.table(columns | {"logits": pa.FixedSizeListArray.from_arrays(flat, logits.shape[1])})
+
+
+if __name__ == "__main__":
+    main()

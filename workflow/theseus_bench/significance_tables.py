@@ -1,0 +1,226 @@
+"""The tables of an experiment's tests, from what `theseus_bench.significance` has left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from theseus_bench.errors import UserError
+from theseus_bench.naming import split_name
+from theseus_bench.plan import Plan
+from theseus_bench.significance import CONTROL, MACROS
+from theseus_bench.table_formats import Cell, Column, Row, Table
+
+NOT_ATTAINABLE = "not attainable"
+MACRO_LABELS = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"}
+
+
+def read_significance(experiment: str, folder: Path) -> dict:
+    """The experiment's tests, as `write_significance` has left them."""
+    file = folder / "significance" / f"{experiment}.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; make it with: theseus-bench significance {folder} {experiment}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def daggers(found: dict) -> dict[tuple[str, str], str]:
+    """'better' or 'worse' for each (run's name, task or macro) that differs from the control, after Holm."""
+    return {
+        (row["name"], row["what"]): "better" if row["difference"] > 0 else "worse"
+        for row in found["differences"]
+        if row["family"] == CONTROL and row["p_holm"] < found["alpha"]
+    }
+
+
+def label_of_name(plan: Plan, name: str) -> str:
+    """What tables call the runs of this name."""
+    return plan.run(name, plan.trained_tasks[0], 0).label
+
+
+def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+    """The tables by the ending of their files' name: significance, seeds, ranks and aggregates."""
+    found = read_significance(experiment, folder)
+    title = plan.suite.experiments[experiment].title
+    return {
+        "significance": differences_table(plan, found, title),
+        "seeds": seeds_table(plan, found, title),
+        "ranks": ranks_table(plan, found, title),
+        "aggregates": aggregates_table(plan, found, title),
+    }
+
+
+def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] = ()) -> Table:
+    """Every tested difference; with `only`, those of these tasks or macros alone."""
+    columns = (
+        Column("other", "Compared with", text=True),
+        Column("what", "Task", text=True),
+        Column("seeds", "Seeds", decimals=0),
+        Column("difference", "Difference", ("points",), fields=("low", "high", "error", "df")),
+        Column("p", "p", decimals=3),
+        Column("p_holm", "p", ("Holm",), decimals=3, fields=("tests",)),
+        Column("percentile_p", "p", ("percentiles",), decimals=3, fields=("low", "high")),
+        Column("verdict", "Difference", ("after Holm",), text=True),
+    )
+    rows = []
+    for row in found["differences"]:
+        if only and row["what"] not in only:
+            continue
+        data = {key: row[key] for key in ("low", "high", "error", "df")}
+        difference = Cell(row["difference"], interval=(row["low"], row["high"]), data=data)
+        holm = Cell(row["p_holm"], written=_written(row["p_holm"]), data={"tests": row["tests"]})
+        verdict = "significant" if row["p_holm"] < found["alpha"] else "not significant"
+        cells = (Cell(label_of_name(plan, row["other"])), Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
+        cells += (difference, Cell(row["p"], written=_written(row["p"])), holm, _percentile(row), Cell(verdict))
+        identity = (row["family"], *_identity(row["name"]))
+        rows.append(Row(label_of_name(plan, row["name"]), cells, identity, verdict.replace(" ", "-")))
+    notes = (
+        "Difference: first minus other, of means over the seeds that both have, student n with student n, and its "
+        f"{100 * (1 - found['alpha']):g} % interval: paired over seeds and examples, {found['resamples']:,} resamples "
+        "of the examples, the seeds' own part of the variance by their t distribution.",
+        "Holm: over all methods and tasks of a family (against the control, against the baselines) and protocol; a "
+        "macro score is a family of its own.",
+        "Percentiles: p of the plain multi-bootstrap, which is not held to its α with few seeds.",
+        *_few_seeds(found),
+    )
+    return Table(title, "Tested differences.", columns, tuple(rows), notes, identity=("family", "method", "variant"))
+
+
+def seeds_table(plan: Plan, found: dict, title: str) -> Table:
+    """What the seeds alone say of each difference on a task, and McNemar's test for each pair of runs."""
+    columns = (
+        Column("other", "Compared with", text=True),
+        Column("what", "Task", text=True),
+        Column("seeds", "Seeds", decimals=0),
+        Column("welch", "Welch", ("p",), decimals=3),
+        Column("sign_flip", "Permutation", ("p",), decimals=3),
+        Column("hedges_g", "Effect", ("Hedges' g",), decimals=2),
+        Column("improvement", "P(better)", decimals=2, fields=("low", "high")),
+        Column("mcnemar", "McNemar", ("p by seed",), text=True),
+    )
+    rows = []
+    for row in found["differences"]:
+        if row["what"] in MACROS:
+            continue
+        no_spread = "both need two seeds, and some spread"
+        cells = (Cell(label_of_name(plan, row["other"])), Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
+        cells += (_p_cell(row["welch"], no_spread), _permutation(row, found["alpha"]))
+        cells += (Cell(row["hedges_g"], notes=() if row["hedges_g"] is not None else (no_spread,)),)
+        cells += (_improvement(row), Cell(_by_seed(row)))
+        rows.append(Row(label_of_name(plan, row["name"]), cells, (row["family"], *_identity(row["name"]))))
+    notes = (
+        "Not adjusted for the number of tests, and secondary: the tested differences are in their own table.",
+        "Permutation: exact, of the signs of the seeds' differences. P(better): probability that a run of the first "
+        "beats one of the other. McNemar: exact, for accuracies, by seed.",
+    )
+    caption = "Tests over seeds alone, and over the examples of single runs."
+    return Table(title, caption, columns, tuple(rows), notes, identity=("family", "method", "variant"))
+
+
+def ranks_table(plan: Plan, found: dict, title: str) -> Table:
+    """Tests over tasks, one number for each."""
+    columns = (
+        Column("other", "Compared with", text=True),
+        Column("tasks", "Tasks", decimals=0),
+        Column("median_difference", "Difference", ("median, points",)),
+        Column("wilcoxon_holm", "Wilcoxon", ("p, Holm",), decimals=3, fields=("unadjusted", "tasks_needed")),
+        Column("improvement", "P(better)", decimals=2, fields=("low", "high")),
+    )
+    rows = []
+    for row in found["ranks"]:
+        data = {"unadjusted": row["wilcoxon"], "tasks_needed": row["needed"]}
+        why = f"{row['tasks']} tasks cannot reach α = {found['alpha']:g} in this family; {row['needed']} could"
+        if row["wilcoxon"] is None:
+            why = "no task differs"
+        wilcoxon = Cell(row["wilcoxon_holm"], written=_written(row["wilcoxon_holm"]), data=data)
+        if row["wilcoxon_holm"] is None:
+            wilcoxon = Cell(NOT_ATTAINABLE if row["wilcoxon"] is not None else None, notes=(why,), data=data)
+        cells = (Cell(label_of_name(plan, row["other"])), Cell(float(row["tasks"])), Cell(row["median_difference"]))
+        cells += (wilcoxon, _improvement(row))
+        rows.append(Row(label_of_name(plan, row["name"]), cells, (row["family"], *_identity(row["name"]))))
+    notes = [
+        "Wilcoxon: signed ranks of the medians' differences; Holm over the methods of a family and protocol. "
+        "P(better): mean over tasks of the probability that a run beats one of the other (Agarwal et al. 2021)."
+    ]
+    for row in found["friedman"]:
+        p = "not defined" if row["p"] is None else f"p {_written(row['p']) or format(row['p'], '.3f')}"
+        notes.append(
+            f"Friedman, {row['protocol']}: {p} that the {row['methods']} compressed models rank alike on "
+            f"{row['tasks']} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
+        )
+    caption = "Tests over tasks, from one number for each."
+    return Table(title, caption, columns, tuple(rows), tuple(notes), identity=("family", "method", "variant"))
+
+
+def aggregates_table(plan: Plan, found: dict, title: str) -> Table:
+    """The interquartile mean of what each method keeps of the predecessor."""
+    columns = (
+        Column("tasks", "Tasks", decimals=0),
+        Column("runs", "Runs", decimals=0),
+        Column("interquartile_mean", "Kept", ("% of the predecessor",), fields=("low", "high")),
+    )
+    rows = []
+    for row in found["aggregates"]:
+        value, low, high = row["interquartile_mean"]
+        interval = None if low is None else (low, high)
+        cells = (Cell(float(row["tasks"])), Cell(float(row["runs"])))
+        cells += (Cell(value, interval=interval, data={"low": low, "high": high}),)
+        rows.append(Row(label_of_name(plan, row["name"]), cells, _identity(row["name"])))
+    notes = (
+        "Interquartile mean: of all runs over tasks and seeds, each as a share of the predecessor's median on its "
+        "task, the mean of the middle half; interval by resampling seeds within tasks (Agarwal et al. 2021).",
+    )
+    caption = "What is kept of the predecessor."
+    return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant"))
+
+
+def _few_seeds(found: dict) -> list[str]:
+    fewest = min((row["seeds"] for row in found["differences"]), default=0)
+    if fewest == 1:
+        return [
+            "With one seed the interval is over examples alone: it speaks of these very models, not of the methods."
+        ]
+    if fewest == 2:
+        return ["With two seeds the intervals are rough: their spread is known from two numbers."]
+    return []
+
+
+def _permutation(row: dict, alpha: float) -> Cell:
+    if row["sign_flip"] is not None:
+        return Cell(row["sign_flip"], written=_written(row["sign_flip"]))
+    why = f"the smallest p of {row['seeds']} seeds is {2 / 2 ** row['seeds']:g}; {row['needed']} could reach {alpha:g}"
+    return Cell(NOT_ATTAINABLE, notes=(why,))
+
+
+def _percentile(row: dict) -> Cell:
+    if "percentile" not in row:  # of a macro, whose tasks are drawn apart
+        return Cell("")
+    low, high, p = row["percentile"]
+    return Cell(p, written=_written(p), data={"low": low, "high": high})
+
+
+def _improvement(row: dict) -> Cell:
+    value, low, high = row["improvement"]
+    return Cell(value, interval=None if low is None else (low, high), data={"low": low, "high": high})
+
+
+def _p_cell(p: float | None, why: str) -> Cell:
+    return Cell(None, notes=(why,)) if p is None else Cell(p, written=_written(p))
+
+
+def _by_seed(row: dict) -> str:
+    return ", ".join(f"{_written(p) or format(p, '.3f')}" for p in row.get("mcnemar", {}).values())
+
+
+def _written(p: float | None) -> str:
+    """How a small p is shown; '' for one that is shown as any number."""
+    return "< 0.001" if p is not None and p < 0.001 else ""
+
+
+def _what(plan: Plan, what: str) -> str:
+    return MACRO_LABELS.get(what) or plan.tasks[what].label
+
+
+def _identity(name: str) -> tuple[str, str]:
+    method, parts = split_name(name)
+    return method, "+".join(parts)
