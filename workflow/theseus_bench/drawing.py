@@ -1,0 +1,207 @@
+"""The figures of an experiment: which of them its results allow, and the numbers that go into each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from theseus_bench import figures
+from theseus_bench.naming import read_part, split_name
+from theseus_bench.pictures import Picture, write_pictures
+from theseus_bench.plan import Plan
+from theseus_bench.scores import read_scores, state
+from theseus_bench.significance import BASELINE, CONTROL, THRESHOLDS
+from theseus_bench.significance_tables import MACRO_LABELS, read_significance
+from theseus_bench.speed import read_speed
+from theseus_bench.verdicts import SCORE, judge_numbers
+
+RANGE = "the range over the seeds"
+
+
+def write_figures(plan: Plan, experiment: str, folder: Path) -> None:
+    """Draw the experiment's figures into `folder`/figures/<experiment>: SVG, PDF and PNG, and pictures.json."""
+    write_pictures(experiment_pictures(plan, experiment, folder), folder / "figures" / experiment)
+
+
+def experiment_pictures(plan: Plan, experiment: str, folder: Path) -> list[Picture]:
+    """The figures that the experiment's results allow: one that would be empty is not drawn."""
+    frames = Frames(plan, experiment, folder)
+    alpha = plan.suite.significance.alpha
+    found: list[tuple[pd.DataFrame, Callable[[pd.DataFrame], Picture]]] = [
+        (frames.speed(), lambda frame: figures.score_against_speed(frame, frames.score_name, RANGE)),
+        (frames.retention(), lambda frame: figures.retention(frame, RANGE)),
+        (frames.seeds(), figures.seed_strips),
+        (frames.differences(), lambda frame: figures.differences(frame, alpha)),
+        (frames.printed(), lambda frame: figures.forest(frame, RANGE)),
+        (frames.profile(), figures.profile),
+        (frames.curves(), figures.curves),
+        (frames.modules(), lambda frame: figures.module_impact(frame, RANGE)),
+    ]
+    return [draw(frame) for frame, draw in found if len(frame)]
+
+
+class Frames:
+    """The numbers of an experiment's figures, each as the frame that its figure takes; empty where there are none."""
+
+    def __init__(self, plan: Plan, experiment: str, folder: Path):
+        self.plan, self.experiment, self.folder = plan, experiment, folder
+        self.names = plan.experiment_names(experiment)
+        self.tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
+        self.scores = read_scores(experiment, folder)
+        dev = self.scores[(self.scores["split"] == "dev") & (self.scores["metric"] == "score")].dropna(subset="value")
+        name = dev["method"] + np.where(dev["variant"] == "", "", "@" + dev["variant"])
+        self.dev = dev.assign(name=name)[["name", "task", "seed", "value"]]
+        self.found = read_significance(experiment, folder)
+        self.macro = [task.name for task in self.tasks if task.macro]
+
+    @property
+    def score_name(self) -> str:
+        """What the one score of a method is of."""
+        if len(self.macro) == 1:
+            return f"{self.plan.tasks[self.macro[0]].label} score"
+        return f"Macro score of {len(self.macro)} tasks"
+
+    def speed(self) -> pd.DataFrame:
+        measured = (read_speed(self.experiment, self.folder) or {"methods": {}})["methods"]
+        rows = []
+        for name in self.names:
+            value, low, high = self._macro(name)
+            speed = measured.get(name, {})
+            row = {"speedup": speed.get("speedup"), "speedup_low": speed.get("low"), "speedup_high": speed.get("high")}
+            row |= {"score": value, "low": low, "high": high, "printed_speedup": np.nan, "printed_score": np.nan}
+            rows.append(self._named(name) | row)
+        frame = self._frame(rows)
+        return frame if len(frame) and (frame["score"].notna() & frame["speedup"].notna()).any() else frame[:0]
+
+    def retention(self) -> pd.DataFrame:
+        rows = []
+        for task in self.tasks:
+            whole = self._values(self.plan.teacher.name, task.name)
+            if not len(whole) or whole.median() <= 0:
+                continue
+            for name in self.names:
+                kept = 100 * self._values(name, task.name) / whole.median()
+                row = {"task": task.label, "retention": kept.median() if len(kept) else np.nan}
+                rows.append(self._named(name) | row | _range(kept, "low", "high"))
+        return self._frame(rows)
+
+    def seeds(self) -> pd.DataFrame:
+        rows = []
+        for run in self.plan.experiment_runs(self.experiment):
+            record = state(self.plan, run, self.folder)[2]
+            if record is not None:
+                score = np.nan if record.dev_score is None else 100 * record.dev_score
+                row = {"task": run.task.label, "seed": run.seed, "score": score, "failed": record.status == "failed"}
+                rows.append(self._named(run.name) | row | {"majority": 100 * record.majority_score})
+        return self._frame(rows)
+
+    def differences(self) -> pd.DataFrame:
+        """Theseus against the baselines, else all against the control; of the macro, where there is one."""
+        rows = [row for row in self.found["differences"] if row["family"] == BASELINE]
+        rows = rows or [row for row in self.found["differences"] if row["family"] == CONTROL]
+        macro = [row for row in rows if row["what"] == "macro"]
+        shown = [
+            self._named(row["name"])
+            | {"other": self._label(row["other"]), "what": self._what(row["what"])}
+            | {key: row[key] for key in ("difference", "low", "high", "p_holm")}
+            for row in macro or rows
+        ]
+        return self._frame(shown)
+
+    def printed(self) -> pd.DataFrame:
+        rule = self.plan.suite.verdicts
+        rows = []
+        for v in self._printed():
+            if v.ours is None or v.what == "macro":
+                continue
+            row = {"task": self.plan.tasks[v.what].label, "printed": v.printed, "ours": v.ours, "verdict": v.verdict}
+            row["tolerance"] = rule.tolerance_by_task.get(v.what, rule.tolerance)
+            rows.append(self._named(v.name) | row | _range(self._values(v.name, v.what), "low", "high"))
+        return self._frame(rows)
+
+    def profile(self) -> pd.DataFrame:
+        rows = []
+        for method in self.found["aggregates"]:
+            parts = {"retention": THRESHOLDS} | method["profile"]
+            rows += [
+                self._named(method["name"]) | dict(zip(parts, values, strict=True))
+                for values in zip(*parts.values(), strict=True)
+            ]
+        return self._frame(rows)
+
+    def curves(self) -> pd.DataFrame:
+        """Of the methods that replace modules, beside the predecessor: rate and score over the steps."""
+        file = self.folder / "scores" / f"{self.experiment}_curves.csv"
+        frame = (
+            pd.read_csv(file, keep_default_na=False, na_values=[""], dtype={"variant": str})
+            if file.stat().st_size > 1
+            else pd.DataFrame()
+        )
+        if "replacing_rate" not in frame:
+            return pd.DataFrame()
+        variant = frame["variant"].fillna("")
+        names = frame["method"] + np.where(variant == "", "", "@" + variant)
+        replacing = set(names[frame["replacing_rate"].notna()]) | {self.plan.teacher.name}
+        kept = frame.assign(name=names)[names.isin(replacing)]
+        named = pd.DataFrame([self._named(name) for name in kept["name"]])
+        labels = {task.name: task.label for task in self.tasks}
+        columns = kept[["seed", "step", "epoch", "score", "replacing_rate"]].reset_index(drop=True)
+        return self._frame(pd.concat([named, columns.assign(task=kept["task"].map(labels).to_numpy())], axis=1))
+
+    def modules(self) -> pd.DataFrame:
+        """What is lost where one module alone is replaced."""
+        printed = {(v.name, v.what): v.printed for v in self._printed()}
+        rows = []
+        for name in self.names:
+            module = dict(filter(None, map(read_part, split_name(name)[1]))).get("module")
+            if not module:
+                continue
+            for task in self.tasks:
+                whole, ours = self._values(self.plan.teacher.name, task.name), self._values(name, task.name)
+                if not len(whole) or not len(ours):
+                    continue
+                lost = whole.median() - ours
+                before, after = printed.get((self.plan.teacher.name, task.name)), printed.get((name, task.name))
+                known = before is not None and after is not None
+                row = {"module": module, "task": task.label, "drop": lost.median()} | _range(lost, "low", "high")
+                rows.append(row | {"printed_drop": before - after if known else np.nan})
+        return pd.DataFrame(rows)
+
+    def _printed(self):
+        return [v for v in judge_numbers(self.plan, self.experiment, self.scores) if v.metric == SCORE]
+
+    def _values(self, name: str, task: str) -> pd.Series:
+        part = self.dev[(self.dev["name"] == name) & (self.dev["task"] == task)]
+        return part.set_index("seed")["value"]
+
+    def _macro(self, name: str) -> tuple[float, float, float]:
+        """The mean over tasks of the medians, and the range of the macros of the seeds that have every task."""
+        by_task = pd.DataFrame({task: self._values(name, task) for task in self.macro})
+        if by_task.empty or by_task.isna().all().any():
+            return np.nan, np.nan, np.nan
+        ends = _range(by_task.dropna().mean(axis=1), "low", "high")
+        return float(by_task.median().mean()), ends["low"], ends["high"]
+
+    def _named(self, name: str) -> dict[str, str]:
+        return {"label": self._label(name), "role": self.plan.specs[split_name(name)[0]].role}
+
+    def _label(self, name: str) -> str:
+        return self.plan.run(name, self.tasks[0].name, 0).label
+
+    def _what(self, what: str) -> str:
+        return MACRO_LABELS.get(what) or self.plan.tasks[what].label
+
+    def _frame(self, rows) -> pd.DataFrame:
+        """A frame whose labels know all of the experiment's, so that a method looks the same in all figures."""
+        frame = pd.DataFrame(rows)
+        labels = list(dict.fromkeys(self._label(name) for name in self.names))
+        return frame.assign(label=pd.Categorical(frame["label"], labels)) if len(frame) else frame
+
+
+def _range(values: pd.Series, low: str, high: str) -> dict[str, float]:
+    """The ends of the values; none of a single one, which has no spread."""
+    several = len(values) > 1
+    return {low: float(values.min()) if several else np.nan, high: float(values.max()) if several else np.nan}
