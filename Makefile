@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint clean
+.PHONY: install demo tools test lint bench clean
 
 install: .venv/installed
 
@@ -17,6 +17,11 @@ demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" theseus-bench warm snakemake --cores all --configfile config/demo.yaml
 	@echo "The report is at $(CURDIR)/results/demo/report/index.html"
 
+# What the tests of the report's page, its PDF and the LaTeX tables run in, from Debian's packages; without them these tests are skipped.
+tools:
+	apt-get update --quiet
+	apt-get install --yes --quiet --no-install-recommends chromium poppler-utils texlive-latex-base texlive-latex-recommended
+
 test: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
 
@@ -26,6 +31,10 @@ lint: install
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	@# One environment serves every rule (make install), so the advice to give each its own is set aside.
 	! PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint 2>&1 | grep '^    \*' | grep -v 'Specify a conda environment'
+
+bench: install
+	$(BIN)/python benchmarks/significance.py time
+	$(BIN)/python benchmarks/significance.py size
 
 clean:
 	rm -rf results/demo .cache .snakemake

@@ -1,7 +1,8 @@
 # What can be asked for. Each rule below is a verb: snakemake --cores all [--configfile config/demo.yaml] [VERB]
 #
-#   all       every run, table and the report of the suite (the default)
-#   tables    all that is made of every experiment: tables, verdicts, searches, files for the GLUE server
+#   all       every run, table and figure, the report and the provenance of the suite (the default)
+#   tables    all that is made of every experiment: tables, tests, verdicts, figures, files for the GLUE server
+#   figures   the figures
 #   report    the report
 #   verify    all of it, and fail unless every run is complete and sound
 #   NAME      one experiment of the suite, by its name in the configuration: its runs and all that is made of them
@@ -46,6 +47,7 @@ wildcard_constraints:
 localrules:
     all,
     tables,
+    figures,
     report,
     verify,
 
@@ -54,11 +56,17 @@ rule all:
     default_target: True
     input:
         f"{SUITE}/report/index.html",
+        f"{SUITE}/ro-crate-metadata.json",
 
 
 rule tables:
     input:
         [file for name in EXPERIMENTS for file in results_of(name)],
+
+
+rule figures:
+    input:
+        expand(f"{SUITE}/figures/{{experiment}}", experiment=EXPERIMENTS),
 
 
 rule report:
@@ -69,6 +77,7 @@ rule report:
 rule verify:
     input:
         f"{SUITE}/report/index.html",
+        f"{SUITE}/ro-crate-metadata.json",
     log:
         f"{SUITE}/logs/verify.log",
     params:

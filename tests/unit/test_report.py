@@ -1,23 +1,29 @@
-"""The report: self-contained, complete, and honest about what is absent."""
+"""The report: self-contained, complete, honest about what is absent, and the same in its three formats."""
 
 import re
+import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from theseus_bench.report import Section, duration, render_report, write_report
+from theseus_bench.checklist import CheckItem
+from theseus_bench.report import render_html, write_report
+from theseus_bench.report_markdown import render_markdown
+from theseus_bench.report_model import BLANK, Finding, Report, Section, Shown, duration
+from theseus_bench.report_pdf import write_pdf
 from theseus_bench.table_formats import Cell, Column, Row, Table
 from theseus_bench.tables import NOT_MEASURED
 
 TEMPLATES = Path(__file__).parents[2] / "report"
-SUMMARY = {"backbone": "bert-base-uncased", "statistic": "median"}
 STATUSES = {
     1: ("complete", "", 100.0),
     2: ("failed", "the loss became NaN at step 12", 50.0),
     3: ("missing", "the job was killed", float("nan")),
     4: ("excluded", "no regression objective", float("nan")),
 }
+SVG = '<svg role="img" viewBox="0 0 240 120" aria-label="A line"><title>A line</title><path d="M0 0L240 120"/></svg>'
 
 
 def make_runs(statuses=STATUSES):
@@ -30,21 +36,53 @@ def make_runs(statuses=STATUSES):
     return pd.DataFrame(rows)
 
 
-def make_table(title="A table", note=NOT_MEASURED):
+def make_table(title="A table", note=NOT_MEASURED, caption="Its caption."):
     columns = (Column("speedup", "Speed-up"), Column("rte", "RTE"))
-    return Table(title, "Its caption.", columns, (Row("Theseus", (Cell(None, notes=(note,)), Cell(66.4))),))
+    return Table(title, caption, columns, (Row("Theseus", (Cell(None, notes=(note,)), Cell(66.4))),))
 
 
-def render(runs=None, sections=None, environment=None, **changes):
-    return render_report(
-        changes.pop("suite", "small"),
-        {**SUMMARY, **changes.pop("summary", {})},
-        [Section("glue_dev", "GLUE dev", [make_table()])] if sections is None else sections,
-        make_runs() if runs is None else runs,
-        {"python": "3.11.7"} if environment is None else environment,
-        TEMPLATES,
-        **changes,
+def make_claims(claim="Theseus beats PKD"):
+    columns = (Column("verdict", "Verdict", text=True),)
+    return Table("What the papers claim", "By the medians.", columns, (Row(claim, (Cell("holds"),), kind="holds"),))
+
+
+def make_report(**changes):
+    values = {
+        "suite": "small",
+        "backbone": "bert-base-uncased",
+        "statistic": "median",
+        "runs": make_runs(),
+        "sections": [Section("glue_dev", "GLUE dev", [make_table()])],
+        "environment": {"python": "3.11.7"},
+    }
+    return Report(**values | changes)
+
+
+def full_report(tmp_path):
+    """A report that has all parts."""
+    image = tmp_path / "line.svg"
+    image.write_text(SVG.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" width="240pt" height="120pt"'))
+    figure = Shown("line", "A line", "It falls.", SVG, ("figures/line.svg", "figures/line.pdf"), image)
+    return make_report(
+        findings=[Finding("What reproduces", "3 of 4 numbers", "One is missing.", "complete")],
+        claims=make_claims(),
+        sections=[Section("one", "First", [make_table()], [figure], {"one.csv": "../tables/one.csv"})],
+        checklist=[
+            CheckItem("ACL", "C1: model size", "67 million", "run.json"),
+            CheckItem("ACL", "A1: limitations", "", ""),
+            CheckItem("NeurIPS", "6: settings", "16 tries", "tables/"),
+        ],
+        notes=["This is the demo."],
+        links={"Provenance": "../ro-crate-metadata.json"},
     )
+
+
+def render(base="", **changes):
+    return render_html(make_report(**changes), TEMPLATES, base)
+
+
+def pdf_text(path, pdftotext):
+    return " ".join(subprocess.run([pdftotext, "-layout", path, "-"], capture_output=True, text=True).stdout.split())
 
 
 class Page(HTMLParser):
@@ -66,25 +104,27 @@ class Page(HTMLParser):
             self.text += " "
 
     def handle_data(self, data):
-        if self.tags[-1:] != ["style"]:
+        if self.tags[-1:] not in (["style"], ["script"]):
             self.text += data
 
 
-def test_nothing_is_fetched():
-    text = render()
+def test_nothing_is_fetched(tmp_path):
+    text = render_html(full_report(tmp_path), TEMPLATES)
     page = Page(text)
     assert page.links, "the page has links, all within it or beside it"
-    assert not [link for link in page.links if re.match(r"[a-z]+:|//", link)]
-    assert "http" not in text
+    assert not [link for link in page.links if re.match(r"[a-z]+:|//", link) and link != "data:,"]
+    assert "http:" not in text
+    assert "https:" not in text
     assert "@import" not in text
     assert "url(" not in text
-    assert not set(page.tags) & {"link", "script", "img", "iframe", "object"}
+    assert not set(page.tags) & {"img", "iframe", "object"}
+    assert "default-src 'none'" in text, "nor may anything be fetched that slipped in"
 
 
-def test_links_within_the_page_have_targets():
-    page = Page(render())
+def test_links_within_the_page_have_targets(tmp_path):
+    page = Page(render_html(full_report(tmp_path), TEMPLATES))
     inner = {link[1:] for link in page.links if link.startswith("#")}
-    assert "experiment-glue_dev" in inner
+    assert {"experiment-one", "claims", "checklist", "runs"} <= inner
     assert inner <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
 
@@ -93,14 +133,24 @@ def test_first_screen_says_what_was_run():
     text = Page(render()).text
     assert "1 method on 1 task, all starting from bert-base-uncased, each with the seeds 1, 2, 3 and 4." in text
     assert "The tables give the median over the seeds" in text
-    assert "Of 4 runs asked for, 1 is complete, 1 failed, 1 is missing and 1 is excluded;" in text
-    assert "Training took 150 device-seconds in total (2 min 30 s)." in text
-    searched = Page(render(summary={"search_seconds": 7230.0})).text
-    assert "in total (2 min 30 s), searching their settings before that 2 h." in searched
+    assert "Of 4 runs asked for, 1 is complete, 1 failed, 1 is missing and 1 is excluded." in text
+    assert "Training took 150 s (2 min 30 s) of device time in total." in text
+    searched = Page(render(search_seconds=7230.0)).text
+    assert "of device time in total, searching their settings before that 2 h." in searched
+
+
+def test_answers_come_first():
+    findings = [
+        Finding("What reproduces", "3 of 4 numbers", "One is missing.", "complete"),
+        Finding("How sure", "?", ""),
+    ]
+    text = Page(render(findings=findings)).text
+    places = [text.index(words) for words in ("What reproduces 3 of 4 numbers", "How sure ?", "1 method on 1 task")]
+    assert places == sorted(places)
 
 
 def test_all_complete_is_said_plainly():
-    text = Page(render(make_runs({1: ("complete", "", 5.0)}))).text
+    text = Page(render(runs=make_runs({1: ("complete", "", 5.0)}))).text
     assert "Of 1 run asked for, all are complete." in text
     assert "each with the one seed 1, so no number here has a spread." in text
     assert "No run failed, none is missing and none was excluded." in text
@@ -120,7 +170,7 @@ def test_runs_that_ran_link_to_their_record():
 
 def test_a_run_shared_by_experiments_is_counted_once():
     runs = make_runs()
-    assert "Of 4 runs asked for" in Page(render(pd.concat([runs, runs]))).text
+    assert "Of 4 runs asked for" in Page(render(runs=pd.concat([runs, runs]))).text
 
 
 def test_tables_stand_under_their_experiment_in_order():
@@ -135,12 +185,12 @@ def test_tables_stand_under_their_experiment_in_order():
 
 
 def test_what_is_not_measured_is_said():
-    text = Page(render(summary={"notes": ["This is the demo."]})).text
+    text = Page(render(notes=["This is the demo."])).text
     assert "Speed-up was not measured for Theseus." in text
     assert "This is the demo." in text
     assert "was not measured" not in Page(render(sections=[])).text
     untimed = make_runs({1: ("complete", "", float("nan"))})
-    assert "Training time was not recorded for 1 of the runs" in Page(render(untimed)).text
+    assert "Training time was not recorded for 1 of the runs" in Page(render(runs=untimed)).text
     assert "Training time was not recorded" not in text, "a missing run has no time to record"
 
 
@@ -150,20 +200,137 @@ def test_environment():
     assert "The environment of these runs is not recorded." in Page(render(environment={})).text
 
 
-def test_hostile_text_is_escaped():
-    hostile = "<script>alert('x')</script>"
-    runs = make_runs().assign(label=hostile, reason=hostile)
-    section = Section('x"><b>', hostile, [make_table(hostile, note=hostile)])
-    text = render(runs, [section], {hostile: hostile}, suite=hostile, summary={"backbone": hostile, "notes": [hostile]})
-    assert not set(Page(text).tags) & {"script", "b"}
+def test_a_long_table_and_all_but_the_first_are_folded():
+    rows = tuple(Row(f"row {i}", (Cell(None), Cell(1.0))) for i in range(50))
+    long = replace(make_table("Long"), rows=rows)
+    folded = [
+        "details" in Page(render(sections=[Section("one", "First", tables)])).tags
+        for tables in ([make_table()], [make_table(), make_table("Another")], [long])
+    ]
+    assert folded == [False, True, True]
+
+
+def test_checklist_marks_blanks(tmp_path):
+    text = Page(render_html(full_report(tmp_path), TEMPLATES)).text
+    assert f"A1: limitations {BLANK}" in text
+    assert "C1: model size 67 million run.json" in text
+    assert "1 of 2 items of ACL are filled in" in text
+    assert text.index("ACL checklist.") < text.index("NeurIPS checklist.")
+
+
+def test_figures_and_files_are_linked(tmp_path):
+    text = render_html(full_report(tmp_path), TEMPLATES)
+    assert SVG in text
+    assert "--drawn: 240pt" in text
+    links = {"figures/line.svg", "figures/line.pdf", "../tables/one.csv", "../ro-crate-metadata.json", "report.pdf"}
+    assert links <= set(Page(text).links)
+
+
+def hostile_report():
+    hostile = "<script>alert('x')</script> | `a`\n* [b](c) " + "w" * 3000
+    return make_report(
+        suite=hostile,
+        backbone=hostile,
+        notes=[hostile],
+        runs=make_runs().assign(label=hostile, reason=hostile),
+        findings=[Finding(hostile, hostile, hostile, hostile)],
+        claims=make_claims(hostile),
+        sections=[
+            Section('x"><b>', hostile, [make_table(hostile, hostile, hostile)], [Shown("x", hostile, hostile, SVG)])
+        ],
+        environment={hostile: hostile},
+        checklist=[CheckItem(hostile, hostile, hostile, hostile)],
+        links={hostile: "a)b c"},
+    )
+
+
+def test_hostile_text_is_escaped(tmp_path):
+    text = render_html(hostile_report(), TEMPLATES)
+    tags = Page(text).tags
+    assert tags.count("script") == 1, "ours"
+    assert "b" not in tags
     assert "&lt;script&gt;" in text
+    markdown = render_markdown(hostile_report())
+    assert "<script" not in markdown
+    assert "a%29b%20c" in markdown
+    write_pdf(hostile_report(), tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").stat().st_size > 10_000
+
+
+def test_an_empty_suite_has_a_report(tmp_path):
+    empty = make_report(runs=make_runs({3: STATUSES[3]}), sections=[], environment={})
+    write_report(empty, tmp_path, TEMPLATES)
+    assert "Of 1 run asked for, 0 are complete, 0 failed, 1 is missing and 0 are excluded." in render_html(
+        empty, TEMPLATES
+    )
 
 
 def test_write_report(tmp_path):
-    path = tmp_path / "new" / "report.html"
-    write_report(path, "small", SUMMARY, [], make_runs(), {}, TEMPLATES)
-    assert path.read_text(encoding="utf-8") == render(sections=[], environment={})
-    assert list(path.parent.iterdir()) == [path]
+    report, folder = full_report(tmp_path), tmp_path / "new" / "report"
+    write_report(report, folder, TEMPLATES, "../")
+    assert (folder / "index.html").read_text(encoding="utf-8") == render_html(report, TEMPLATES, "../")
+    assert (folder / "report.md").read_text(encoding="utf-8") == render_markdown(report, "../")
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "report.md", "report.pdf"]
+
+
+def test_markdown_has_all_parts(tmp_path):
+    text = render_markdown(full_report(tmp_path), "../")
+    words = [
+        "# small: theseus-bench report",
+        "- What reproduces: **3 of 4 numbers**. One is missing.",
+        "Of 4 runs asked for",
+        "- This is the demo.",
+        "| Theseus beats PKD | holds |",
+        "## First (one)",
+        "| Theseus | –<sup>a</sup> | 66.4 |",
+        "[one.csv](../tables/one.csv)",
+        "![A line](figures/line.svg)",
+        "the loss became NaN at step 12",
+        "- python: 3.11.7",
+        BLANK,
+        "[Records of the runs](../runs)",
+        "[Provenance](../ro-crate-metadata.json)",
+    ]
+    places = [text.index(part) for part in words]
+    assert places == sorted(places)
+
+
+def test_pdf_has_all_parts(tmp_path, program):
+    write_pdf(full_report(tmp_path), tmp_path / "report.pdf")
+    text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
+    for words in (
+        "What reproduces 3 of 4 numbers One is missing.",
+        "Of 4 runs asked for",
+        "Theseus beats PKD holds",
+        "First (one)",
+        "66.4",
+        "a: not measured",
+        "A line. It falls.",
+        "the loss became NaN at step 12",
+        "python: 3.11.7",
+        BLANK,
+    ):
+        assert words in text
+    about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
+    assert re.search(r"Title: +small: theseus-bench report", about)
+
+
+def test_pdf_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):
+    write_pdf(full_report(tmp_path), tmp_path / "first.pdf")
+    monkeypatch.setattr("time.time", lambda: 1_935_000_000.0)
+    write_pdf(full_report(tmp_path), tmp_path / "second.pdf")
+    made = (tmp_path / "first.pdf").read_bytes()
+    assert made == (tmp_path / "second.pdf").read_bytes()
+    assert b"(D:20000101000000Z)" in made, "a date of its own, not that of the day"
+
+
+def test_a_table_of_many_sheets_repeats_its_headings_and_loses_no_row(tmp_path, program):
+    rows = tuple(Row(f"row-{i:03d}", (Cell(None), Cell(float(i)))) for i in range(150))
+    table = replace(make_table("Long"), rows=rows)
+    write_pdf(make_report(sections=[Section("one", "First", [table])]), tmp_path / "report.pdf")
+    text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
+    assert [f"row-{i:03d}" in text for i in range(150)] == [True] * 150
+    assert text.count("Speed-up RTE") >= 4
 
 
 @pytest.mark.parametrize(

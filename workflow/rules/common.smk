@@ -3,6 +3,9 @@ SUITE = PLAN.folder
 EXPERIMENTS = list(PLAN.suite.experiments)
 TEACHER = PLAN.teacher.name
 RECORD = ("run.json", "predictions.parquet")
+FORMATS = ["html", "csv", "md", "tex"]
+PUBLISHED = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
+DIAGNOSTIC = [PLAN.suite.data.diagnostic] if PLAN.suite.data.diagnostic else []
 NOT_ENCODED = {
     "label",
     "metrics",
@@ -74,12 +77,19 @@ def records_of(experiment):
     return [f"{SUITE}/{run.path}/{file}" for run in PLAN.experiment_runs(experiment) for file in RECORD]
 
 
+def predecessors_of(experiment):
+    """The records of the predecessors that an experiment's students are compared with."""
+    runs = [PLAN.teacher_of(run) for run in PLAN.experiment_runs(experiment) if run.learns]
+    return list(dict.fromkeys(f"{SUITE}/{run.path}/{file}" for run in runs for file in RECORD))
+
+
 def results_of(experiment):
-    """What is made of an experiment: its tables and, where it has them, verdicts, searches and submissions."""
+    """What is made of an experiment: tables and figures and, where it has them, verdicts, searches and submissions."""
     wanted = PLAN.suite.experiments[experiment]
-    tables = [""] + ["_verdicts"] * bool(wanted.compare_with) + ["_search"] * PLAN.searched(experiment)
-    submissions = [f"{SUITE}/submissions/{experiment}"] * wanted.submission
-    return [f"{SUITE}/tables/{experiment}{ending}.html" for ending in tables] + submissions
+    tables = ["", "_significance", "_behaviour"]
+    tables += ["_verdicts"] * bool(wanted.compare_with) + ["_search"] * PLAN.searched(experiment)
+    others = [f"{SUITE}/figures/{experiment}"] + [f"{SUITE}/submissions/{experiment}"] * wanted.submission
+    return [f"{SUITE}/tables/{experiment}{ending}.html" for ending in tables] + others
 
 
 def labels_of(experiment):

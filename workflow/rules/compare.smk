@@ -16,17 +16,46 @@ rule score:
         "theseus-bench score {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
+rule significance:
+    input:
+        records=lambda w: records_of(w.experiment),
+        scores=f"{SUITE}/scores/{{experiment}}.parquet",
+        labels=lambda w: labels_of(w.experiment),
+    output:
+        f"{SUITE}/significance/{{experiment}}.json",
+        expand(
+            f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
+            table=["significance", "seeds", "ranks", "aggregates"],
+            format=FORMATS,
+        ),
+    log:
+        f"{SUITE}/logs/significance/{{experiment}}.log",
+    threads: 4
+    params:
+        suite=suite_folder,
+        shown=json.dumps(config, sort_keys=True),
+    shell:
+        "OMP_NUM_THREADS=1 theseus-bench significance {params.suite} {wildcards.experiment} --workers {threads}"
+        " > {log} 2>&1"
+
+
 rule compare:
     input:
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
+        significance=f"{SUITE}/significance/{{experiment}}.json",
         speed=f"{SUITE}/speed/{{experiment}}.json",
         labels=lambda w: labels_of(w.experiment),
+        published=PUBLISHED,
     output:
-        expand(
-            f"{SUITE}/tables/{{{{experiment}}}}{{statistic}}.{{format}}",
-            statistic=["", "_mean"],
-            format=["csv", "md", "tex", "html"],
+        report(
+            f"{SUITE}/tables/{{experiment}}.html",
+            caption="../../report/captions/scores.rst",
+            category="{experiment}",
+            subcategory="Tables",
+            labels={"table": "scores"},
         ),
+        expand(f"{SUITE}/tables/{{{{experiment}}}}.{{format}}", format=FORMATS[1:]),
+        expand(f"{SUITE}/tables/{{{{experiment}}}}_mean.{{format}}", format=FORMATS),
     log:
         f"{SUITE}/logs/compare/{{experiment}}.log",
     params:
@@ -41,12 +70,19 @@ rule judge:
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
         speed=f"{SUITE}/speed/{{experiment}}.json",
         labels=lambda w: labels_of(w.experiment),
-        published=sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml"))),
+        published=PUBLISHED,
     output:
+        report(
+            expand(f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.html", table=["verdicts", "claims"]),
+            caption="../../report/captions/verdicts.rst",
+            category="{experiment}",
+            subcategory="Tables",
+            labels={"table": "verdicts and claims"},
+        ),
         expand(
             f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
             table=["verdicts", "claims"],
-            format=["csv", "md", "tex", "html"],
+            format=FORMATS[1:],
         ),
     log:
         f"{SUITE}/logs/judge/{{experiment}}.log",
@@ -65,7 +101,7 @@ rule searched:
         expand(
             f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
             table=["search", "trials"],
-            format=["csv", "md", "tex", "html"],
+            format=FORMATS,
         ),
     log:
         f"{SUITE}/logs/searched/{{experiment}}.log",
@@ -74,6 +110,53 @@ rule searched:
         shown=json.dumps(config, sort_keys=True),
     shell:
         "theseus-bench searched {params.suite} {wildcards.experiment} > {log} 2>&1"
+
+
+rule describe:
+    input:
+        records=lambda w: records_of(w.experiment),
+        predecessors=lambda w: predecessors_of(w.experiment),
+        searches=lambda w: searches_of(w.experiment),
+        labels=lambda w: labels_of(w.experiment),
+        diagnostic=DIAGNOSTIC,
+    output:
+        expand(
+            f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
+            table=["behaviour", "costs"],
+            format=FORMATS,
+        ),
+    log:
+        f"{SUITE}/logs/describe/{{experiment}}.log",
+    params:
+        suite=suite_folder,
+        shown=json.dumps(config, sort_keys=True),
+    shell:
+        "theseus-bench describe {params.suite} {wildcards.experiment} > {log} 2>&1"
+
+
+rule draw:
+    input:
+        scores=f"{SUITE}/scores/{{experiment}}.parquet",
+        significance=f"{SUITE}/significance/{{experiment}}.json",
+        speed=f"{SUITE}/speed/{{experiment}}.json",
+        labels=lambda w: labels_of(w.experiment),
+        published=PUBLISHED,
+    output:
+        report(
+            directory(f"{SUITE}/figures/{{experiment}}"),
+            patterns=["{figure}.svg"],
+            caption="../../report/captions/figures.rst",
+            category="{experiment}",
+            subcategory="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        f"{SUITE}/logs/draw/{{experiment}}.log",
+    params:
+        suite=suite_folder,
+        shown=json.dumps(config, sort_keys=True),
+    shell:
+        "theseus-bench draw {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
 rule submit:
@@ -93,9 +176,16 @@ rule submit:
 rule write_report:
     input:
         results=[file for name in EXPERIMENTS for file in results_of(name)],
-        template=["report/report.html.j2", "report/style.css"],
+        template=["report/report.html.j2", "report/style.css", "report/script.js"],
     output:
-        f"{SUITE}/report/index.html",
+        report(
+            f"{SUITE}/report/index.html",
+            caption="../../report/captions/report.rst",
+            category="Report",
+            labels={"report": "the suite's own report"},
+        ),
+        f"{SUITE}/report/report.md",
+        f"{SUITE}/report/report.pdf",
     log:
         f"{SUITE}/logs/report.log",
     params:
@@ -103,6 +193,21 @@ rule write_report:
         shown=json.dumps(config, sort_keys=True),
     shell:
         "theseus-bench report {params.suite} > {log} 2>&1"
+
+
+# The suite's folder becomes an RO-Crate: last, since it has the checksums of all the others.
+rule provenance:
+    input:
+        f"{SUITE}/report/index.html",
+    output:
+        f"{SUITE}/ro-crate-metadata.json",
+    log:
+        f"{SUITE}/logs/provenance.log",
+    params:
+        suite=suite_folder,
+        configuration=json.dumps(config, sort_keys=True),
+    shell:
+        "theseus-bench crate {params.suite} > {log} 2>&1"
 
 
 # An experiment by name: its runs and all that is made of them.

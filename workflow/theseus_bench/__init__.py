@@ -15,6 +15,7 @@ ROOMS = [
     "data",  # tables → checked → tokens → batches
     "demo",  # generated sentences
     "devices",  # device, precision, threads, seeds
+    "flops",  # operations that a run computes
     "models",  # backbones
     "metrics",  # GLUE's metrics
     "metrics.glue",  # the same, as a module of evaluate
@@ -37,12 +38,33 @@ ROOMS = [
     "choice",  # which settings a search chooses
     "submission",  # predictions → files for the GLUE server
     "speed",  # size and speed of the compressed models
+    "resampling",  # scores on resampled examples
+    "inference",  # tests, intervals and effect sizes on arrays
+    "significance",  # which differences are more than chance
+    "latex",  # text as pdflatex takes it
     "table_formats",  # one table model → CSV, Markdown, LaTeX, HTML
     "tables",  # what stands in the tables
+    "behaviour",  # loyalty, calibration, agreement between seeds
+    "diagnostic",  # AX by category
+    "costs",  # what the runs cost
     "verdicts",  # reproduced or not
+    "significance_tables",  # the tests, as tables
     "searches",  # what was tried and chosen
-    "report",  # the report's page
-    "comparison",  # records and scores → tables and report
+    "figure_style",  # how every figure looks: type, colours, markers, panels
+    "captions",  # what a figure's caption says of its data
+    "pictures",  # a picture and its files
+    "figures",  # what the figures show
+    "checklist",  # what ACL and NeurIPS ask, filled from the records
+    "crate_graph",  # an RO-Crate that grows
+    "crate",  # where a suite's results come from
+    "report_model",  # what a report says
+    "findings",  # the answers on its first screen
+    "report_markdown",  # a report as Markdown
+    "report_pdf",  # a report as PDF
+    "report",  # a report as a page, and in all formats
+    "comparison",  # scores, tests and records → the tables of an experiment
+    "drawing",  # … → its figures
+    "document",  # … → the report of a suite
     "warm",  # a preloaded parent for many short commands
     "cli",  # every step as a command
 ]

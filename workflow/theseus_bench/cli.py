@@ -154,6 +154,22 @@ def score(folder: Folder, experiment: str) -> None:
 
 
 @app.command()
+def significance(
+    folder: Folder,
+    experiment: str,
+    workers: Annotated[int, typer.Option(min=1, help="tasks that are tested side by side")] = 1,
+) -> None:
+    """Test the differences between an experiment's methods, into SUITE/significance/EXPERIMENT.json and tables."""
+    from theseus_bench.comparison import write_significance_tables
+    from theseus_bench.significance import write_significance
+    from theseus_bench.suites import read_plan
+
+    made = read_plan(folder)
+    write_significance(made, experiment, folder, workers)
+    write_significance_tables(made, experiment, folder)
+
+
+@app.command()
 def compare(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment in SUITE/tables from the scores and speeds that are there."""
     from theseus_bench.comparison import write_tables
@@ -181,17 +197,46 @@ def searched(folder: Folder, experiment: str) -> None:
 
 
 @app.command()
+def describe(folder: Folder, experiment: str) -> None:
+    """Make the tables of an experiment beyond its scores: loyalty, calibration, agreement, costs, AX by category."""
+    from theseus_bench.comparison import write_descriptions
+    from theseus_bench.suites import read_plan
+
+    write_descriptions(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def draw(folder: Folder, experiment: str) -> None:
+    """Draw the figures of an experiment into SUITE/figures/EXPERIMENT: SVG, PDF and PNG."""
+    from theseus_bench.drawing import write_figures
+    from theseus_bench.suites import read_plan
+
+    write_figures(read_plan(folder), experiment, folder)
+
+
+@app.command()
 def report(
     folder: Folder,
-    rebuild: Annotated[bool, typer.Option(help="first make all scores and tables again from what is there")] = False,
+    rebuild: Annotated[
+        bool, typer.Option(help="first make all it is made of again from the runs that are there")
+    ] = False,
 ) -> None:
-    """Make SUITE/report/index.html from all that is there; what is missing is shown as missing."""
-    from theseus_bench import comparison
+    """Make SUITE/report (index.html, report.md, report.pdf) from all that is there; gaps are shown as gaps."""
+    from theseus_bench import document
     from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
-    (comparison.rebuild if rebuild else comparison.write_suite_report)(made, folder)
+    (document.rebuild if rebuild else document.write_suite_report)(made, folder)
     print(f"report: {folder / 'report' / 'index.html'}")
+
+
+@app.command()
+def crate(folder: Folder) -> None:
+    """Describe where SUITE's results come from, in SUITE/ro-crate-metadata.json: a Provenance Run RO-Crate."""
+    from theseus_bench.crate import write_crate
+    from theseus_bench.suites import read_plan
+
+    write_crate(read_plan(folder), folder)
 
 
 @app.command()

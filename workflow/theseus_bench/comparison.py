@@ -1,111 +1,112 @@
-"""From scores and records to the tables of an experiment and the report of a suite, gaps shown as gaps."""
+"""From scores, tests and records to the tables of an experiment, gaps shown as gaps."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from theseus_bench.errors import UserError
+from theseus_bench.behaviour import behaviour_frame, behaviour_table
+from theseus_bench.costs import costs_table
+from theseus_bench.diagnostic import diagnostic_table
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord, read_choice
-from theseus_bench.report import Section, write_report
-from theseus_bench.scores import state, write_scores
+from theseus_bench.published import cite
+from theseus_bench.records import RunRecord, atomic
+from theseus_bench.scores import read_scores, state
 from theseus_bench.searches import search_table, trials_table
-from theseus_bench.speed import measure_experiment
-from theseus_bench.submission import write_submissions
+from theseus_bench.significance import compared
+from theseus_bench.significance_tables import daggers, label_of_name, read_significance, significance_tables
+from theseus_bench.speed import read_speed
 from theseus_bench.table_formats import Table, series, write_table
-from theseus_bench.tables import scores_table, with_scores
+from theseus_bench.tables import PrintedRow, scores_table
 from theseus_bench.tasks import Task
-from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
+from theseus_bench.verdicts import NOT_COMPARABLE, SCORE, claims_table, judge_claims, judge_numbers, verdicts_table
 
-TEMPLATES = Path("report")
 STATISTICS = {"median": "", "mean": "_mean"}  # what the name of a table's files ends in
 
 
 def write_tables(plan: Plan, experiment: str, folder: Path) -> None:
-    """The experiment's tables in `folder`/tables: <experiment> (median over seeds) and <experiment>_mean."""
+    """The experiment's scores in `folder`/tables: <experiment> (median over seeds) and <experiment>_mean."""
     for statistic, table in experiment_tables(plan, experiment, folder).items():
         write_table(table, folder / "tables", experiment + STATISTICS[statistic])
 
 
 def write_verdicts(plan: Plan, experiment: str, folder: Path) -> None:
     """What the papers print beside ours, in `folder`/tables: <experiment>_verdicts and <experiment>_claims."""
-    for name, table in verdict_tables(plan, experiment, folder).items():
-        write_table(table, folder / "tables", f"{experiment}_{name}")
+    _write(verdict_tables(plan, experiment, folder), experiment, folder)
 
 
 def write_search_tables(plan: Plan, experiment: str, folder: Path) -> None:
     """What was searched, in `folder`/tables: <experiment>_search (the choices) and <experiment>_trials (the tries)."""
-    for name, table in search_tables(plan, experiment, folder).items():
-        write_table(table, folder / "tables", f"{experiment}_{name}")
+    _write(search_tables(plan, experiment, folder), experiment, folder)
 
 
-def write_suite_report(plan: Plan, folder: Path) -> None:
-    """The suite's report in `folder`/report/index.html."""
-    sections, frames, scores = [], [], []
-    for name, experiment in plan.suite.experiments.items():
-        tables = experiment_tables(plan, name, folder)
-        several = len(plan.experiment_seeds(experiment)) > 1  # over one seed, all statistics are the same
-        shown = list(tables.values())[: None if several else 1]
-        shown += [table for table in verdict_tables(plan, name, folder).values() if table.rows]
-        if plan.searched(name):
-            shown.append(search_tables(plan, name, folder)["search"])
-        sections.append(Section(name, experiment.title, shown))
-        frames.append(runs_frame(plan, name, folder)[0])
-        scores.append(_scores(plan, name, folder))
-    keys = ["method", "variant", "task", "seed", "split", "metric"]
-    runs = with_scores(pd.concat(frames), pd.concat(scores).drop_duplicates(keys))
-    summary = {
-        "backbone": _backbone(plan),
-        "statistic": "median",
-        "notes": _notes(plan),
-        "search_seconds": sum(choice["device_seconds"] for choice in _choices(plan, folder)),
-    }
-    write_report(
-        folder / "report" / "index.html",
-        plan.suite.suite,
-        summary,
-        sections,
-        runs,
-        _environment(plan, [record for run in plan.runs.values() if (record := state(plan, run, folder)[2])]),
-        TEMPLATES,
-        base="../",
-    )
+def write_significance_tables(plan: Plan, experiment: str, folder: Path) -> None:
+    """What was tested, in `folder`/tables: <experiment>_significance, _seeds, _ranks and _aggregates."""
+    _write(significance_tables(plan, experiment, folder), experiment, folder)
 
 
-def rebuild(plan: Plan, folder: Path) -> None:
-    """Scores, speed, tables, submissions and report of whatever the suite's runs have left so far."""
-    for experiment in plan.suite.experiments:
-        if (folder / "backbone").is_dir() and not (folder / "speed" / f"{experiment}.json").is_file():
-            measure_experiment(plan, experiment, folder)
-        write_scores(plan, experiment, folder)
-        write_tables(plan, experiment, folder)
-        write_verdicts(plan, experiment, folder)
-        write_search_tables(plan, experiment, folder)
-        if plan.suite.experiments[experiment].submission:
-            write_submissions(plan, experiment, folder)
-    write_suite_report(plan, folder)
+def write_descriptions(plan: Plan, experiment: str, folder: Path) -> None:
+    """What is known beyond the scores, in `folder`/tables: <experiment>_behaviour, _costs and, of AX, _diagnostic.
+
+    <experiment>_behaviour.csv has every run's values; the other formats have the methods'.
+    """
+    _write(description_tables(plan, experiment, folder), experiment, folder)
+    with atomic(folder / "tables" / f"{experiment}_behaviour.csv") as scratch:
+        behaviour_frame(plan, experiment, folder).to_csv(scratch, index=False, float_format="%.6g")
 
 
 def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
-    """The tables of an experiment, by statistic."""
-    scores = _scores(plan, experiment, folder)
+    """The experiment's scores, by statistic; the medians, which is what papers print, beside the printed numbers."""
+    scores, speed = read_scores(experiment, folder), read_speed(experiment, folder)
     runs, records = runs_frame(plan, experiment, folder)
-    speed = _speed(experiment, folder)
     wanted = plan.suite.experiments[experiment]
     tasks = {task.name: _as_trained(task, records) for task in plan.experiment_tasks(wanted)}
-    remarks = [f"Backbone: {_backbone(plan)}.", *_notes(plan), *_effort(plan, experiment), *_conditions(speed)]
-    measured = speed["methods"] if speed else {}
-    return {name: scores_table(scores, runs, measured, tasks, wanted.title, name, remarks) for name in STATISTICS}
+    remarks = [f"Backbone: {describe_backbone(plan)}.", *describe_data(plan), *_effort(plan, experiment)]
+    remarks += _conditions(speed)
+    marks = daggers(read_significance(experiment, folder))
+    printed = {"median": printed_rows(plan, experiment, scores), "mean": {}}
+    return {
+        statistic: scores_table(
+            scores,
+            runs,
+            speed["methods"] if speed else {},
+            tasks,
+            wanted.title,
+            statistic,
+            remarks,
+            significant=marks,
+            significance_remark=_tested(plan, experiment),
+            printed=printed[statistic],
+        )
+        for statistic in STATISTICS
+    }
+
+
+def printed_rows(plan: Plan, experiment: str, scores: pd.DataFrame) -> dict[str, list[PrintedRow]]:
+    """The published rows that stand under each of the experiment's methods: those of whole scores, on dev."""
+    found: dict[str, dict[str, list]] = {}
+    for verdict in judge_numbers(plan, experiment, scores):
+        if verdict.metric == SCORE:
+            found.setdefault(verdict.name, {}).setdefault(verdict.table, []).append(verdict)
+    return {
+        name: [
+            PrintedRow(
+                cite(table),
+                {v.what: v.printed for v in verdicts},
+                next((f"not comparable: {v.reason}" for v in verdicts if v.verdict == NOT_COMPARABLE), ""),
+            )
+            for table, verdicts in tables.items()
+        ]
+        for name, tables in found.items()
+    }
 
 
 def verdict_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
     """The experiment's numbers beside the published ones, and the published claims."""
-    scores = _scores(plan, experiment, folder)
+    scores = read_scores(experiment, folder)
     title = plan.suite.experiments[experiment].title
-    speed = (_speed(experiment, folder) or {"methods": {}})["methods"]
+    speed = (read_speed(experiment, folder) or {"methods": {}})["methods"]
     return {
         "verdicts": verdicts_table(plan, judge_numbers(plan, experiment, scores), title),
         "claims": claims_table(judge_claims(plan, experiment, scores, speed), title),
@@ -115,6 +116,13 @@ def verdict_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table
 def search_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
     """The experiment's searches: what was chosen, and all that was tried."""
     return {"search": search_table(plan, experiment, folder), "trials": trials_table(plan, experiment, folder)}
+
+
+def description_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+    """How the experiment's models behave beyond their scores, what they cost, and AX where its labels are at hand."""
+    diagnostic = diagnostic_table(plan, experiment, folder)
+    tables = {"behaviour": behaviour_table(plan, experiment, folder), "costs": costs_table(plan, experiment, folder)}
+    return tables | ({"diagnostic": diagnostic} if diagnostic else {})
 
 
 def runs_frame(plan: Plan, experiment: str, folder: Path) -> tuple[pd.DataFrame, list[RunRecord]]:
@@ -131,6 +139,27 @@ def runs_frame(plan: Plan, experiment: str, folder: Path) -> tuple[pd.DataFrame,
                     records += [record] if record else []
                 rows.append(_row(run, status, reason, record))
     return pd.DataFrame(rows), records
+
+
+def describe_backbone(plan: Plan) -> str:
+    """The backbone in words."""
+    backbone = plan.suite.backbone
+    return f"{backbone.name or 'a tiny BERT of the demo'}, {backbone.layers} layers"
+
+
+def describe_data(plan: Plan) -> list[str]:
+    """A sentence on the data, where they are not official GLUE."""
+    if plan.suite.data.source == "demo":
+        return ["The sentences are generated: the scores show that the workflow works, and say nothing of real GLUE."]
+    names = [plan.tasks[name].label for name in plan.suite.data.samples if name in plan.suite.tasks]
+    if not names:
+        return []
+    return [f"Not official GLUE, but a part of it as the configuration declares: {', '.join(names)}."]
+
+
+def _write(tables: dict[str, Table], experiment: str, folder: Path) -> None:
+    for name, table in tables.items():
+        write_table(table, folder / "tables", f"{experiment}_{name}")
 
 
 def _row(run: Run, status: str, reason: str, record: RunRecord | None) -> dict:
@@ -155,27 +184,17 @@ def _as_trained(task: Task, records: list[RunRecord]) -> Task:
     return task.model_copy(update={"rows": task.rows | {"train": sizes[0]}}) if sizes else task
 
 
-def _scores(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
-    file = folder / "scores" / f"{experiment}.parquet"
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; make it with: theseus-bench score {folder} {experiment}")
-    return pd.read_parquet(file)
-
-
-def _choices(plan: Plan, folder: Path) -> list[dict]:
-    """What the suite's searches have chosen, each once."""
-    files = dict.fromkeys(run.search_file for run in plan.runs.values() if run.trials)
-    return [choice for file in files if (choice := read_choice(folder / file)) is not None]
-
-
-def _speed(experiment: str, folder: Path) -> dict | None:
-    file = folder / "speed" / f"{experiment}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-def _backbone(plan: Plan) -> str:
-    backbone = plan.suite.backbone
-    return f"{backbone.name or 'a tiny BERT of the demo'}, {backbone.layers} layers"
+def _tested(plan: Plan, experiment: str) -> str:
+    """What the daggers of the experiment's table mean; '' where nothing is compared with a control."""
+    rule = plan.suite.significance
+    controls = dict.fromkeys(pair.other for pair in compared(plan, experiment) if pair.family == "control")
+    if not controls:
+        return ""
+    return (
+        f"† significantly better, ‡ significantly worse than {series([label_of_name(plan, name) for name in controls])}"
+        f"{', like with like' if len(controls) > 1 else ''}: paired over seeds and examples, Holm over all methods and "
+        f"tasks, α = {rule.alpha:g}; the tested differences are a table of their own."
+    )
 
 
 def _effort(plan: Plan, experiment: str) -> list[str]:
@@ -198,31 +217,3 @@ def _conditions(speed: dict | None) -> list[str]:
         f"{speed['threads']} threads, median of {speed['repetitions']} with its 95 % interval; models of equal shape "
         "are measured once, with random weights."
     ]
-
-
-def _notes(plan: Plan) -> list[str]:
-    if plan.suite.data.source == "demo":
-        return ["The sentences are generated: the scores show that the workflow works, and say nothing of real GLUE."]
-    names = [plan.tasks[name].label for name in plan.suite.data.samples if name in plan.suite.tasks]
-    if not names:
-        return []
-    return [f"Not official GLUE, but a part of it as the configuration declares: {', '.join(names)}."]
-
-
-def _environment(plan: Plan, records: list[RunRecord]) -> dict[str, str]:
-    """What the runs say of where they came from; more than one value of a thing is shown as such."""
-
-    def values(of) -> str:
-        return "; ".join(sorted({str(of(record)) for record in records})) or "not known"
-
-    data = plan.suite.data
-    libraries = records[0].provenance["libraries"] if records else {}
-    return {
-        "Data": {"hub": f"{data.name} at {data.revision}", "local": str(data.path), "demo": "generated"}[data.source],
-        "Backbone revision": plan.suite.backbone.revision or "none: not from the hub",
-        "Code": values(lambda record: record.provenance["code"]),
-        "Processor": values(lambda record: f"{record.provenance['processor']}, {record.provenance['cores']} cores"),
-        "Device": values(lambda record: f"{record.device}, {record.precision}, {record.threads} threads a run"),
-        "Python": values(lambda record: record.provenance["python"]),
-        **{name: values(lambda record, name=name: record.provenance["libraries"][name]) for name in libraries},
-    }

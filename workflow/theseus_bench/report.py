@@ -1,46 +1,41 @@
-"""The report of a suite: one self-contained HTML page that says what was run, what came out and what is missing."""
+"""The report of a suite: one self-contained HTML page, and the same as Markdown and PDF."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from theseus_bench.table_formats import Table, series, to_html, write_text
-from theseus_bench.tables import MEASURED, NOT_MEASURED, gaps_table, runs_table, unique_runs
+from theseus_bench.records import atomic
+from theseus_bench.report_markdown import render_markdown
+from theseus_bench.report_model import Report, checklist_tables, counts, duration, remarks, scope
+from theseus_bench.report_pdf import write_pdf
+from theseus_bench.table_formats import to_html, write_text
+from theseus_bench.tables import gaps_table, runs_table, unique_runs
 
 TEMPLATE = "report.html.j2"
+LONG = 40  # rows; a longer table is folded, so that the page is not endless on a phone
 
 
-@dataclass(frozen=True)
-class Section:
-    """One experiment in the report: its name (the id in the page), its title and its tables in order."""
+def write_report(report: Report, folder: Path, template_folder: Path, base: str = "../") -> None:
+    """Write index.html, report.md and report.pdf into `folder`, each atomically.
 
-    name: str
-    title: str
-    tables: list[Table]
-
-
-def render_report(
-    suite: str,
-    summary: dict,
-    sections: list[Section],
-    runs: pd.DataFrame,
-    environment: dict[str, str],
-    template_folder: Path,
-    base: str = "",
-) -> str:
-    """The report as one HTML page that needs no network and no other file.
-
-    `summary`: backbone (text), statistic ('median' or 'mean') and, if wanted, notes (list of plain sentences) and
-    search_seconds (device-seconds of all searches).
-    `runs`: all runs of the suite, as for the tables, with a column score if their scores are to be listed; the counts,
-    seeds and device-seconds are taken from it. `base`: the way from the page's folder to the suite's ('' or '../').
+    `base`: the way from `folder` to the suite's folder, where the runs are.
     """
-    runs = unique_runs(runs)
+    write_text(folder / "index.html", render_html(report, template_folder, base))
+    write_text(folder / "report.md", render_markdown(report, base))
+    with atomic(folder / "report.pdf") as scratch:
+        write_pdf(report, scratch)
+
+
+def render_html(report: Report, template_folder: Path, base: str = "") -> str:
+    """The report as one HTML page that needs no network and no other file; all but the figures is escaped.
+
+    `base`: the way from the page's folder to the suite's ('' or '../').
+    """
+    runs = unique_runs(report.runs)
     page = Environment(
         loader=FileSystemLoader(template_folder),
         autoescape=True,
@@ -49,77 +44,22 @@ def render_report(
         lstrip_blocks=True,
     )
     page.filters["table"] = lambda table: Markup(to_html(table))  # escapes by itself
+    page.filters["svg"] = Markup  # ours, see Shown
+    page.filters["svg_width"] = _svg_width
     return page.get_template(TEMPLATE).render(
-        suite=suite,
-        backbone=summary["backbone"],
-        statistic=summary["statistic"],
-        remarks=[*summary.get("notes", []), *_unmeasured(sections, runs)],
-        facts=_facts(runs),
-        searching=duration(summary["search_seconds"]) if summary.get("search_seconds") else "",
-        sections=sections,
+        report=report,
+        long=LONG,
+        scope=scope(report),
+        counts=counts(runs),
+        device_time=duration(float(runs["seconds"].sum())),
+        remarks=remarks(report),
         gaps=gaps_table(runs),
         runs=runs_table(runs, base),
-        environment=environment,
+        checklist=checklist_tables(report.checklist),
     )
 
 
-def write_report(
-    path: Path,
-    suite: str,
-    summary: dict,
-    sections: list[Section],
-    runs: pd.DataFrame,
-    environment: dict[str, str],
-    template_folder: Path,
-    base: str = "",
-) -> None:
-    """Write the report to `path`, atomically; the arguments are those of `render_report`."""
-    write_text(path, render_report(suite, summary, sections, runs, environment, template_folder, base))
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units: '3 d 4 h', '2 h 5 min', '4 min 10 s', '12 s'."""
-    left, parts = round(seconds), []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, left = divmod(left, size)
-        if parts or count or unit == "s":
-            parts.append((count, unit))
-    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count or len(parts) == 1)
-
-
-def _facts(runs: pd.DataFrame) -> dict:
-    """The numbers of the first screen, all taken from the runs."""
-    status = runs["status"].value_counts()
-    seconds = float(runs["seconds"].sum())
-    seeds = sorted(int(seed) for seed in runs["seed"].unique())
-    return {
-        "asked": len(runs),
-        **{name: int(status.get(name, 0)) for name in ("complete", "failed", "missing", "excluded")},
-        "methods": len(runs[["method", "variant"]].drop_duplicates()),
-        "tasks": int(runs["task"].nunique()),
-        "seeds": series([str(seed) for seed in seeds]),
-        "several": len(seeds) > 1,
-        "seconds": f"{seconds:,.0f}",
-        "duration": duration(seconds),
-    }
-
-
-def _unmeasured(sections: list[Section], runs: pd.DataFrame) -> list[str]:
-    """Sentences on what was not measured: the columns of the tables that lack it, and training times."""
-    lacking: dict[str, dict[str, None]] = {}
-    for row, cell, column in _cells(sections):
-        if NOT_MEASURED in cell.notes:
-            lacking.setdefault(column.header, {})[row.label] = None
-    sentences = [f"{header} was not measured for {series(list(labels))}." for header, labels in lacking.items()]
-    untimed = int((runs["status"].isin(MEASURED) & runs["seconds"].isna()).sum())
-    if untimed:
-        sentences.append(f"Training time was not recorded for {untimed} of the runs; the total leaves them out.")
-    return sentences
-
-
-def _cells(sections: list[Section]):
-    for section in sections:
-        for table in section.tables:
-            for row in table.rows:
-                for cell, column in zip(row.cells, table.columns, strict=True):
-                    yield row, cell, column
+def _svg_width(svg: str) -> str:
+    """The width for which a figure was drawn, in CSS points, from its viewBox; that of a page if it has none."""
+    box = re.search(r'viewBox="[-\d.]+ [-\d.]+ ([\d.]+) [\d.]+"', svg)
+    return f"{float(box[1]) if box else 497:.0f}pt"

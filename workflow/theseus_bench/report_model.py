@@ -1,0 +1,185 @@
+"""What a report says, whatever its format: the parts it is given, and the sentences and tables drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from theseus_bench.checklist import CheckItem
+from theseus_bench.table_formats import Cell, Column, Row, Table, series
+from theseus_bench.tables import MEASURED, NOT_MEASURED, unique_runs
+
+BLANK = "blank: for the authors to fill in"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One of the answers on the first screen.
+
+    `answer` is short and read first ('12 of 71 numbers'), `detail` one to three plain sentences. `kind` colours it:
+    'complete', 'failed', 'missing' or '' (none).
+    """
+
+    heading: str
+    answer: str
+    detail: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure. `svg` is put into the page as it is: one <svg> that needs nothing from outside, its colours for white.
+
+    `files` are links to it from the report's folder (the .svg and the .pdf); `image` is the file (.svg or .png) that
+    the PDF shows, which names the figure without showing it where there is none.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    files: tuple[str, ...] = ()
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment: its name (the id in the page), its title, its tables and figures in order.
+
+    `downloads` are the tables' files: name → link from the report's folder.
+    """
+
+    name: str
+    title: str
+    tables: list[Table]
+    figures: list[Shown] = field(default_factory=list)
+    downloads: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says.
+
+    `runs`: one row per run and experiment, as `theseus_bench.tables` takes them, with a column score if scores are to
+    be listed; counts, seeds and device-seconds are taken from it. `notes` are plain sentences on what to know before
+    reading. `search_seconds` are the device-seconds of all searches (0: none). `claims` are the papers' claims with
+    our verdicts. `environment` is name → value, `links` further files: name → link from the report's folder.
+    """
+
+    suite: str
+    backbone: str
+    statistic: str  # 'median' or 'mean'
+    runs: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+    search_seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    claims: Table | None = None
+    sections: list[Section] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    checklist: list[CheckItem] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
+
+
+def counts(runs: pd.DataFrame) -> dict[str, int]:
+    """How many runs were asked for, and how many of them are complete, failed, missing and excluded."""
+    status = unique_runs(runs)["status"].value_counts()
+    return {
+        "asked": int(status.sum()),
+        **{name: int(status.get(name, 0)) for name in ("complete", "failed", "missing", "excluded")},
+    }
+
+
+def scope(report: Report) -> list[str]:
+    """Sentences on what was run, all numbers taken from the runs."""
+    runs = unique_runs(report.runs)
+    number = counts(runs)
+    methods, tasks = len(runs[["method", "variant"]].drop_duplicates()), runs["task"].nunique()
+    seeds = series([str(seed) for seed in sorted(int(seed) for seed in runs["seed"].unique())])
+    if runs["seed"].nunique() > 1:
+        spread = (
+            f"each with the seeds {seeds}. The tables give the {report.statistic} over the seeds unless they say "
+            "otherwise."
+        )
+    else:
+        spread = f"each with the one seed {seeds or '(none)'}, so no number here has a spread."
+    if number["complete"] == number["asked"]:
+        state = "all are complete."
+    else:
+        parts = [f"{number['complete']} {_be(number['complete'])} complete", f"{number['failed']} failed"]
+        parts += [f"{number[name]} {_be(number[name])} {name}" for name in ("missing", "excluded")]
+        state = f"{series(parts)}."
+    seconds = float(runs["seconds"].sum())
+    total, spent = f"{seconds:,.0f} s", duration(seconds)
+    cost = f"Training took {total}" + (f" ({spent})" if spent != total else "") + " of device time in total"
+    search = (
+        f", searching their settings before that {duration(report.search_seconds)}" if report.search_seconds else ""
+    )
+    return [
+        f"{_count(methods, 'method')} on {_count(tasks, 'task')}, all starting from {report.backbone}, {spread}",
+        f"Of {_count(number['asked'], 'run')} asked for, {state}",
+        f"{cost}{search}.",
+    ]
+
+
+def remarks(report: Report) -> list[str]:
+    """What to know before reading: the report's notes, and what was not measured.
+
+    The latter are the columns of the tables that lack it, each with its rows, and training times.
+    """
+    lacking: dict[str, dict[str, None]] = {}
+    for row, cell, column in _cells(report.sections):
+        if NOT_MEASURED in cell.notes:
+            lacking.setdefault(column.header, {})[row.label] = None
+    sentences = [f"{header} was not measured for {series(list(labels))}." for header, labels in lacking.items()]
+    runs = unique_runs(report.runs)
+    untimed = int((runs["status"].isin(MEASURED) & runs["seconds"].isna()).sum())
+    if untimed:
+        sentences.append(f"Training time was not recorded for {untimed} of the runs; the total leaves them out.")
+    return [*report.notes, *sentences]
+
+
+def checklist_tables(items: list[CheckItem]) -> list[Table]:
+    """The reproducibility checklist, one table for each list that its items are from; blanks are marked."""
+    columns = Column("answer", "Answer", text=True), Column("where", "Where", text=True)
+    tables = []
+    for source in dict.fromkeys(item.source for item in items):
+        own = [item for item in items if item.source == source]
+        rows = [
+            Row(item.item, (Cell(item.answer or BLANK), Cell(item.where)), (source,), "" if item.answer else "blank")
+            for item in own
+        ]
+        filled = sum(bool(item.answer) for item in own)
+        caption = (
+            f"{filled} of {len(own)} items of {source} are filled in from the records; the rest are blank, and marked."
+        )
+        tables.append(Table(f"{source} checklist", caption, columns, tuple(rows), stub="Item", identity=("source",)))
+    return tables
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units: '3 d 4 h', '2 h 5 min', '4 min 10 s', '12 s'."""
+    left, parts = round(seconds), []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, size)
+        if parts or count or unit == "s":
+            parts.append((count, unit))
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count or len(parts) == 1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _cells(sections: list[Section]) -> Iterator[tuple[Row, Cell, Column]]:
+    for section in sections:
+        for table in section.tables:
+            for row in table.rows:
+                for cell, column in zip(row.cells, table.columns, strict=True):
+                    yield row, cell, column
