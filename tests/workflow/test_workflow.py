@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from zipfile import ZipFile
 
 import pandas as pd
 import pytest
 import yaml
+from theseus_bench.crate import runs_of_cell
 
 ROOT = Path(__file__).parents[2]
 TASKS = ["rte", "stsb", "mnli"]
@@ -48,6 +50,12 @@ def edit_config(project: Path, change) -> None:
     config = yaml.safe_load(file.read_text())
     change(config)
     file.write_text(yaml.safe_dump(config))
+
+
+def scores_of(project: Path, experiment: str) -> pd.DataFrame:
+    """An experiment's table by method, without the published numbers."""
+    table = pd.read_csv(project / f"results/mini/tables/{experiment}.csv")
+    return table[~table["role"].isin(["printed", "difference"])].set_index("method")
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +100,34 @@ def test_the_suite_is_complete(built):
     assert {tuple(row) for row in dev[["method", "task", "seed"]].to_numpy()} == {
         (method, task, seed) for method in METHODS for task in TASKS for seed in (1, 2)
     }
-    table = pd.read_csv(built / "results/mini/tables/glue_dev.csv")
-    assert list(table["method"]) == METHODS
+    table = scores_of(built, "glue_dev")
+    assert list(table.index) == METHODS
     rte = dev[(dev["method"] == "finetune") & (dev["task"] == "rte")]["value"]
-    assert table.set_index("method").loc["finetune", "rte"] == pytest.approx(rte.median(), abs=0.051)
+    assert table.loc["finetune", "rte"] == pytest.approx(rte.median(), abs=0.051)
     assert "Theseus" in (built / "results/mini/report/index.html").read_text()
+
+
+def test_every_experiment_has_its_tests_figures_and_provenance(built):
+    suite = built / "results/mini"
+    tests = json.loads((suite / "significance/glue_dev.json").read_text())
+    assert {(row["name"], row["other"]) for row in tests["differences"]} >= {("theseus", "pkd"), ("pkd", "finetune")}
+    drawn = {entry["name"] for entry in json.loads((suite / "figures/glue_dev/pictures.json").read_text())}
+    assert {"score_against_speed", "retention", "differences", "curves"} <= drawn
+    costs = pd.read_csv(suite / "tables/glue_dev_costs.csv").set_index("method")
+    assert (costs.loc[["finetune", "theseus"], "training_flops_1e15"] > 0).all()
+    behaviour = pd.read_csv(suite / "tables/glue_dev_behaviour.csv")
+    assert {"label_loyalty", "ece", "seed_agreement"} <= set(behaviour["measure"])
+    crate = json.loads((suite / "ro-crate-metadata.json").read_text())
+    cell = runs_of_cell(crate, "glue_dev", "theseus", "", "rte")
+    assert len(cell) == 2
+    assert {path.name for path in (suite / "report").iterdir()} == {"index.html", "report.md", "report.pdf"}
+
+
+def test_snakemakes_own_report_builds(built):
+    made = snakemake(built, "--report", "report.zip")
+    assert made.returncode == 0, made.stderr[-2000:]
+    names = ZipFile(built / "report.zip").namelist()
+    assert any(name.endswith("index.html") for name in names)
 
 
 def test_ax_is_predicted_with_the_model_of_mnli(built):
@@ -160,7 +191,8 @@ def test_a_second_run_does_nothing(built):
 
 
 # what every new run is followed by
-AFTER = {"score", "speed", "compare", "judge", "choose", "searched", "submit", "write_report", "all"}
+AFTER = {"score", "speed", "significance", "compare", "judge", "describe", "draw", "choose", "searched", "submit"}
+AFTER |= {"write_report", "provenance", "all"}
 
 
 def test_an_added_method_adds_only_its_own_jobs(project):
@@ -204,7 +236,8 @@ def test_the_default_configuration_takes_overrides(project):
 
 def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project):
     edit_config(project, lambda config: config["experiments"]["glue_dev"].update(title="Another title"))
-    assert planned(project) == {"compare", "judge", "searched", "write_report", "all"}
+    shown = {"compare", "judge", "searched", "describe", "draw", "write_report", "provenance", "all"}
+    assert planned(project) == shown, "no run, no score and no test again"
 
 
 def test_an_experiment_needs_no_predecessor_of_its_own(project):
@@ -212,7 +245,7 @@ def test_an_experiment_needs_no_predecessor_of_its_own(project):
     edit_config(project, lambda config: config.update(experiments=alone))
     run = snakemake(project)
     assert run.returncode == 0, run.stderr[-2000:]
-    table = pd.read_csv(project / "results/mini/tables/glue_dev.csv").set_index("method")
+    table = scores_of(project, "glue_dev")
     assert table.loc["finetune", "speedup"] > 1
 
 
@@ -225,7 +258,7 @@ def test_a_failed_run_is_a_gap_with_its_reason_and_stops_no_other(project):
     assert run.returncode != 0
     report = (project / "results/mini/report/index.html").read_text()
     assert "crashed: ValueError: out of paper" in report
-    table = pd.read_csv(project / "results/mini/tables/glue_dev.csv").set_index("method")
+    table = scores_of(project, "glue_dev")
     assert pd.isna(table.loc["finetune", "rte"])
     assert not pd.isna(table.loc["pkd", "rte"])
 

@@ -86,7 +86,7 @@ def predecessors_of(experiment):
 def results_of(experiment):
     """What is made of an experiment: tables and figures and, where it has them, verdicts, searches and submissions."""
     wanted = PLAN.suite.experiments[experiment]
-    tables = ["", "_significance", "_behaviour"]
+    tables = ["", "_behaviour"]
     tables += ["_verdicts"] * bool(wanted.compare_with) + ["_search"] * PLAN.searched(experiment)
     others = [f"{SUITE}/figures/{experiment}"] + [f"{SUITE}/submissions/{experiment}"] * wanted.submission
     return [f"{SUITE}/tables/{experiment}{ending}.html" for ending in tables] + others

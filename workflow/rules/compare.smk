@@ -20,20 +20,15 @@ rule significance:
     input:
         records=lambda w: records_of(w.experiment),
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
-        labels=lambda w: labels_of(w.experiment),
     output:
         f"{SUITE}/significance/{{experiment}}.json",
-        expand(
-            f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
-            table=["significance", "seeds", "ranks", "aggregates"],
-            format=FORMATS,
-        ),
     log:
         f"{SUITE}/logs/significance/{{experiment}}.log",
     threads: 4
     params:
         suite=suite_folder,
-        shown=json.dumps(config, sort_keys=True),
+        rule=PLAN.suite.significance.model_dump_json(),
+        control=lambda w: PLAN.suite.experiments[w.experiment].control,
     shell:
         "OMP_NUM_THREADS=1 theseus-bench significance {params.suite} {wildcards.experiment} --workers {threads}"
         " > {log} 2>&1"
@@ -55,7 +50,11 @@ rule compare:
             labels={"table": "scores"},
         ),
         expand(f"{SUITE}/tables/{{{{experiment}}}}.{{format}}", format=FORMATS[1:]),
-        expand(f"{SUITE}/tables/{{{{experiment}}}}_mean.{{format}}", format=FORMATS),
+        expand(
+            f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
+            table=["mean", "significance", "seeds", "ranks", "aggregates"],
+            format=FORMATS,
+        ),
     log:
         f"{SUITE}/logs/compare/{{experiment}}.log",
     params:

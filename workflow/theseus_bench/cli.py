@@ -159,19 +159,16 @@ def significance(
     experiment: str,
     workers: Annotated[int, typer.Option(min=1, help="tasks that are tested side by side")] = 1,
 ) -> None:
-    """Test the differences between an experiment's methods, into SUITE/significance/EXPERIMENT.json and tables."""
-    from theseus_bench.comparison import write_significance_tables
+    """Test the differences between an experiment's methods, into SUITE/significance/EXPERIMENT.json."""
     from theseus_bench.significance import write_significance
     from theseus_bench.suites import read_plan
 
-    made = read_plan(folder)
-    write_significance(made, experiment, folder, workers)
-    write_significance_tables(made, experiment, folder)
+    write_significance(read_plan(folder), experiment, folder, workers)
 
 
 @app.command()
 def compare(folder: Folder, experiment: str) -> None:
-    """Make the tables of an experiment in SUITE/tables from the scores and speeds that are there."""
+    """Make the tables of an experiment's scores and tests in SUITE/tables."""
     from theseus_bench.comparison import write_tables
     from theseus_bench.suites import read_plan
 

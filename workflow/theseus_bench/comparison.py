@@ -26,9 +26,14 @@ STATISTICS = {"median": "", "mean": "_mean"}  # what the name of a table's files
 
 
 def write_tables(plan: Plan, experiment: str, folder: Path) -> None:
-    """The experiment's scores in `folder`/tables: <experiment> (median over seeds) and <experiment>_mean."""
+    """The experiment's scores and tests in `folder`/tables.
+
+    Scores: <experiment> (median over seeds) and <experiment>_mean. Tests: <experiment>_significance, _seeds, _ranks and
+    _aggregates.
+    """
     for statistic, table in experiment_tables(plan, experiment, folder).items():
         write_table(table, folder / "tables", experiment + STATISTICS[statistic])
+    _write(significance_tables(plan, experiment, folder), experiment, folder)
 
 
 def write_verdicts(plan: Plan, experiment: str, folder: Path) -> None:
@@ -39,11 +44,6 @@ def write_verdicts(plan: Plan, experiment: str, folder: Path) -> None:
 def write_search_tables(plan: Plan, experiment: str, folder: Path) -> None:
     """What was searched, in `folder`/tables: <experiment>_search (the choices) and <experiment>_trials (the tries)."""
     _write(search_tables(plan, experiment, folder), experiment, folder)
-
-
-def write_significance_tables(plan: Plan, experiment: str, folder: Path) -> None:
-    """What was tested, in `folder`/tables: <experiment>_significance, _seeds, _ranks and _aggregates."""
-    _write(significance_tables(plan, experiment, folder), experiment, folder)
 
 
 def write_descriptions(plan: Plan, experiment: str, folder: Path) -> None:

@@ -45,19 +45,10 @@ RUNS, SHAPES, SEARCHES = "runs", "shapes", "searches"
 PRODUCTS = {
     "score": ([RUNS], ["scores/{}.parquet", "scores/{}.csv", "scores/{}_curves.csv"]),
     "speed": ([SHAPES, "backbone"], ["speed/{}.json"]),
-    "significance": (
-        [RUNS, "scores/{}.parquet"],
-        [
-            "significance/{}.json",
-            "tables/{}_significance.*",
-            "tables/{}_seeds.*",
-            "tables/{}_ranks.*",
-            "tables/{}_aggregates.*",
-        ],
-    ),
+    "significance": ([RUNS, "scores/{}.parquet"], ["significance/{}.json"]),
     "compare": (
         ["scores/{}.parquet", "speed/{}.json", "significance/{}.json"],
-        ["tables/{}.*", "tables/{}_mean.*"],
+        [f"tables/{{}}{ending}.*" for ending in ("", "_mean", "_significance", "_seeds", "_ranks", "_aggregates")],
     ),
     "judge": (["scores/{}.parquet", "speed/{}.json"], ["tables/{}_verdicts.*", "tables/{}_claims.*"]),
     "searched": ([SEARCHES], ["tables/{}_search.*", "tables/{}_trials.*"]),

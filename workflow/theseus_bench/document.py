@@ -19,7 +19,6 @@ from theseus_bench.comparison import (
     verdict_tables,
     write_descriptions,
     write_search_tables,
-    write_significance_tables,
     write_tables,
     write_verdicts,
 )
@@ -78,7 +77,7 @@ def rebuild(plan: Plan, folder: Path) -> None:
             measure_experiment(plan, experiment, folder)
         write_scores(plan, experiment, folder)
         write_significance(plan, experiment, folder)
-        for write in (write_significance_tables, write_tables, write_verdicts, write_search_tables, write_descriptions):
+        for write in (write_tables, write_verdicts, write_search_tables, write_descriptions):
             write(plan, experiment, folder)
         write_figures(plan, experiment, folder)
         if plan.suite.experiments[experiment].submission:

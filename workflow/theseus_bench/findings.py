@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from theseus_bench.costs import total_costs
+from theseus_bench.naming import EQUAL
 from theseus_bench.plan import Plan
 from theseus_bench.published import Claim
 from theseus_bench.report_model import Finding, duration
@@ -96,12 +97,13 @@ def _not_judged(numbers: list[Verdict], count: Counter) -> str:
 
 def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: Path) -> Finding:
     missed = [v for v in numbers if v.verdict == NOT_REPRODUCED]
-    broken = list(dict.fromkeys(claim.claim for claim, _, verdict, _ in claims if verdict == FAILS))
+    broken = [
+        f"“{claim.claim}”{' (equal effort)' * (p == EQUAL)}" for claim, p, verdict, _ in claims if verdict == FAILS
+    ]
+    tested = sum(verdict in (HOLDS, FAILS) for _, _, verdict, _ in claims)
     failed = sum(state == "failed" for _, state, _ in states(plan, folder))
     judged = sum(v.verdict in JUDGED for v in numbers)
-    answer = (
-        f"{len(missed)} of {judged} numbers" if judged else f"{len(broken)} {'claim' if len(broken) == 1 else 'claims'}"
-    )
+    answer = f"{len(missed)} of {judged} numbers" if judged else f"{len(broken)} of {tested} claims"
     parts = []
     if missed:
         worst = max(missed, key=lambda v: abs(v.ours - v.printed))
@@ -110,7 +112,7 @@ def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: 
             f"Farthest: {label_of_name(plan, worst.name)} on {what}, {signed(worst.ours - worst.printed)} points."
         )
     if broken:
-        shown = [f"“{claim}”" for claim in broken[:2]] + [f"{len(broken) - 2} more"] * (len(broken) > 2)
+        shown = broken[:2] + [f"{len(broken) - 2} more"] * (len(broken) > 2)
         parts.append(f"{'Does' if len(broken) == 1 else 'Do'} not hold here: {series(shown)}.")
     if failed:
         parts.append(

@@ -10,13 +10,14 @@ from markupsafe import Markup
 
 from theseus_bench.records import atomic
 from theseus_bench.report_markdown import render_markdown
-from theseus_bench.report_model import Report, checklist_tables, counts, duration, remarks, scope
+from theseus_bench.report_model import Report, checklist_tables, counts, remarks, scope
 from theseus_bench.report_pdf import write_pdf
 from theseus_bench.table_formats import to_html, write_text
 from theseus_bench.tables import gaps_table, runs_table, unique_runs
 
 TEMPLATE = "report.html.j2"
 LONG = 40  # rows; a longer table is folded, so that the page is not endless on a phone
+OPEN_FIGURES = 3  # of an experiment; the others are folded
 
 
 def write_report(report: Report, folder: Path, template_folder: Path, base: str = "../") -> None:
@@ -49,9 +50,9 @@ def render_html(report: Report, template_folder: Path, base: str = "") -> str:
     return page.get_template(TEMPLATE).render(
         report=report,
         long=LONG,
+        open_figures=OPEN_FIGURES,
         scope=scope(report),
         counts=counts(runs),
-        device_time=duration(float(runs["seconds"].sum())),
         remarks=remarks(report),
         gaps=gaps_table(runs),
         runs=runs_table(runs, base),

@@ -130,10 +130,16 @@ def remarks(report: Report) -> list[str]:
     The latter are the columns of the tables that lack it, each with its rows, and training times.
     """
     lacking: dict[str, dict[str, None]] = {}
+    measured = set()
     for row, cell, column in _cells(report.sections):
         if NOT_MEASURED in cell.notes:
             lacking.setdefault(column.header, {})[row.label] = None
-    sentences = [f"{header} was not measured for {series(list(labels))}." for header, labels in lacking.items()]
+        elif cell.value is not None:
+            measured.add(column.header)
+    sentences = [
+        f"{header} was not measured" + (f" for {series(list(labels))}." if header in measured else ".")
+        for header, labels in lacking.items()
+    ]
     runs = unique_runs(report.runs)
     untimed = int((runs["status"].isin(MEASURED) & runs["seconds"].isna()).sum())
     if untimed:
