@@ -8,6 +8,7 @@ Predictions are simulated: examples differ in difficulty, methods in what they f
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import sys
@@ -91,28 +92,30 @@ def leave_predictions(plan: Plan, experiment: str, folder: Path) -> None:
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(folder / "scores" / f"{experiment}.parquet")
 
 
-def measure_size(simulations: int = 1000, resamples: int = 400) -> None:
-    """Rejections at α = .05 without a difference (the size) and with one of about three points (the power)."""
+def measure_size(simulations: int = 400, resamples: int = 400) -> None:
+    """Rejections at α = .05 without a difference (the size) and with one of a few points (the power)."""
+    low, high = stats.binom.interval(0.95, simulations, 0.05)
+    print(f"at α = .05, {simulations} simulations: {low / simulations:.3f} to {high / simulations:.3f} is as promised")
     for task, (examples, metrics, accuracy, positive) in SIMULATED.items():
-        for seeds in (3, 5, 10):
-            for gain in (0.0, 0.16):
-                rejected, points = np.zeros(2), []
-                for run in range(simulations):
-                    random = np.random.default_rng([run, seeds, examples])
-                    observed, resampled = simulate(
-                        examples, seeds, metrics, accuracy, positive, gain, resamples, random
-                    )
-                    ours = inference.conclude([inference.spread_of(observed, resampled, examples)], 0.05).p
-                    plain = inference.percentiles(inference.multi_bootstrap(resampled, random), 0.05)[2]
-                    rejected += [ours < 0.05, plain < 0.05]
-                    points.append(observed.mean())
-                low, high = stats.binom.interval(0.95, simulations, 0.05)
-                rates = rejected / simulations
-                around = f" (interval around .05: {low / simulations:.3f} to {high / simulations:.3f})"
-                print(
-                    f"{task}, {seeds} seeds, difference {np.mean(points):.1f} points: rejects {rates[0]:.3f}, "
-                    f"the plain multi-bootstrap {rates[1]:.3f}{'' if gain else around}"
+        for seeds, spread, gain in itertools.product((3, 5, 10), (0.0, 0.15, 0.4), (0.0, 0.2)):
+            rejected, points, deviations = np.zeros(2), [], []
+            for run in range(simulations):
+                random = np.random.default_rng([run, seeds, examples])
+                observed, resampled = simulate(
+                    examples, seeds, metrics, accuracy, positive, gain, resamples, random, spread
                 )
+                ours = inference.conclude([inference.spread_of(observed, resampled, examples)], 0.05).p
+                plain = inference.percentiles(inference.multi_bootstrap(resampled, random), 0.05)[2]
+                rejected += [ours < 0.05, plain < 0.05]
+                points.append(observed.mean())
+                deviations.append(observed.std(ddof=1))
+            rates = rejected / simulations
+            print(
+                f"{task}, {seeds} seeds whose differences have a deviation of {np.mean(deviations):.1f} points, true "
+                f"difference {np.mean(points) if gain else 0:.1f}: rejects {rates[0]:.3f}, plain multi-bootstrap "
+                f"{rates[1]:.3f}",
+                flush=True,
+            )
 
 
 def simulate(
@@ -124,11 +127,12 @@ def simulate(
     gain: float,
     resamples: int,
     random: np.random.Generator,
+    spread: float = 0.1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Observed (seeds,) and resampled (resamples, seeds) differences, in points, of two methods of `seeds` runs each.
 
-    An example is solved where skill exceeds difficulty: skill differs between seeds, difficulty between examples, and
-    for either method in its own way. `gain` is added to the first method's skill.
+    An example is solved where skill exceeds difficulty: skill differs between seeds by `spread`, difficulty between
+    examples, and for either method in its own way. `gain` is added to the first method's skill.
     """
     labels = (random.random(examples) < positive).astype(int)
     difficulty = random.normal(size=examples)
@@ -137,7 +141,7 @@ def simulate(
     for method in range(2):
         own = 0.3 * random.normal(size=examples)
         for _ in range(seeds):
-            excess = skill + gain * (method == 0) + 0.08 * random.normal() + 0.7 * random.normal(size=examples)
+            excess = skill + gain * (method == 0) + spread * random.normal() + 0.7 * random.normal(size=examples)
             decisions.append(np.where(excess > difficulty + own, labels, 1 - labels))
     decisions = np.array(decisions)
     scores = np.array([100 * np.mean([measure(metric, row, labels) for metric in metrics]) for row in decisions])
