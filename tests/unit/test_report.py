@@ -331,7 +331,7 @@ def test_pdf_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):
 def test_a_table_of_many_sheets_repeats_its_headings_and_loses_no_row(tmp_path, program):
     rows = tuple(Row(f"row-{i:03d}", (Cell(None), Cell(float(i)))) for i in range(150))
     table = replace(make_table("Long"), rows=rows)
-    write_pdf(make_report(sections=[Section("one", "First", [table])]), tmp_path / "report.pdf")
+    write_pdf(make_report(claims=table), tmp_path / "report.pdf")
     text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
     assert [f"row-{i:03d}" in text for i in range(150)] == [True] * 150
     assert text.count("Speed-up RTE") >= 4
@@ -361,3 +361,12 @@ def test_style_has_enough_contrast():
             for ground in ("page", "shade"):
                 dark, light = sorted([luminance(theme[text]), luminance(theme[ground])])
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground, theme)
+
+
+def test_a_long_table_is_left_to_its_files_on_paper():
+    columns = (Column("rte", "RTE"),)
+    rows = tuple(Row(f"Method {i}", (Cell(float(i)),)) for i in range(41))
+    report = make_report(sections=[Section("one", "One", [Table("Long", "All of them.", columns, rows)])])
+    assert "41 rows: on the report's page" in render_markdown(report)
+    assert "Method 40" not in render_markdown(report)
+    assert "Method 40" in Page(render_html(report, TEMPLATES)).text

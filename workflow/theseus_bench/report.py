@@ -10,13 +10,12 @@ from markupsafe import Markup
 
 from theseus_bench.records import atomic
 from theseus_bench.report_markdown import render_markdown
-from theseus_bench.report_model import Report, checklist_tables, counts, remarks, scope
+from theseus_bench.report_model import LONG, Report, checklist_tables, counts, remarks, scope
 from theseus_bench.report_pdf import write_pdf
 from theseus_bench.table_formats import to_html, write_text
 from theseus_bench.tables import gaps_table, runs_table, unique_runs
 
 TEMPLATE = "report.html.j2"
-LONG = 40  # rows; a longer table is folded, so that the page is not endless on a phone
 OPEN_FIGURES = 3  # of an experiment; the others are folded
 
 

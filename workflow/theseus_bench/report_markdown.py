@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from theseus_bench.report_model import Report, Section, Shown, checklist_tables, remarks, scope
+from theseus_bench.report_model import Report, Section, Shown, checklist_tables, left_out, remarks, scope
 from theseus_bench.table_formats import markdown_text, to_markdown
 from theseus_bench.tables import gaps_table, unique_runs
 
@@ -39,7 +39,8 @@ def render_markdown(report: Report, base: str = "") -> str:
 
 
 def _section(section: Section) -> list[str]:
-    parts = [f"## {markdown_text(section.title)} ({markdown_text(section.name)})", *map(to_markdown, section.tables)]
+    parts = [f"## {markdown_text(section.title)} ({markdown_text(section.name)})"]
+    parts += [markdown_text(left_out(table)) or to_markdown(table) for table in section.tables]
     if not section.tables:
         parts.append("There is no table of this experiment.")
     if section.downloads:

@@ -13,6 +13,7 @@ from theseus_bench.table_formats import Cell, Column, Row, Table, series
 from theseus_bench.tables import MEASURED, NOT_MEASURED, unique_runs
 
 BLANK = "blank: for the authors to fill in"
+LONG = 40  # rows; a longer table is folded on the page, and in the other formats is left to its files
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,12 @@ def remarks(report: Report) -> list[str]:
     if untimed:
         sentences.append(f"Training time was not recorded for {untimed} of the runs; the total leaves them out.")
     return [*report.notes, *sentences]
+
+
+def left_out(table: Table) -> str:
+    """What stands in the place of a table that is too long to read on paper; '' where it is not."""
+    rows = len(table.groups)
+    return f"{table.caption} {rows:,} rows: on the report's page and in the tables' files." if rows > LONG else ""
 
 
 def checklist_tables(items: list[CheckItem]) -> list[Table]:

@@ -12,7 +12,7 @@ from fpdf import FPDF
 from fpdf.enums import Align
 from fpdf.image_parsing import preload_image
 
-from theseus_bench.report_model import Finding, Report, Shown, checklist_tables, remarks, scope
+from theseus_bench.report_model import Finding, Report, Shown, checklist_tables, left_out, remarks, scope
 from theseus_bench.table_formats import FOLLOWERS, Row, Table, marks_of, shown
 from theseus_bench.tables import gaps_table, unique_runs
 
@@ -58,7 +58,10 @@ def write_pdf(report: Report, path: Path) -> None:
     for section in report.sections:
         sheets.heading(f"{section.title} ({section.name})")
         for table in section.tables:
-            sheets.place_table(table)
+            if said := left_out(table):
+                sheets.write_text(said)
+            else:
+                sheets.place_table(table)
         if not section.tables:
             sheets.write_text("There is no table of this experiment.")
         for figure in section.figures:
