@@ -15,6 +15,9 @@ from theseus_bench.tasks import TASKS_FILE, load_tasks
 BERT = {"source": "hub", "name": "google-bert/bert-base-uncased", "revision": "0" * 40, "layers": 12}
 
 
+EMPTY_LOGITS = pa.FixedSizeListArray.from_arrays(pa.array([], pa.float32()), 2)
+
+
 def make_plan(**changes) -> Plan:
     """A suite of the real methods and tasks on BERT-base; `changes` as in a configuration."""
     values = {
@@ -46,8 +49,8 @@ def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **rec
         )
         for split, (index, labels, logits) in predictions.items()
     ]
-    if tables:
-        pq.write_table(pa.concat_tables(tables), folder / run.path / "predictions.parquet")
+    nothing = pa.table({"split": pa.array([], pa.string()), "idx": [], "label": [], "logits": EMPTY_LOGITS})
+    pq.write_table(pa.concat_tables(tables) if tables else nothing, folder / run.path / "predictions.parquet")
 
 
 def deciding(classes, outputs: int) -> np.ndarray:

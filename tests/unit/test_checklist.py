@@ -102,7 +102,7 @@ def test_seeds_and_failures_are_counted(tmp_path):
 
 
 def test_tests_are_named_where_they_were_made(tmp_path):
-    write_json(tmp_path / "significance" / "first.json", {})
+    write_json(tmp_path / "significance" / "first.json", {"differences": [{}]})
     found = answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
     assert "in 1 of 1 experiments" in found
     assert "10000 resamples" in found

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from theseus_bench import inference
+from theseus_bench.metrics import measure
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from significance import SIMULATED, simulate
+from significance import SIMULATED, quick, simulate
 
 
 def correct(seeds: int, examples: int, seed: int = 0):
@@ -75,17 +76,63 @@ def test_models_that_agree_on_everything_do_not_differ():
     assert (found.difference, found.error, found.p) == (0, 0, 1)
 
 
-@pytest.mark.parametrize("task", ["RTE", "MRPC"])
-def test_false_alarms_are_as_rare_as_promised(task):
-    """Under no difference, at the size of the task's dev set and five seeds, α is kept within its binomial interval."""
+def test_the_quick_metrics_of_the_simulation_are_the_metrics():
+    random = np.random.default_rng(0)
+    labels, decided = random.integers(2, size=60), random.integers(2, size=60)
+    for metric in ("accuracy", "f1", "matthews"):
+        assert quick(metric, decided, labels) == pytest.approx(measure(metric, decided, labels))
+
+
+@pytest.mark.parametrize(
+    ("task", "seeds", "runs"), [("RTE", 3, 500), ("RTE", 5, 500), ("MRPC", 3, 500), ("MRPC", 5, 500), ("CoLA", 5, 150)]
+)
+def test_false_alarms_are_as_rare_as_promised(task, seeds, runs):
+    """Under no difference, at the size of the task's dev set, α is kept within its binomial interval."""
     examples, metrics, accuracy, positive = SIMULATED[task]
-    runs, alarms = 200, 0
+    alarms = 0
     for run in range(runs):
         random = np.random.default_rng([run, examples])
-        observed, resampled = simulate(examples, 5, metrics, accuracy, positive, 0.0, 200, random)
+        observed, resampled = simulate(examples, seeds, metrics, accuracy, positive, 0.0, 150, random)
         alarms += inference.conclude([inference.spread_of(observed, resampled, examples)], 0.05).p < 0.05
     low, high = stats.binom.interval(0.95, runs, 0.05)
     assert low <= alarms <= high
+
+
+def test_an_agreement_of_two_seeds_by_chance_is_no_certainty():
+    """Two seeds with the same difference, on different examples: no more certain than their examples make it."""
+    examples = 277
+    won, lost = np.zeros((2, examples)), np.zeros((2, examples))
+    won[0, :8], lost[0, 8:12], won[1, 20:28], lost[1, 28:32] = 1, 1, 1, 1
+    differences = 100 * (won - lost)
+    found = inference.conclude(
+        [inference.spread_of(differences.mean(axis=1), resample(differences, 4000), examples)], 0.05
+    )
+    assert found.error == pytest.approx(stats.sem(differences.mean(axis=0)), rel=0.05)
+    assert found.p > 0.05
+
+
+@pytest.mark.parametrize(
+    ("test", "size"),
+    [
+        (lambda random: inference.welch(random.normal(size=5), random.normal(size=5)), 0.05),
+        (lambda random: inference.sign_flip(random.normal(size=6)), 2 / 64),
+        (lambda random: inference.signed_ranks(random.normal(size=8)), 10 / 256),
+    ],
+    ids=["Welch", "sign flip", "signed ranks"],
+)
+def test_tests_over_seeds_and_tasks_reject_as_often_as_their_size(test, size):
+    """An exact test rejects at α = 0.05 as often as the largest of its attainable sizes that is not above it."""
+    runs = 600
+    random = np.random.default_rng(0)
+    alarms = sum(test(random) <= 0.05 for _ in range(runs))
+    low, high = stats.binom.interval(0.95, runs, size)
+    assert low <= alarms <= high
+
+
+def test_mcnemar_does_not_reject_more_often_than_promised():
+    random = np.random.default_rng(0)
+    alarms = sum(inference.mcnemar(*(random.random((2, 277)) < 0.7)) <= 0.05 for _ in range(600))
+    assert alarms <= stats.binom.interval(0.95, 600, 0.05)[1]
 
 
 def test_a_planted_difference_is_found():
@@ -177,12 +224,18 @@ def test_friedman_by_its_formula():
     assert inference.friedman(np.ones((4, 3))) is None
 
 
+def test_tasks_that_friedmans_test_needs():
+    needed = inference.tasks_needed(0.05, methods=3)
+    alike = np.tile(np.arange(3.0), (needed, 1))
+    assert inference.friedman(alike) <= 0.05 < inference.friedman(alike[1:])
+
+
 def test_hedges_g_by_hand():
     ours, theirs = np.array([3.0, 5.0]), np.array([1.0, 2.0, 3.0])
     pooled = ((1 * 2.0 + 2 * 1.0) / 3) ** 0.5
     assert inference.hedges_g(ours, theirs) == pytest.approx((4 - 2) / pooled * (1 - 3 / 11))
     assert inference.hedges_g(ours[:1], theirs) is None
-    assert inference.hedges_g(np.ones(2), np.ones(2)) is None
+    assert inference.hedges_g(np.full(5, 52.707581227), np.full(5, 54.151581227)) is None
 
 
 def test_improvement_counts_pairs_and_ties_half():

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from suite import deciding, leave_run, make_plan
 from theseus_bench.errors import UserError
-from theseus_bench.inference import holm
+from theseus_bench.inference import conclude, holm, mcnemar, spread_of
 from theseus_bench.metrics import measure
+from theseus_bench.records import read_predictions
 from theseus_bench.scores import COLUMNS
 from theseus_bench.significance import Comparison, compared, write_significance
 from theseus_bench.significance_tables import daggers, read_significance, significance_tables
@@ -63,6 +64,24 @@ def test_every_trained_method_meets_the_control_and_theseus_every_baseline():
     ]
 
 
+def test_a_start_that_is_a_methods_default_is_met_by_the_same_start_of_another():
+    """Theseus starts from the predecessor by itself, fine-tuning from the pretrained model."""
+    plan = make_suite(**methods("finetune", "theseus", vary=[{"start": "pretrained"}, {"start": "predecessor"}]))
+    pairs = {pair.name: pair.other for pair in compared(plan, "first") if pair.family == "baseline"}
+    assert pairs == {"theseus@start=pretrained": "finetune", "theseus": "finetune@start=predecessor"}
+
+
+def test_a_baseline_in_several_versions_is_met_in_each():
+    plan = make_suite(**methods("finetune", "pkd@beta=10", "pkd@beta=500", "theseus"))
+    others = [pair.other for pair in compared(plan, "first") if pair.family == "baseline"]
+    assert others == ["finetune", "pkd@beta=10", "pkd@beta=500"]
+
+
+def test_the_predecessor_meets_the_control_of_whatever_protocol():
+    plan = make_suite(**methods("predecessor", "finetune", protocols=["equal"]), equal={"set": {"epochs": 7}})
+    assert compared(plan, "first") == [Comparison("control", "predecessor", "finetune@equal")]
+
+
 def test_like_is_compared_with_like():
     plan = make_suite(
         **methods("finetune", "theseus", vary=[{"layers": 6}, {"layers": 3}], protocols=["published", "equal"]),
@@ -114,6 +133,40 @@ def test_differences_are_those_of_the_scores(tmp_path):
     assert macro["error"] == pytest.approx(np.hypot(*[row["error"] for row in tasks]) / 2)
     assert "mcnemar" in row_of(found, family="baseline", name="theseus", other="pkd", what="mrpc")
     assert json.loads((tmp_path / "significance/first.json").read_text())["alpha"] == 0.05
+
+
+def test_every_number_is_of_the_first_beside_the_other_seed_by_seed(tmp_path):
+    """Against what the predictions themselves say, on methods and seeds that differ."""
+    plan = make_suite(seeds=[1, 2, 3])
+    leave_suite(tmp_path, plan)
+    write_significance(plan, "first", tmp_path)
+    found = read_significance("first", tmp_path)
+    row = row_of(found, family="baseline", name="theseus", other="pkd", what="rte")
+    right = {}
+    for name in ("theseus", "pkd"):
+        for seed in (1, 2, 3):
+            part = read_predictions(tmp_path / plan.run(name, "rte", seed).path, ["validation"])["validation"]
+            right[name, seed] = part.logits.argmax(axis=1) == part.labels
+    for seed in (1, 2, 3):
+        assert row["mcnemar"][str(seed)] == pytest.approx(mcnemar(right["theseus", seed], right["pkd", seed]))
+    assert len({round(p, 6) for p in row["mcnemar"].values()}) > 1, "the seeds differ, so a wrong pairing would show"
+    correct = {name: 100 * np.array([right[name, seed] for seed in (1, 2, 3)]) for name in ("theseus", "pkd")}
+    differences = correct["theseus"] - correct["pkd"]
+    draws = np.random.default_rng(0).multinomial(EXAMPLES, np.full(EXAMPLES, 1 / EXAMPLES), size=4000)
+    spread = spread_of(differences.mean(axis=1), draws @ differences.T / EXAMPLES, EXAMPLES)
+    assert row["error"] == pytest.approx(conclude([spread], 0.05).error, rel=0.07)
+    low, high, _ = row["percentile"]
+    assert low < row["difference"] < high
+    scores = {name: values.mean(axis=1) for name, values in correct.items()}
+    wins = np.mean([a > b for a in scores["theseus"] for b in scores["pkd"]])
+    ties = np.mean([a == b for a in scores["theseus"] for b in scores["pkd"]])
+    assert row["improvement"][0] == pytest.approx(wins + ties / 2)
+    rank = next(row for row in found["ranks"] if (row["name"], row["other"]) == ("theseus", "pkd"))
+    frame = pd.read_parquet(tmp_path / "scores/first.parquet")
+    medians = frame.groupby(["method", "task"])["value"].median()
+    by_task = [medians["theseus", task] - medians["pkd", task] for task in ("mrpc", "rte")]
+    assert rank["median_difference"] == pytest.approx(np.median(by_task))
+    assert rank["improvement"][0] > 0.5
 
 
 def test_holm_goes_over_a_family_and_each_macro_is_its_own(tmp_path):
@@ -195,10 +248,10 @@ def test_what_cannot_reach_alpha_is_said_with_how_many_would_do(tmp_path):
     tables = significance_tables(plan, "first", tmp_path)
     seeds = [row.cells[4] for row in tables["seeds"].rows]
     assert {cell.value for cell in seeds} == {"not attainable"}
-    assert seeds[0].notes == ("the smallest p of 3 seeds is 0.25; 6 could reach 0.05",)
+    assert seeds[0].notes == ("the smallest p of 3 seeds that differ is 0.25; 6 could reach 0.05",)
     ranks = tables["ranks"].rows[0].cells[3]
     assert ranks.value == "not attainable"
-    assert ranks.notes == ("2 tasks cannot reach α = 0.05 in this family; 7 could",)
+    assert ranks.notes == ("2 tasks that differ cannot reach α = 0.05 in this family; 7 could",)
 
 
 def test_enough_seeds_have_their_permutation_test(tmp_path):

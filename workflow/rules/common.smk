@@ -5,7 +5,7 @@ TEACHER = PLAN.teacher.name
 RECORD = ("run.json", "predictions.parquet")
 FORMATS = ["html", "csv", "md", "tex"]
 PUBLISHED = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
-DIAGNOSTIC = [PLAN.suite.data.diagnostic] if PLAN.suite.data.diagnostic else []
+DIAGNOSTIC = [str(Path(PLAN.suite.data.diagnostic).expanduser())] if PLAN.suite.data.diagnostic else []
 NOT_ENCODED = {
     "label",
     "metrics",
@@ -78,8 +78,9 @@ def records_of(experiment):
 
 
 def predecessors_of(experiment):
-    """The records of the predecessors that an experiment's students are compared with."""
-    runs = [PLAN.teacher_of(run) for run in PLAN.experiment_runs(experiment) if run.learns]
+    """The records of the predecessors that an experiment's models are compared with, where the suite has them."""
+    runs = [PLAN.teacher_of(run) for run in PLAN.experiment_runs(experiment)]
+    runs = [run for run in runs if run.path in PLAN.runs]
     return list(dict.fromkeys(f"{SUITE}/{run.path}/{file}" for run in runs for file in RECORD))
 
 

@@ -29,6 +29,8 @@ rule significance:
         suite=suite_folder,
         rule=PLAN.suite.significance.model_dump_json(),
         control=lambda w: PLAN.suite.experiments[w.experiment].control,
+        roles=lambda w: [run.spec.role for run in PLAN.experiment_runs(w.experiment)],
+        macro=[name for name in PLAN.trained_tasks if PLAN.tasks[name].macro],
     shell:
         "OMP_NUM_THREADS=1 theseus-bench significance {params.suite} {wildcards.experiment} --workers {threads}"
         " > {log} 2>&1"
@@ -198,6 +200,7 @@ rule write_report:
 rule provenance:
     input:
         f"{SUITE}/report/index.html",
+        workflow=[workflow.main_snakefile, *sorted(map(str, Path("workflow/rules").glob("*.smk")))],
     output:
         f"{SUITE}/ro-crate-metadata.json",
     log:

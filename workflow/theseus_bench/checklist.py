@@ -15,7 +15,7 @@ from typing import Any
 
 from theseus_bench.naming import TRIAL
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord, read_choice
+from theseus_bench.records import RunRecord, read_choice, read_json
 from theseus_bench.table_formats import series
 from theseus_bench.tasks import METRIC_NAMES
 
@@ -224,13 +224,15 @@ def _seeds(plan: Plan, records: list[RunRecord]) -> str:
 def _tests(plan: Plan, folder: Path) -> str:
     """Which experiments' differences were tested, and how."""
     names = list(plan.suite.experiments)
-    tested = sum((folder / "significance" / f"{name}.json").is_file() for name in names)
+    files = [folder / "significance" / f"{name}.json" for name in names]
+    tested = sum(bool(read_json(file)["differences"]) for file in files if file.is_file())
     if not tested:
         return "No difference was tested."
     rule = plan.suite.significance
     return (
-        f"Differences were tested in {tested} of {len(names)} experiments: bootstrap over seeds and examples "
-        f"({rule.resamples} resamples), Holm within each family, α = {rule.alpha:g}."
+        f"Differences were tested in {tested} of {len(names)} experiments: paired over seeds and examples, the "
+        f"examples' variance by {rule.resamples} resamples and the seeds' by Student's t; Holm within each family, "
+        f"α = {rule.alpha:g}."
     )
 
 

@@ -15,7 +15,7 @@ from theseus_bench.records import RunRecord, atomic
 from theseus_bench.scores import read_scores, state
 from theseus_bench.searches import search_table, trials_table
 from theseus_bench.significance import compared
-from theseus_bench.significance_tables import daggers, label_of_name, read_significance, significance_tables
+from theseus_bench.significance_tables import daggers, few_seeds, label_of_name, read_significance, significance_tables
 from theseus_bench.speed import read_speed
 from theseus_bench.table_formats import Table, series, write_table
 from theseus_bench.tables import PrintedRow, scores_table
@@ -64,7 +64,7 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     tasks = {task.name: _as_trained(task, records) for task in plan.experiment_tasks(wanted)}
     remarks = [f"Backbone: {describe_backbone(plan)}.", *describe_data(plan), *_effort(plan, experiment)]
     remarks += _conditions(speed)
-    marks = daggers(read_significance(experiment, folder))
+    found = read_significance(experiment, folder)
     printed = {"median": printed_rows(plan, experiment, scores), "mean": {}}
     return {
         statistic: scores_table(
@@ -75,8 +75,8 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
             wanted.title,
             statistic,
             remarks,
-            significant=marks,
-            significance_remark=_tested(plan, experiment),
+            significant=daggers(found),
+            significance_remark=_tested(plan, experiment, found),
             printed=printed[statistic],
         )
         for statistic in STATISTICS
@@ -184,17 +184,18 @@ def _as_trained(task: Task, records: list[RunRecord]) -> Task:
     return task.model_copy(update={"rows": task.rows | {"train": sizes[0]}}) if sizes else task
 
 
-def _tested(plan: Plan, experiment: str) -> str:
+def _tested(plan: Plan, experiment: str, found: dict) -> str:
     """What the daggers of the experiment's table mean; '' where nothing is compared with a control."""
     rule = plan.suite.significance
     controls = dict.fromkeys(pair.other for pair in compared(plan, experiment) if pair.family == "control")
     if not controls:
         return ""
-    return (
+    remark = (
         f"† significantly better, ‡ significantly worse than {series([label_of_name(plan, name) for name in controls])}"
         f"{', like with like' if len(controls) > 1 else ''}: paired over seeds and examples, Holm over all methods and "
-        f"tasks, α = {rule.alpha:g}; the tested differences are a table of their own."
+        f"tasks, α = {rule.alpha:g}; the tested differences, of means, are a table of their own."
     )
+    return " ".join([remark, *few_seeds(found)])
 
 
 def _effort(plan: Plan, experiment: str) -> list[str]:

@@ -181,7 +181,7 @@ class VerdictRule(Strict):
 
 
 class Significance(Strict):
-    """How differences between methods are tested; fixed before the runs."""
+    """How differences between methods are tested; to be fixed before the runs."""
 
     control: str = Field("finetune", description="the method that every other is compared with")
     alpha: float = Field(0.05, gt=0, lt=1, description="the rate of false alarms that a family of tests may have")

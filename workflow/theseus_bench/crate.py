@@ -1,8 +1,9 @@
 """Where a suite's results come from: ro-crate-metadata.json in its folder, a Provenance Run Crate.
 
-Each file has its SHA-256. Each job of the workflow is an action: what it read (object), what it made (result), which
-tool did it (instrument). So a table can be followed to its scores, to the runs behind them, and from these to data,
-backbone, settings and code. What is not there is not described, so a suite that is half done has a crate too.
+Each file has its SHA-256, but for those of a model, which is one entity. Each job of the workflow is an action: what it
+read (object), what it made (result), which tool did it (instrument). So a table can be followed to its scores, to the
+runs behind them, and from these to data, backbone, settings and code. What is not there is not described, so a suite
+that is half done has a crate too.
 
 The profile is https://w3id.org/ro/wfrun/provenance/0.5, which extends Workflow Run Crate 0.5, over RO-Crate 1.1. Times
 are those of the files, and nothing is dated now, so equal files make equal crates.
@@ -39,22 +40,25 @@ PROFILES = {
 LICENSE = "https://spdx.org/licenses/Apache-2.0"
 PARAMETERS = {"method": "Text", "variant": "Text", "task": "Text", "seed": "Integer"}  # what tells one run from another
 # The commands that make an experiment's results: what each reads and makes, as patterns inside the suite's folder.
-# RUNS stands for the experiment's records and predictions, SHAPES for one record of each method, SEARCHES for its
-# searches' files.
-RUNS, SHAPES, SEARCHES = "runs", "shapes", "searches"
+# RUNS stands for the experiment's records and predictions, NEEDED for those of what it needs besides (predecessors and
+# tries), SHAPES for one record of each method, SEARCHES for its searches' files.
+RUNS, NEEDED, SHAPES, SEARCHES = "runs", "needed", "shapes", "searches"
 PRODUCTS = {
     "score": ([RUNS], ["scores/{}.parquet", "scores/{}.csv", "scores/{}_curves.csv"]),
     "speed": ([SHAPES, "backbone"], ["speed/{}.json"]),
     "significance": ([RUNS, "scores/{}.parquet"], ["significance/{}.json"]),
     "compare": (
-        ["scores/{}.parquet", "speed/{}.json", "significance/{}.json"],
+        [RUNS, "scores/{}.parquet", "speed/{}.json", "significance/{}.json"],
         [f"tables/{{}}{ending}.*" for ending in ("", "_mean", "_significance", "_seeds", "_ranks", "_aggregates")],
     ),
     "judge": (["scores/{}.parquet", "speed/{}.json"], ["tables/{}_verdicts.*", "tables/{}_claims.*"]),
     "searched": ([SEARCHES], ["tables/{}_search.*", "tables/{}_trials.*"]),
-    "describe": ([RUNS], ["tables/{}_behaviour.*", "tables/{}_costs.*", "tables/{}_diagnostic.*"]),
-    "draw": (["scores/{}.parquet", "significance/{}.json", "speed/{}.json"], ["figures/{}"]),
-    "submission": ([RUNS], ["submissions/{}"]),
+    "describe": ([RUNS, NEEDED], ["tables/{}_behaviour.*", "tables/{}_costs.*", "tables/{}_diagnostic.*"]),
+    "draw": (
+        [RUNS, "scores/{}.parquet", "scores/{}_curves.csv", "significance/{}.json", "speed/{}.json"],
+        ["figures/{}/*"],
+    ),
+    "submission": ([RUNS], ["submissions/{}/*"]),
 }
 
 Found = dict[str, tuple[str, RunRecord | None]]  # by the run's path: why it failed or is missing, and its record
@@ -284,13 +288,19 @@ def _add_products(graph: CrateGraph, plan: Plan, found: Found) -> None:
         first = {run.name: run for run in reversed(runs) if found[run.path][1] is not None}
         known = {
             RUNS: _records(runs, found),
+            NEEDED: _records(plan.needed(runs).values(), found),
             SHAPES: [f"{run.path}/run.json" for run in first.values()],
             SEARCHES: list(dict.fromkeys(run.search_file for run in runs if run.trials)),
         }
         for command, (reads, makes) in PRODUCTS.items():
             read = [path for what in reads for path in known.get(what, graph.find([what.format(name)]))]
             graph.act(command, name, read, graph.find(pattern.format(name) for pattern in makes))
-    graph.act("report", "", graph.find(["scores/*.parquet", "tables/*.csv", "speed/*.json"]), graph.find(["report/*"]))
+    graph.act(
+        "report",
+        "",
+        graph.find(["scores/*.parquet", "tables/*.csv", "speed/*.json", "significance/*.json", "figures/*/*"]),
+        graph.find(["report/*"]),
+    )
 
 
 def _add_workflow(graph: CrateGraph, plan: Plan, missing: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -24,10 +25,11 @@ from theseus_bench.comparison import (
 )
 from theseus_bench.crate import CRATE_FILE, write_crate
 from theseus_bench.drawing import write_figures
+from theseus_bench.errors import UserError
 from theseus_bench.findings import all_claims, find
 from theseus_bench.pictures import inline_svg
 from theseus_bench.plan import Plan
-from theseus_bench.records import RunRecord, read_choice
+from theseus_bench.records import RunRecord
 from theseus_bench.report import write_report
 from theseus_bench.report_model import Report, Section, Shown
 from theseus_bench.scores import read_scores, state, write_scores
@@ -60,7 +62,6 @@ def suite_report(plan: Plan, folder: Path) -> Report:
         statistic="median",
         runs=with_scores(runs, scores.drop_duplicates(keys)),
         notes=describe_data(plan),
-        search_seconds=sum(choice["device_seconds"] for choice in _choices(plan, folder)),
         findings=find(plan, folder),
         claims=claims if claims.rows else None,
         sections=[_section(plan, name, folder) for name in plan.suite.experiments],
@@ -74,7 +75,10 @@ def rebuild(plan: Plan, folder: Path) -> None:
     """Scores, speed, tests, tables, figures, submissions, report and provenance of whatever the runs have left."""
     for experiment in plan.suite.experiments:
         if (folder / "backbone").is_dir() and not (folder / "speed" / f"{experiment}.json").is_file():
-            measure_experiment(plan, experiment, folder)
+            try:
+                measure_experiment(plan, experiment, folder)
+            except UserError as error:  # a gap in the tables, which are wanted all the more where something went wrong
+                print(f"theseus-bench: the speed of {experiment} was not measured: {error}", file=sys.stderr)
         write_scores(plan, experiment, folder)
         write_significance(plan, experiment, folder)
         for write in (write_tables, write_verdicts, write_search_tables, write_descriptions):
@@ -116,12 +120,6 @@ def _figures(name: str, folder: Path) -> list[Shown]:
         links = tuple(f"../figures/{name}/{files[ending].name}" for ending in ("svg", "pdf"))
         found.append(Shown(f"{name}-{entry['name']}", entry["title"], entry["caption"], svg, links, files["png"]))
     return found
-
-
-def _choices(plan: Plan, folder: Path) -> list[dict]:
-    """What the suite's searches have chosen, each once."""
-    files = dict.fromkeys(run.search_file for run in plan.runs.values() if run.trials)
-    return [choice for file in files if (choice := read_choice(folder / file)) is not None]
 
 
 def _environment(plan: Plan, records: list[RunRecord]) -> dict[str, str]:

@@ -71,7 +71,7 @@ class Frames:
             value, low, high = self._macro(name)
             speed = measured.get(name, {})
             row = {"speedup": speed.get("speedup"), "speedup_low": speed.get("low"), "speedup_high": speed.get("high")}
-            row |= {"score": value, "low": low, "high": high, "printed_speedup": np.nan, "printed_score": np.nan}
+            row |= {"score": value, "low": low, "high": high}
             rows.append(self._named(name) | row)
         frame = self._frame(rows)
         return frame if len(frame) and (frame["score"].notna() & frame["speedup"].notna()).any() else frame[:0]
@@ -86,7 +86,8 @@ class Frames:
                 kept = 100 * self._values(name, task.name) / whole.median()
                 row = {"task": task.label, "retention": kept.median() if len(kept) else np.nan}
                 rows.append(self._named(name) | row | _range(kept, "low", "high"))
-        return self._frame(rows)
+        frame = self._frame(rows)
+        return frame if len(frame) and (frame["role"] != "control").any() else frame[:0]
 
     def seeds(self) -> pd.DataFrame:
         rows = []
@@ -96,7 +97,9 @@ class Frames:
                 score = np.nan if record.dev_score is None else 100 * record.dev_score
                 row = {"task": run.task.label, "seed": run.seed, "score": score, "failed": record.status == "failed"}
                 rows.append(self._named(run.name) | row | {"majority": 100 * record.majority_score})
-        return self._frame(rows)
+        frame = self._frame(rows)
+        shown = len(frame) and (frame["score"].notna() & (frame["role"] != "control")).any()
+        return frame if shown else frame[:0]
 
     def differences(self) -> pd.DataFrame:
         """Theseus against the baselines, else all against the control; of the macro, where there is one."""
@@ -137,7 +140,7 @@ class Frames:
         file = self.folder / "scores" / f"{self.experiment}_curves.csv"
         frame = (
             pd.read_csv(file, keep_default_na=False, na_values=[""], dtype={"variant": str})
-            if file.stat().st_size > 1
+            if file.is_file() and file.stat().st_size > 1
             else pd.DataFrame()
         )
         if "replacing_rate" not in frame:

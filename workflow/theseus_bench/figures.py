@@ -52,13 +52,12 @@ CROWD = 6  # lines in one figure, above which bands hide more than they show
 
 
 def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = OVER_SEEDS) -> Picture:
-    """Score over speed-up, one point for each method, with intervals and the published point where there is one.
+    """Score over speed-up, one point for each method, with intervals.
 
-    `points`: label, role, speedup, speedup_low, speedup_high (×), score, low, high (points), printed_score,
-    printed_speedup; NaN where unknown. `interval` says what low and high of the score are.
+    `points`: label, role, speedup, speedup_low, speedup_high (×), score, low, high (points); NaN where
+    unknown. `interval` says what low and high of the score are.
     """
     shown, missing = present(points, ["score", "speedup"])
-    printed = np.isfinite(shown[["printed_score", "printed_speedup"]]).all(axis=1).any()
     styles = method_styles(points)
     with drawing():
         figure = Figure((PAGE, max(3.2, 0.8 + ROW * len(shown))), layout="constrained")
@@ -66,8 +65,8 @@ def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = O
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.set_xlabel("Speed-up over the predecessor (×)")
         axes.set_ylabel(f"{score_name} (points)")
-        _include(axes.set_xlim, shown[["speedup", "speedup_low", "speedup_high", "printed_speedup"]], 0.12)
-        _include(axes.set_ylim, shown[["score", "low", "high", "printed_score"]], 0.08)
+        _include(axes.set_xlim, shown[["speedup", "speedup_low", "speedup_high"]], 0.12)
+        _include(axes.set_ylim, shown[["score", "low", "high"]], 0.08)
         for score in shown.loc[shown["role"] == "teacher", "score"]:
             reference(axes.axhline, score)
         _draw_speeds(axes, shown)
@@ -76,18 +75,6 @@ def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = O
             style = styles[row.label]
             axes.vlines([row.speedup], *ends(row), color=style.colour, lw=style.width, transform=transform)
             mark(axes, row.speedup, row.score, style, row.label, transform=transform)
-            if np.isfinite([row.printed_speedup, row.printed_score]).all():
-                there = row.printed_speedup, row.printed_score
-                line = {
-                    "arrowstyle": "-",
-                    "color": style.colour,
-                    "lw": 0.6,
-                    "ls": (0, (4, 2)),
-                    "shrinkA": 0,
-                    "shrinkB": 0,
-                }
-                axes.annotate("", there, (row.speedup, row.score), textcoords=transform, arrowprops=line, zorder=2)
-                mark(axes, *there, style, f"{row.label}, printed", marker="*", mfc="white")
         _name_points(axes, shown, moved, styles)
     caption = joined(
         f"{score_name} of {count(shown['label'], 'method')} over the speed-up at inference: higher and further right "
@@ -96,7 +83,6 @@ def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = O
         "Bars at the foot: the measured speed-ups with their 95 % intervals over repetitions; models of one shape have "
         "one measurement and stand side by side around it.",
         "Dotted line: the predecessor." if "teacher" in set(shown["role"]) else "",
-        "Open stars: the published points, each joined to ours." if printed else "",
         hollow(shown["label"]),
         not_drawn(missing, "no score or no speed-up"),
     )
@@ -197,7 +183,7 @@ def forest(frame: pd.DataFrame, interval: str = OVER_SEEDS) -> Picture:
     caption = joined(
         f"Our score minus the printed one, for {len(shown)} printed {'number' if len(shown) == 1 else 'numbers'} of "
         f"{count(shown['label'], 'method')} on {count(shown['task'], 'task')}; right of zero, ours is higher. Each "
-        "panel has its own scale. Shaded: the tolerance that was fixed before the runs.",
+        "panel has its own scale. Shaded: the tolerance that the configuration gives.",
         explain(shown, f"Lines through the points: {interval}."),
         not_drawn(missing, "not run or not printed"),
     )

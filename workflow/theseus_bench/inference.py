@@ -4,7 +4,8 @@ The primary comparison of two methods is paired over seeds and examples at once,
 2022) is. Its percentiles are not used for the verdict: with five seeds they reject a true null hypothesis anywhere from
 0 to 15 times in a hundred, since the bootstrap over few seeds is too narrow and counts the interaction of seeds and
 examples twice. `conclude` takes the parts of the variance apart instead, as a crossed design allows (Owen 2007), and
-uses Student's t with the degrees of freedom of Satterthwaite (1946). Both are given; a test holds the first to its α.
+uses Student's t with the degrees of freedom of Satterthwaite (1946). Both are given. From three seeds on a test holds
+the first to its α; with two it is rough, and where seeds hardly differ it rejects less often than α.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def spread_of(observed: np.ndarray, resampled: np.ndarray, examples: int) -> Spr
 
     `observed` (seeds,): the difference on the whole dev set; `resampled` (resamples, seeds): the same on resampled
     examples. Of the variance over examples of the mean over seeds, the share that differs between seeds is the
-    interaction; the variance between the observed differences has it too, so it is counted there alone.
+    interaction; the variance between the observed differences has it too, so it is counted there alone. Both are
+    estimates, and with few seeds the second may be near zero by chance: the whole is never less than the examples' own.
     """
     seeds = len(observed)
     over_examples = float(resampled.mean(axis=1).var(ddof=1)) * examples / (examples - 1)
@@ -60,7 +62,8 @@ def spread_of(observed: np.ndarray, resampled: np.ndarray, examples: int) -> Spr
     apart = resampled - resampled.mean(axis=1, keepdims=True)
     interaction = float(apart.var(axis=0, ddof=1).sum()) / (seeds - 1) / seeds
     seeds_part = float(observed.var(ddof=1)) / seeds
-    return Spread(float(observed.mean()), seeds, examples, seeds_part, max(0.0, over_examples - interaction))
+    examples_part = over_examples - min(interaction, seeds_part, over_examples)
+    return Spread(float(observed.mean()), seeds, examples, seeds_part, examples_part)
 
 
 def conclude(spreads: Sequence[Spread], alpha: float) -> Conclusion:
@@ -127,7 +130,7 @@ def welch(scores: np.ndarray, others: np.ndarray) -> float | None:
 
 
 def sign_flip(differences: np.ndarray) -> float:
-    """p of the exact paired permutation test over seeds: the mean under all 2ⁿ choices of signs (up to 10,000)."""
+    """p of the paired permutation test over seeds: the mean under all 2ⁿ choices of signs; 10,000 from n = 14."""
     result = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=10_000, vectorized=True, rng=0
     )
@@ -150,13 +153,18 @@ def friedman(scores: np.ndarray) -> float | None:
     return float(stats.friedmanchisquare(*scores.T).pvalue)
 
 
+def tasks_needed(alpha: float, methods: int) -> int:
+    """How many tasks Friedman's test needs to reach α: where all rank alike its χ² is tasks · (methods − 1)."""
+    return math.ceil(float(stats.chi2.isf(alpha, methods - 1)) / (methods - 1) - 1e-9)
+
+
 def hedges_g(scores: np.ndarray, others: np.ndarray) -> float | None:
     """Standardised mean difference with Hedges' correction (1981); None without a spread to standardise by."""
     df = len(scores) + len(others) - 2
-    if min(len(scores), len(others)) < 2:
+    if min(len(scores), len(others)) < 2 or (np.ptp(scores) == 0 and np.ptp(others) == 0):
         return None
     pooled = math.sqrt(((len(scores) - 1) * scores.var(ddof=1) + (len(others) - 1) * others.var(ddof=1)) / df)
-    return None if pooled == 0 else float((scores.mean() - others.mean()) / pooled * (1 - 3 / (4 * df - 1)))
+    return float((scores.mean() - others.mean()) / pooled * (1 - 3 / (4 * df - 1)))
 
 
 def improvement(scores: Sequence[np.ndarray], others: Sequence[np.ndarray], alpha: float, resamples: int):

@@ -133,16 +133,21 @@ def read_predictions(folder: Path, splits: list[str]) -> dict[str, Predictions]:
 
 def read_choice(file: Path) -> dict | None:
     """What a search has chosen (theseus_bench.choice says what is in it); None if it has not yet."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return read_json(file) if file.is_file() else None
+
+
+def read_json(file: Path) -> dict:
+    """A JSON file of ours; UserError where it is not readable."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not readable as JSON ({error}); delete it and make it again") from None
 
 
 def crash_reason(folder: Path) -> str:
     """Why the run in `folder` has no record, as far as it could say."""
     file = folder / "error.json"
-    if not file.is_file():
-        return "not run"
-    error = json.loads(file.read_text(encoding="utf-8"))
-    return f"crashed: {error['reason']}"
+    return f"crashed: {read_json(file)['reason']}" if file.is_file() else "not run"
 
 
 @contextmanager

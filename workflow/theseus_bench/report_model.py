@@ -66,7 +66,7 @@ class Report:
 
     `runs`: one row per run and experiment, as `theseus_bench.tables` takes them, with a column score if scores are to
     be listed; counts, seeds and device-seconds are taken from it. `notes` are plain sentences on what to know before
-    reading. `search_seconds` are the device-seconds of all searches (0: none). `claims` are the papers' claims with
+    reading. `claims` are the papers' claims with
     our verdicts. `environment` is name → value, `links` further files: name → link from the report's folder.
     """
 
@@ -75,7 +75,6 @@ class Report:
     statistic: str  # 'median' or 'mean'
     runs: pd.DataFrame
     notes: list[str] = field(default_factory=list)
-    search_seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
     claims: Table | None = None
     sections: list[Section] = field(default_factory=list)
@@ -112,16 +111,9 @@ def scope(report: Report) -> list[str]:
         parts = [f"{number['complete']} {_be(number['complete'])} complete", f"{number['failed']} failed"]
         parts += [f"{number[name]} {_be(number[name])} {name}" for name in ("missing", "excluded")]
         state = f"{series(parts)}."
-    seconds = float(runs["seconds"].sum())
-    total, spent = f"{seconds:,.0f} s", duration(seconds)
-    cost = f"Training took {total}" + (f" ({spent})" if spent != total else "") + " of device time in total"
-    search = (
-        f", searching their settings before that {duration(report.search_seconds)}" if report.search_seconds else ""
-    )
     return [
         f"{_count(methods, 'method')} on {_count(tasks, 'task')}, all starting from {report.backbone}, {spread}",
         f"Of {_count(number['asked'], 'run')} asked for, {state}",
-        f"{cost}{search}.",
     ]
 
 

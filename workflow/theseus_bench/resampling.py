@@ -25,7 +25,7 @@ def resample_task(
 
     `decisions` and `labels` by dev split: (models, examples) classes or values, and (examples,). Splits are resampled
     each for itself, and the score is the plain mean over splits and metrics, as `theseus_bench.metrics.score`. The
-    draws depend on the task's name alone, so that every call about a task sees the same resamples.
+    generator is seeded by the task's name, so that the same models have the same resamples again.
     """
     random = np.random.default_rng(zlib.crc32(task.name.encode()))
     resample = resample_values if task.regression else resample_classes

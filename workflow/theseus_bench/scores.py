@@ -39,6 +39,8 @@ def state(plan: Plan, run: Run, folder: Path) -> tuple[str, str, RunRecord | Non
         return "missing", _why_missing(plan, run, folder), None
     if record.fingerprint != plan.fingerprint(run):
         return "missing", "its record is of other settings", None
+    if not (folder / run.path / "predictions.parquet").is_file():
+        return "missing", "its predictions are gone; delete its run.json and run again", None
     return record.status, record.reason, record
 
 

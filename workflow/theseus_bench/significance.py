@@ -1,9 +1,9 @@
 """Which differences between the methods of an experiment are more than chance, from the saved predictions.
 
 Two families of comparisons are declared: every trained method with one named control, and every proposed method with
-every baseline, like with like: of the same protocol, depth and start where the experiment has that, else the method as
-it is. Within each family, protocol by protocol, p is adjusted by Holm over all methods and tasks; the macro scores are
-families of their own.
+every baseline, like with like: of the same protocol, and of the same settings in what the experiment varies, as near as
+it has that. Within each family, protocol by protocol, p is adjusted by Holm over all methods and tasks; the macro
+scores are families of their own.
 """
 
 from __future__ import annotations
@@ -80,33 +80,57 @@ def seed_scores(plan: Plan, experiment: str, folder: Path) -> dict[tuple[str, st
 def compared(plan: Plan, experiment: str) -> list[Comparison]:
     """The comparisons of both families that an experiment's methods allow, in the order of its table."""
     names = plan.experiment_names(experiment)
-    named = plan.suite.experiments[experiment].control
-    control = plan.canonical(named) if named else plan.suite.significance.control
     trained = [name for name in names if _role(plan, name) != "control"]
-    baselines = dict.fromkeys(split_name(name)[0] for name in names if _role(plan, name) == "baseline")
-    found = [Comparison(CONTROL, name, counterpart(names, name, control, alike=named is None)) for name in trained]
-    found += [
-        Comparison(BASELINE, name, counterpart(names, name, other))
-        for name in trained
-        if _role(plan, name) == "proposed"
-        for other in baselines
-    ]
+    found = [Comparison(CONTROL, name, _nearest(plan, name, _controls(plan, experiment, name))) for name in trained]
+    for name in trained:
+        if _role(plan, name) == "proposed":
+            kinds: dict[tuple, list[str]] = {}
+            for other in names:
+                if _role(plan, other) == "baseline":
+                    kinds.setdefault(_kind(plan, other, name), []).append(other)
+            found += [Comparison(BASELINE, name, _nearest(plan, name, others)) for others in kinds.values()]
     return [comparison for comparison in found if comparison.other]
 
 
-def counterpart(names: Sequence[str], name: str, other: str, alike: bool = True) -> str:
-    """The one of `names` that `other` is when made as `name` is, or as near to that as there is; '' if only itself.
+def _controls(plan: Plan, experiment: str, name: str) -> list[str]:
+    """Those of an experiment's names that are its control, under any protocol; the suite's control in every version.
 
-    As near as possible: the same protocol and settings (unless not `alike`), the same protocol, then `other` itself.
+    A control that the experiment itself names is that very run.
     """
-    method, own = split_name(other)
-    settings = tuple(part for part in split_name(name)[1] if "=" in part) if alike else ()
-    protocol = tuple(part for part in split_name(name)[1] if part == EQUAL)
-    for more in (protocol + settings, protocol, ()):
-        found = join_name(method, tuple(dict.fromkeys((*own, *more))))
-        if found in names:
-            return found if found != name else ""
-    return ""
+    names, named = plan.experiment_names(experiment), plan.suite.experiments[experiment].control
+    if named is None:
+        kind = _kind(plan, plan.suite.significance.control, name)
+        return [other for other in names if _kind(plan, other, name) == kind]
+    method, parts = split_name(plan.canonical(named))
+    return [other for other in names if other in (join_name(method, parts), join_name(method, (EQUAL, *parts)))]
+
+
+def _kind(plan: Plan, other: str, name: str) -> tuple[str, ...]:
+    """What makes `other` another method to `name`: its method, its variants, and settings that `name` does not have."""
+    method, parts = split_name(other)
+    options = plan.specs[split_name(name)[0]].options
+    return method, *(part for part in parts if part != EQUAL and part.partition("=")[0] not in options)
+
+
+def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
+    """The one of `others` that is made most as `name` is; '' if that is `name` itself, or there is none.
+
+    The protocol counts most, then in how many of the settings that are varied the two agree, as resolved.
+    """
+    keys = {part.partition("=")[0] for one in (name, *others) for part in split_name(one)[1] if "=" in part}
+    own = _settings(plan, name)
+
+    def likeness(other: str) -> tuple[bool, int]:
+        settings = _settings(plan, other)
+        same = protocol_of(other.partition("@")[2]) == protocol_of(name.partition("@")[2])
+        return same, sum(key in own and settings.get(key) == own[key] for key in keys | {"layers"})
+
+    best = max(others, key=likeness, default="")
+    return "" if name in others and likeness(name) == likeness(best) else best
+
+
+def _settings(plan: Plan, name: str) -> dict:
+    return plan.run(name, plan.trained_tasks[0], 0).settings
 
 
 def _role(plan: Plan, name: str) -> str:
@@ -118,8 +142,8 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
 
     A row has the comparison; `what`, the task; `seeds`, how many both have; `difference`, `error`, `df`, `low`, `high`
     and `p` (inference.conclude), `p_holm`; `percentile`, the plain multi-bootstrap's low, high and p; over seeds
-    `welch` (p), `sign_flip` (p), `needed` (seeds with which that test could reach α) and `hedges_g`; `improvement`
-    (value, low, high); and for an accuracy `mcnemar`, p by seed.
+    `welch` (p), `sign_flip` (p), `differing` (the seeds on which the two differ), `needed` (how many of these could
+    reach α) and `hedges_g`; `improvement` (value, low, high); and for an accuracy `mcnemar`, p by seed.
     """
     names = dict.fromkeys(name for pair in comparisons for name in (pair.name, pair.other))
     runs = [plan.run(name, task.name, seed) for name in names for seed in sorted(scores.get((name, task.name), {}))]
@@ -179,10 +203,11 @@ def _percentiles(plan: Plan, resampled: np.ndarray) -> dict:
 
 def _over_seeds(plan: Plan, differences: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict:
     alpha, resamples = plan.suite.significance.alpha, plan.suite.significance.resamples
-    needed = inference.pairs_needed(alpha)
+    needed, differing = inference.pairs_needed(alpha), int(np.count_nonzero(differences))
     return {
         "welch": inference.welch(ours, theirs),
-        "sign_flip": inference.sign_flip(differences) if len(differences) >= needed else None,
+        "sign_flip": inference.sign_flip(differences) if differing >= needed else None,
+        "differing": differing,
         "needed": needed,
         "hedges_g": inference.hedges_g(ours, theirs),
         "improvement": inference.improvement([ours], [theirs], alpha, resamples),
@@ -228,7 +253,8 @@ def _over_tasks(plan: Plan, scores: dict, comparisons: list[Comparison]) -> list
             continue
         ours, theirs = ([np.array(list(scores[name, t].values())) for t in tasks] for name in (pair.name, pair.other))
         medians = np.array([np.median(a) - np.median(b) for a, b in zip(ours, theirs, strict=True)])
-        row = asdict(pair) | {"tasks": len(tasks), "median_difference": float(np.median(medians))}
+        row = asdict(pair) | {"tasks": len(tasks), "differing": int(np.count_nonzero(medians))}
+        row["median_difference"] = float(np.median(medians))
         row["wilcoxon"] = inference.signed_ranks(medians)
         row["improvement"] = inference.improvement(ours, theirs, alpha, resamples)
         families.setdefault((pair.family, protocol_of(pair.name.partition("@")[2])), []).append(row)
@@ -236,21 +262,21 @@ def _over_tasks(plan: Plan, scores: dict, comparisons: list[Comparison]) -> list
         adjusted = inference.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family])
         for row, p in zip(family, adjusted, strict=True):
             row["needed"] = inference.pairs_needed(alpha, len(family))
-            attainable = row["tasks"] >= row["needed"] and row["wilcoxon"] is not None
-            row |= {"wilcoxon_holm": p if attainable else None}
+            row["wilcoxon_holm"] = p if row["differing"] >= row["needed"] else None
     return [row for family in families.values() for row in family]
 
 
 def _friedman(plan: Plan, experiment: str, scores: dict) -> list[dict]:
     """Friedman's test of the compressed methods of each protocol, on medians over the tasks that all of them have."""
-    found = []
+    found, alpha = [], plan.suite.significance.alpha
     for protocol in plan.suite.experiments[experiment].protocols:
         names = [n for n in plan.experiment_names(experiment) if plan.specs[split_name(n)[0]].compressed]
         names = [name for name in names if protocol_of(name.partition("@")[2]) == protocol]
         tasks = [t for t, task in plan.tasks.items() if task.macro and all((name, t) in scores for name in names)]
         medians = [[float(np.median(list(scores[name, task].values()))) for name in names] for task in tasks]
         p = inference.friedman(np.array(medians)) if tasks else None
-        found.append({"protocol": protocol, "methods": len(names), "tasks": len(tasks), "p": p})
+        needed = inference.tasks_needed(alpha, len(names)) if len(names) > 1 else None
+        found.append({"protocol": protocol, "methods": len(names), "tasks": len(tasks), "needed": needed, "p": p})
     return found
 
 
@@ -267,7 +293,7 @@ def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
     for name in plan.experiment_names(experiment):
         if not tasks or any((name, task) not in scores for task in tasks):
             continue
-        kept = [100 * np.array(list(scores[name, task].values())) / whole[task] for task in tasks]
+        kept = [np.round(100 * np.array(list(scores[name, t].values())) / whole[t], 9) for t in tasks]  # equal is 100
         profile = inference.performance_profile(kept, THRESHOLDS, alpha, min(resamples, 2000))
         row = {"name": name, "tasks": len(tasks), "runs": sum(map(len, kept))}
         row["interquartile_mean"] = inference.interquartile_mean(kept, alpha, resamples)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from theseus_bench.errors import UserError
 from theseus_bench.naming import split_name
 from theseus_bench.plan import Plan
+from theseus_bench.records import read_json
 from theseus_bench.significance import CONTROL, MACROS
 from theseus_bench.table_formats import Cell, Column, Row, Table
 
@@ -21,7 +21,7 @@ def read_significance(experiment: str, folder: Path) -> dict:
     file = folder / "significance" / f"{experiment}.json"
     if not file.is_file():
         raise UserError(f"{file}: no such file; make it with: theseus-bench significance {folder} {experiment}")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_json(file)
 
 
 def daggers(found: dict) -> dict[tuple[str, str], str]:
@@ -36,6 +36,16 @@ def daggers(found: dict) -> dict[tuple[str, str], str]:
 def label_of_name(plan: Plan, name: str) -> str:
     """What tables call the runs of this name."""
     return plan.run(name, plan.trained_tasks[0], 0).label
+
+
+def few_seeds(found: dict) -> list[str]:
+    """A sentence on what tests of one or two seeds are worth, where there are such."""
+    fewest = min((row["seeds"] for row in found["differences"]), default=0)
+    if fewest == 1:
+        return ["Where there is one seed, tests are over examples alone: they speak of these very models."]
+    if fewest == 2:
+        return ["Where there are two seeds, tests are rough: the spread is known from two numbers."]
+    return []
 
 
 def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
@@ -81,7 +91,7 @@ def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] =
         "Holm: over all methods and tasks of a family (against the control, against the baselines) and protocol; a "
         "macro score is a family of its own.",
         "Percentiles: p of the plain multi-bootstrap, which is not held to its α with few seeds.",
-        *_few_seeds(found),
+        *few_seeds(found),
     )
     return Table(title, "Tested differences.", columns, tuple(rows), notes, identity=("family", "method", "variant"))
 
@@ -110,8 +120,9 @@ def seeds_table(plan: Plan, found: dict, title: str) -> Table:
         rows.append(Row(label_of_name(plan, row["name"]), cells, (row["family"], *_identity(row["name"]))))
     notes = (
         "Not adjusted for the number of tests, and secondary: the tested differences are in their own table.",
-        "Permutation: exact, of the signs of the seeds' differences. P(better): probability that a run of the first "
-        "beats one of the other. McNemar: exact, for accuracies, by seed.",
+        "Permutation: of the signs of the differences of the seeds that both have, exact up to 13 of them. Welch, "
+        "effect and P(better), the probability that a run of the first beats one of the other: all seeds of either. "
+        "McNemar: exact, for accuracies, by seed.",
     )
     caption = "Tests over seeds alone, and over the examples of single runs."
     return Table(title, caption, columns, tuple(rows), notes, identity=("family", "method", "variant"))
@@ -129,7 +140,8 @@ def ranks_table(plan: Plan, found: dict, title: str) -> Table:
     rows = []
     for row in found["ranks"]:
         data = {"unadjusted": row["wilcoxon"], "tasks_needed": row["needed"]}
-        why = f"{row['tasks']} tasks cannot reach α = {found['alpha']:g} in this family; {row['needed']} could"
+        why = f"{row['differing']} tasks that differ cannot reach α = {found['alpha']:g} in this family; "
+        why += f"{row['needed']} could"
         if row["wilcoxon"] is None:
             why = "no task differs"
         wilcoxon = Cell(row["wilcoxon_holm"], written=_written(row["wilcoxon_holm"]), data=data)
@@ -144,6 +156,8 @@ def ranks_table(plan: Plan, found: dict, title: str) -> Table:
     ]
     for row in found["friedman"]:
         p = "not defined" if row["p"] is None else f"p {_written(row['p']) or format(row['p'], '.3f')}"
+        if row["p"] is not None and row["tasks"] < row["needed"]:
+            p = f"{NOT_ATTAINABLE} with fewer than {row['needed']} tasks"
         notes.append(
             f"Friedman, {row['protocol']}: {p} that the {row['methods']} compressed models rank alike on "
             f"{row['tasks']} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
@@ -174,21 +188,11 @@ def aggregates_table(plan: Plan, found: dict, title: str) -> Table:
     return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant"))
 
 
-def _few_seeds(found: dict) -> list[str]:
-    fewest = min((row["seeds"] for row in found["differences"]), default=0)
-    if fewest == 1:
-        return [
-            "With one seed the interval is over examples alone: it speaks of these very models, not of the methods."
-        ]
-    if fewest == 2:
-        return ["With two seeds the intervals are rough: their spread is known from two numbers."]
-    return []
-
-
 def _permutation(row: dict, alpha: float) -> Cell:
     if row["sign_flip"] is not None:
         return Cell(row["sign_flip"], written=_written(row["sign_flip"]))
-    why = f"the smallest p of {row['seeds']} seeds is {2 / 2 ** row['seeds']:g}; {row['needed']} could reach {alpha:g}"
+    least = min(1.0, 2 / 2 ** row["differing"])
+    why = f"the smallest p of {row['differing']} seeds that differ is {least:g}; {row['needed']} could reach {alpha:g}"
     return Cell(NOT_ATTAINABLE, notes=(why,))
 
 

@@ -16,8 +16,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from theseus_bench.config import Speed
 from theseus_bench.devices import autocast, choose_device, choose_precision, use_threads
+from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import provenance, write_json
+from theseus_bench.records import provenance, read_json, write_json
 from theseus_bench.scores import state
 
 SHAPE = [
@@ -35,7 +36,10 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
     use_threads(plan.suite.threads)
     torch.manual_seed(0)
     teacher = plan.teacher.name
-    config = AutoConfig.from_pretrained(folder / "backbone", local_files_only=True)
+    try:
+        config = AutoConfig.from_pretrained(folder / "backbone", local_files_only=True)
+    except (OSError, ValueError):
+        raise UserError(f"{folder / 'backbone'}: not a readable checkpoint; delete it and run again") from None
     architectures = _architectures(plan, plan.experiment_runs(experiment), folder)
     architectures[teacher] = json.loads(config.to_json_string(use_diff=False))
     shapes = {name: tuple(config.get(key) for key in SHAPE) for name, config in architectures.items()}
@@ -56,7 +60,7 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
 def read_speed(experiment: str, folder: Path) -> dict | None:
     """What `measure_experiment` has left; None where it was not measured."""
     file = folder / "speed" / f"{experiment}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return read_json(file) if file.is_file() else None
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """Whether what the papers print is reproduced: number by number, and claim by claim.
 
-A number is *reproduced* or *within tolerance* by the rule in the suite's configuration, fixed before the runs, else
+A number is *reproduced* or *within tolerance* by the rule in the suite's configuration, else
 *not reproduced*. It is *not comparable* where the suite has another backbone or other data, or the number is of another
 kind, and *not run* where ours is missing. Dev is only ever compared with dev, test with test. A compressed model is
 compared with the printed one of the same method, variant and share of the backbone's layers.
@@ -261,6 +261,8 @@ def _judge_claim(
     plan: Plan, experiment: str, scores: Values, speed: dict, claim: Claim, groups: list[list[str]]
 ) -> tuple[str, str]:
     tasks = [task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
+    if not tasks:
+        return NOT_RUN, "no task of it counts in the macro"
     labels = [plan.tasks[task].label for task in tasks]
     where = f"mean of {series(labels)}" if len(tasks) > 1 else labels[0]
     names = [max(group, key=lambda name: _macro(scores, name, tasks)) for group in groups]
@@ -268,6 +270,8 @@ def _judge_claim(
     if not all(macro > float("-inf") for macro in macros):
         return NOT_RUN, "a task of it has no score"
     if claim.retains is not None:
+        if macros[1] <= 0:
+            return NOT_RUN, f"{where}: nothing to retain of {macros[1]:.1f} points"
         share = macros[0] / macros[1]
         faster = (speed.get(names[0]) or {}).get("speedup")
         times = "its speed was not measured" if faster is None else f"{faster:.2f} times its speed"
