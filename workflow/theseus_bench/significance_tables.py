@@ -9,9 +9,10 @@ from theseus_bench.errors import UserError
 from theseus_bench.naming import split_name
 from theseus_bench.plan import Plan
 from theseus_bench.records import read_json
-from theseus_bench.significance import CONTROL, MACROS
+from theseus_bench.significance import BASELINE, CONTROL, MACROS
 from theseus_bench.table_formats import Cell, Column, Row, Table
 
+FAMILIES = {CONTROL: "all with the control", BASELINE: "Theseus with all"}  # one difference may be in both
 NOT_ATTAINABLE = "not attainable"
 MACRO_LABELS = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"}
 
@@ -64,6 +65,7 @@ def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] =
     """Every tested difference; with `only`, those of these tasks or macros alone."""
     columns = (
         Column("other", "Compared with", text=True),
+        Column("among", "Family", text=True),
         Column("what", "Task", text=True),
         Column("seeds", "Seeds", decimals=0),
         Column("difference", "Difference", ("points",), fields=("low", "high", "error", "df")),
@@ -80,7 +82,8 @@ def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] =
         difference = Cell(row["difference"], interval=(row["low"], row["high"]), data=data)
         holm = Cell(row["p_holm"], written=_written(row["p_holm"]), data={"tests": row["tests"]})
         verdict = "significant" if row["p_holm"] < found["alpha"] else "not significant"
-        cells = (Cell(label_of_name(plan, row["other"])), Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
+        cells = (Cell(label_of_name(plan, row["other"])), Cell(FAMILIES[row["family"]]))
+        cells += (Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
         cells += (difference, Cell(row["p"], written=_written(row["p"])), holm, _percentile(row), Cell(verdict))
         identity = (row["family"], *_identity(row["name"]))
         rows.append(Row(label_of_name(plan, row["name"]), cells, identity, verdict.replace(" ", "-")))
@@ -89,7 +92,7 @@ def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] =
         f"{100 * (1 - found['alpha']):g} % interval: paired over seeds and examples, {found['resamples']:,} resamples "
         "of the examples, the seeds' own part of the variance by their t distribution.",
         "Holm: over all methods and tasks of a family (against the control, against the baselines) and protocol; a "
-        "macro score is a family of its own.",
+        "macro score is a family of its own. A difference that is in both families is adjusted for each.",
         "Percentiles: p of the plain multi-bootstrap, which is not held to its α with few seeds.",
         *few_seeds(found),
     )
