@@ -180,7 +180,8 @@ def _logits(task: Task, labels: np.ndarray, difficulty: np.ndarray, random: np.r
 
 
 def _table(split: str, logits: np.ndarray, labels: np.ndarray) -> pa.Table:
-    columns = {"split": pa.array([split] * len(labels)).dictionary_encode(), "label": labels.astype(np.float32)}
+    columns = {"split": pa.array([split] * len(labels)).dictionary_encode(), "idx": np.arange(len(labels))}
+    columns["label"] = labels.astype(np.float32)
     flat = pa.array(logits.ravel().astype(np.float32))
     return pa.table(columns | {"logits": pa.FixedSizeListArray.from_arrays(flat, logits.shape[1])})
 
