@@ -183,13 +183,13 @@ def test_tables_stand_under_their_experiment_in_order():
 
 def test_what_is_not_measured_is_said():
     text = Page(render(notes=["This is the demo."])).text
-    assert "Speed-up was not measured." in text
+    assert "Speed-up: not measured." in text
     assert "This is the demo." in text
-    assert "was not measured" not in Page(render(sections=[])).text
+    assert ": not measured" not in Page(render(sections=[])).text
     columns = (Column("speedup", "Speed-up"),)
     rows = Row("Theseus", (Cell(None, notes=(NOT_MEASURED,)),)), Row("BERT-PKD", (Cell(1.9),))
     partly = Section("one", "One", [Table("Partly", "Its caption.", columns, rows)])
-    assert "Speed-up was not measured for Theseus." in Page(render(sections=[partly])).text
+    assert "Speed-up: not measured for Theseus." in Page(render(sections=[partly])).text
     untimed = make_runs({1: ("complete", "", float("nan"))})
     assert "Training time was not recorded for 1 of the runs" in Page(render(runs=untimed)).text
     assert "Training time was not recorded" not in text, "a missing run has no time to record"

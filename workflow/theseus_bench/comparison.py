@@ -212,9 +212,10 @@ def _conditions(speed: dict | None) -> list[str]:
     """A sentence on how the speed was measured."""
     if not speed:
         return []
+    place = speed["provenance"]["processor"] if speed["device"] == "cpu" else speed["device"]
+    threads = f"{speed['threads']} thread{'' if speed['threads'] == 1 else 's'}"
     return [
-        f"Speed: a forward pass of {speed['batch_size']} sequences of {speed['length']} tokens on "
-        f"{speed['provenance']['processor'] if speed['device'] == 'cpu' else speed['device']}, {speed['precision']}, "
-        f"{speed['threads']} threads, median of {speed['repetitions']} with its 95 % interval; models of equal shape "
-        "are measured once, with random weights."
+        f"Speed: a forward pass of {speed['batch_size']} sequences of {speed['length']} tokens on {place}, "
+        f"{speed['precision']}, {threads}, median of {speed['repetitions']} with its 95 % interval; models of equal "
+        "shape are measured once, with random weights."
     ]

@@ -130,7 +130,7 @@ def remarks(report: Report) -> list[str]:
         elif cell.value is not None:
             measured.add(column.header)
     sentences = [
-        f"{header} was not measured" + (f" for {series(list(labels))}." if header in measured else ".")
+        f"{header}: not measured" + (f" for {series(list(labels))}." if header in measured else ".")
         for header, labels in lacking.items()
     ]
     runs = unique_runs(report.runs)
