@@ -150,5 +150,9 @@ def test_predictions_that_cannot_be_compared_are_a_gap(tmp_path, broken):
         (tmp_path / plan.run("finetune", "rte", 1).path / "predictions.parquet").unlink()
     cell = behaviour_table(plan, "first", tmp_path).rows[0].cells[0]
     assert cell.value is None
-    expected = {"other examples": "the predictions are of other examples"}
-    assert cell.notes == (expected.get(broken, "complete: it has no predictions of the dev set"),)
+    expected = {
+        "other examples": "the predictions are of other examples",
+        "not finite": "complete: it has no predictions of the dev set",
+        "no file": "missing: its predictions are gone; delete its run.json and run again",
+    }
+    assert cell.notes == (expected[broken],)
