@@ -101,7 +101,7 @@ def measure_size(simulations: int = 1000, resamples: int = 400) -> None:
     low, high = stats.binom.interval(0.95, simulations, 0.05)
     print(f"at α = .05, {simulations} simulations: {low / simulations:.3f} to {high / simulations:.3f} is as promised")
     for task, (examples, metrics, accuracy, positive) in SIMULATED.items():
-        for seeds, spread, gain in itertools.product((3, 5, 10), (0.0, 0.15, 0.4), (0.0, 0.2)):
+        for seeds, spread, gain in itertools.product((2, 3, 5, 10), (0.0, 0.15, 0.4), (0.0, 0.2)):
             rejected, points, deviations = np.zeros(2), [], []
             for run in range(simulations):
                 random = np.random.default_rng([run, seeds, examples])

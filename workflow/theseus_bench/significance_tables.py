@@ -45,7 +45,9 @@ def few_seeds(found: dict) -> list[str]:
     if fewest == 1:
         return ["Where there is one seed, tests are over examples alone: they speak of these very models."]
     if fewest == 2:
-        return ["Where there are two seeds, tests are rough: the spread is known from two numbers."]
+        return [
+            "Where there are two seeds, tests are rough, with false alarms up to twice α: two numbers tell little of a spread."
+        ]
     return []
 
 
