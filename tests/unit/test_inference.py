@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from theseus_bench import inference
 from theseus_bench.metrics import measure
+from theseus_bench.resampling import resample_values
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from significance import SIMULATED, quick, simulate
@@ -127,6 +128,50 @@ def test_tests_over_seeds_and_tasks_reject_as_often_as_their_size(test, size):
     alarms = sum(test(random) <= 0.05 for _ in range(runs))
     low, high = stats.binom.interval(0.95, runs, size)
     assert low <= alarms <= high
+
+
+def test_false_alarms_of_a_macro_are_as_rare_as_promised():
+    """RTE and MRPC together, trained and drawn apart."""
+    runs, alarms = 400, 0
+    for run in range(runs):
+        spreads = []
+        for task in ("RTE", "MRPC"):
+            examples, metrics, accuracy, positive = SIMULATED[task]
+            random = np.random.default_rng([run, examples])
+            observed, resampled = simulate(examples, 5, metrics, accuracy, positive, 0.0, 150, random)
+            spreads.append(inference.spread_of(observed, resampled, examples))
+        alarms += inference.conclude(spreads, 0.05).p < 0.05
+    low, high = stats.binom.interval(0.95, runs, 0.05)
+    assert low <= alarms <= high
+
+
+def test_false_alarms_of_a_correlation_are_no_more_than_promised():
+    """Two methods of five seeds whose values err alike on average, at the size of RTE."""
+    runs, alarms, examples = 120, 0, 277
+    for run in range(runs):
+        random = np.random.default_rng(run)
+        labels = random.normal(size=examples)
+        own = 0.4 * random.normal(size=(2, 1, examples))
+        skill = 0.8 + 0.1 * random.normal(size=(2, 5, 1))
+        values = (skill * labels + own + 0.5 * random.normal(size=(2, 5, examples))).reshape(10, examples)
+        scores = np.array([measure("pearson", row, labels) for row in values])
+        resampled = resample_values(["pearson"], values, labels, 150, random)
+        spread = inference.spread_of(scores[:5] - scores[5:], resampled[:, :5] - resampled[:, 5:], examples)
+        alarms += inference.conclude([spread], 0.05).p < 0.05
+    assert alarms <= stats.binom.interval(0.95, runs, 0.05)[1]
+
+
+def test_a_family_under_holm_has_no_more_false_alarms_than_one_test():
+    random = np.random.default_rng(0)
+    alarms = sum(min(inference.holm(random.random(20))) < 0.05 for _ in range(1000))
+    low, high = stats.binom.interval(0.95, 1000, 0.05)
+    assert low <= alarms <= high
+
+
+def test_friedman_does_not_reject_more_often_than_promised():
+    random = np.random.default_rng(0)
+    alarms = sum(inference.friedman(random.normal(size=(8, 9))) <= 0.05 for _ in range(600))
+    assert 0 < alarms <= stats.binom.interval(0.95, 600, 0.05)[1]
 
 
 def test_mcnemar_does_not_reject_more_often_than_promised():

@@ -45,9 +45,7 @@ def few_seeds(found: dict) -> list[str]:
     if fewest == 1:
         return ["Where there is one seed, tests are over examples alone: they speak of these very models."]
     if fewest == 2:
-        return [
-            "Where there are two seeds, tests are rough, with false alarms up to twice α: two numbers tell little of a spread."
-        ]
+        return ["Where there are two seeds, tests are rough: two numbers tell little of a spread, and α about doubles."]
     return []
 
 
