@@ -8,6 +8,7 @@ variant. They are said in this order, so that one run has one name.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from theseus_bench.errors import UserError
@@ -16,6 +17,7 @@ PUBLISHED, EQUAL = "published", "equal"  # the protocols; the first has no part 
 TRIAL = "trial"
 
 
+@cache
 def split_name(name: str) -> tuple[str, tuple[str, ...]]:
     """The method and the parts of a run's name, settings as `setting_part` writes them."""
     method, _, variant = name.partition("@")

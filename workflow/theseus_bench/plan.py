@@ -78,8 +78,10 @@ class Plan:
     suite: Suite
     tasks: dict[str, Task]
     specs: dict[str, MethodSpec]
-    _resolved: dict = field(default_factory=dict, compare=False, repr=False)  # by name and task, as computed once
-    _fingerprints: dict = field(default_factory=dict, compare=False, repr=False)  # by the run's path
+    # What was computed once: the workflow asks for each run a dozen times.
+    _resolved: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and task
+    _runs: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name, task and seed
+    _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by the run's path
 
     @property
     def folder(self) -> str:
@@ -187,9 +189,13 @@ class Plan:
 
     def run(self, name: str, task: str, seed: int) -> Run:
         """The run called `name` (method, or method@variant) with its settings resolved."""
-        settings, trials = self._resolve(name, task)
-        method, parts = split_name(name)
-        return Run(self.specs[method], "+".join(parts), find_task(self.tasks, task, "run"), seed, settings, trials)
+        key = name, task, seed
+        if key not in self._runs:
+            settings, trials = self._resolve(name, task)
+            method, parts = split_name(name)
+            found = find_task(self.tasks, task, "run")
+            self._runs[key] = Run(self.specs[method], "+".join(parts), found, seed, settings, trials)
+        return self._runs[key]
 
     def trials_of(self, run: Run) -> list[Run]:
         """The runs of a searched run's search: every setting tried with every search seed."""

@@ -69,7 +69,7 @@ def _narrowed(plan: Plan) -> Plan:
             kept[name] = experiment.model_copy(update={"tasks": tasks if experiment.tasks else None})
     if not kept:
         raise UserError(f"config: no experiment can be made of the tasks {plan.trained_tasks} alone; add tasks")
-    return replace(plan, suite=plan.suite.model_copy(update={"experiments": kept}), _resolved={}, _fingerprints={})
+    return replace(plan, suite=plan.suite.model_copy(update={"experiments": kept}))
 
 
 def _check_methods(plan: Plan) -> None:

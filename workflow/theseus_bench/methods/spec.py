@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +55,7 @@ class MethodSpec(Strict):
         """Whether it makes a compressed model: neither a control nor the teacher."""
         return self.role in ("baseline", "proposed")
 
-    @property
+    @cached_property
     def options(self) -> set[str]:
         """Names of all settings that a run of this method has."""
         return set(LoopSettings.model_fields) | set(self.defaults)
