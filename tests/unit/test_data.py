@@ -216,7 +216,8 @@ def pairs():
 @pytest.mark.parametrize("columns", [["premise"], ["premise", "guess"]])
 @pytest.mark.parametrize("kind", [BertTokenizer, DistilBertTokenizer])
 @pytest.mark.parametrize("max_length", [8, 16])
-def test_batches_are_padded_as_transformers_pads_them(tokenizer_folder, columns, kind, max_length):
+@pytest.mark.parametrize("bucket", [1, 12])
+def test_batches_are_padded_as_transformers_pads_them(tokenizer_folder, columns, kind, max_length, bucket):
     tokenizer = kind.from_pretrained(tokenizer_folder)
     tokenizer.padding_side = "right"
     split = encode_table(pa.table(COLUMNS), task(columns=columns, max_length=max_length), tokenizer)
@@ -225,8 +226,8 @@ def test_batches_are_padded_as_transformers_pads_them(tokenizer_folder, columns,
         tokenizer(*[COLUMNS[column][i] for column in columns], truncation="longest_first", max_length=max_length)
         for i in chosen
     ]
-    expected = tokenizer.pad(examples, return_tensors="np")
-    found = collate(split, chosen, tokenizer.pad_token_id)
+    expected = tokenizer.pad(examples, return_tensors="np", pad_to_multiple_of=bucket)
+    found = collate(split, chosen, tokenizer.pad_token_id, bucket)
     for name in expected:
         assert found[name].tolist() == expected[name].tolist(), name
         assert found[name].dtype == np.int64

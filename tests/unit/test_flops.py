@@ -73,7 +73,7 @@ def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeyp
     data = make_data(train=160, dev=8)
     built = build(case.split(",")[0], data, *checkpoints, epochs=1, **WHOLE[case])
     total = 0
-    step = training._train_step
+    step = training.train_step
 
     def watched(*arguments):
         nonlocal total
@@ -82,7 +82,7 @@ def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeyp
         total += every.get_total_flops()
         return loss
 
-    monkeypatch.setattr(training, "_train_step", watched)
+    monkeypatch.setattr(training, "train_step", watched)
     progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
     assert sum(is_observed(step, progress.step) for step in range(progress.step)) == OBSERVED < progress.step
     # Attention is a fifth of this tiny model's work, and its share moves with length and replacing; of a real one's it

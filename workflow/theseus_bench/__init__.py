@@ -14,8 +14,11 @@ ROOMS = [
     "records",  # what a run leaves on disk
     "data",  # tables → checked → tokens → batches
     "demo",  # generated sentences
+    "gpus",  # which GPU a run takes
     "devices",  # device, precision, threads, seeds
     "flops",  # operations that a run computes
+    "compiled",  # transformer layers compiled, for a GPU
+    "dropout",  # torch's, faster on a CPU
     "models",  # backbones
     "metrics",  # GLUE's metrics
     "metrics.glue",  # the same, as a module of evaluate
@@ -66,5 +69,5 @@ ROOMS = [
     "drawing",  # … → its figures
     "document",  # … → the report of a suite
     "warm",  # a preloaded parent for many short commands
-    "cli",  # every step as a command
+    "cli",  # the command line, handed to a warm parent where there is one
 ]

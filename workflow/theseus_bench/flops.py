@@ -5,13 +5,16 @@ costs next to nothing, and it is exact whatever layers a step happens to use. Wh
 or in a method's own loss, is known from a few steps on which torch's FlopCounterMode looks at every operation: the
 count of all steps is that of their linear layers, times the ratio of the two counts on those few.
 
+Compiled layers have no modules to be seen at work (theseus_bench.compiled). Their operations at a shape are measured
+once, uncompiled, and stated from then on; the observed steps run uncompiled.
+
 A multiplication and an addition are two operations. Only products of matrices count, as is usual: element-wise work and
 the optimizer are well below a hundredth of a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -42,28 +45,75 @@ def counted(count: dict[str, int], observed: bool) -> Iterator[None]:
 
     Neither what is computed nor what is drawn changes.
     """
-    linear = 1  # so that a block without a linear layer has a ratio too
-
-    def add(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        nonlocal linear
-        if isinstance(module, nn.Linear):
-            passes = 1
-            if torch.is_grad_enabled():  # each gradient is one more product of the same size
-                passes += module.weight.requires_grad + any(x.requires_grad for x in inputs)
-            linear += 2 * output.numel() * module.in_features * passes
-
-    hook = register_module_forward_hook(add)
+    global _block
+    _block = block = _Block(observed)
+    block.start()
     try:
         with FlopCounterMode(display=False) if observed else nullcontext() as every_operation:
             yield
     finally:
-        hook.remove()
+        block.stop()
+        _block = None
+    linear = block.linear + 1  # so that a block without a linear layer has a ratio too
     count["linear"] += linear
     if observed:
         count["observed"] += every_operation.get_total_flops()
         count["observed_linear"] += linear
 
 
+def must_be_seen() -> bool:
+    """Whether a block is being counted that looks at every operation, so that nothing in it may run compiled."""
+    return _block is not None and _block.observed
+
+
+def measured(call: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
+    """What `call` returns, and the operations of its linear layers; they count in the block around it as always."""
+    inner = _Block(observed=False)
+    inner.start()
+    try:
+        return call(), inner.linear
+    finally:
+        inner.stop()
+
+
+@contextmanager
+def stated(linear: int) -> Iterator[None]:
+    """Count so many operations of linear layers for what runs within, where no module is seen: it is compiled."""
+    if _block is None:
+        yield
+        return
+    _block.stop()
+    try:
+        yield
+    finally:
+        _block.start()
+    _block.linear += linear
+
+
 def operations(count: dict[str, int]) -> float:
     """The operations of all blocks that were counted; at least one of them must have been observed."""
     return count["linear"] * count["observed"] / count["observed_linear"] if count["linear"] else 0.0
+
+
+class _Block:
+    """Counts the operations of every linear layer in the process while it is started."""
+
+    def __init__(self, observed: bool):
+        self.observed = observed
+        self.linear = 0
+
+    def start(self) -> None:
+        self._hook = register_module_forward_hook(self._add)
+
+    def stop(self) -> None:
+        self._hook.remove()
+
+    def _add(self, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        if isinstance(module, nn.Linear):
+            passes = 1
+            if torch.is_grad_enabled():  # each gradient is one more product of the same size
+                passes += module.weight.requires_grad + any(x.requires_grad for x in inputs)
+            self.linear += 2 * output.numel() * module.in_features * passes
+
+
+_block: _Block | None = None  # the block that is being counted

@@ -19,10 +19,18 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import disable_progress_bars, httpx
 from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+)
 from transformers.utils import logging as transformers_logging
 
+from theseus_bench.compiled import compile_layers
 from theseus_bench.config import Backbone
+from theseus_bench.dropout import ATTENTION, use_fast_dropout
 from theseus_bench.errors import UserError
 from theseus_bench.records import atomic, write_json
 from theseus_bench.tasks import Task
@@ -31,6 +39,7 @@ HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model"]
 # What the hub's library raises: httpx's own errors as they are, what the hub answers, and a name that no hub can have
 # or an answer that is no hub's (both ValueError).
 HUB_ERRORS = (OSError, ValueError, httpx.HTTPError)
+FUSED = "sdpa"  # transformers' name of torch's scaled_dot_product_attention
 HUB_PATIENCE = 10  # seconds for the first answer
 
 
@@ -96,7 +105,7 @@ def load_classifier(folder: Path, task: Task, fresh_head: bool = False) -> nn.Mo
         model = AutoModelForSequenceClassification.from_pretrained(
             folder,
             problem_type=problem,
-            attn_implementation="eager",
+            attn_implementation=ATTENTION,
             use_safetensors=True,
             local_files_only=True,
             dtype=torch.float32,
@@ -108,28 +117,52 @@ def load_classifier(folder: Path, task: Task, fresh_head: bool = False) -> nn.Mo
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=model.config.initializer_range)
                 nn.init.zeros_(module.bias)
-    return model
+    return use_fast_dropout(model)
 
 
 def load_masked_lm(folder: Path) -> nn.Module:
     """A checkpoint with its masked-language-modelling head, which is drawn at random where the folder has none."""
     with quiet_transformers():
-        return AutoModelForMaskedLM.from_pretrained(
-            folder, attn_implementation="eager", use_safetensors=True, local_files_only=True, dtype=torch.float32
+        model = AutoModelForMaskedLM.from_pretrained(
+            folder, attn_implementation=ATTENTION, use_safetensors=True, local_files_only=True, dtype=torch.float32
         )
+    return use_fast_dropout(model)
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model to the device, on a GPU with fused attention; on a CPU the plain one has the faster backward."""
-    if device.type == "cuda" and hasattr(model, "set_attn_implementation"):
-        model.set_attn_implementation("sdpa")
+    """Move a model to the device, on a GPU with fused attention and with layers that compile themselves when trained.
+
+    On a CPU the plain attention has the faster backward pass, and compiling is not worth its time.
+    """
+    if device.type == "cuda":
+        fuse_attention(model)
+        compile_layers(model)
     return model.to(device)
 
 
+def fuse_attention(model: nn.Module) -> None:
+    """Let every layer compute its attention in one kernel, those too that stem from another model (as successors do).
+
+    Each part of a model looks at the config it was made with, and the mask that a model makes suits one kind of
+    attention alone.
+    """
+    for module in model.modules():
+        if isinstance(getattr(module, "config", None), PreTrainedConfig):
+            module.config._attn_implementation = FUSED
+
+
 def model_inputs(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What of a batch the model's forward() takes: input_ids, attention_mask and, where it knows them, segments."""
+    """What of a batch the model's forward() takes: input_ids, attention_mask and, where it knows them, segments.
+
+    For fused attention the mask (batch, length) is made (batch, 1, length, length) here, since transformers would
+    first look whether it masks anything: for that the processor waits for the GPU.
+    """
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family_of(model).takes_segments else [])
-    return {name: batch[name] for name in names}
+    inputs = {name: batch[name] for name in names}
+    if getattr(model.config, "_attn_implementation", None) == FUSED:
+        mask = inputs["attention_mask"].bool()
+        inputs["attention_mask"] = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+    return inputs
 
 
 class AttentionWatch:

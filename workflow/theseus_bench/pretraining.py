@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertForPreTraining
 
+from theseus_bench.compiled import bucket_of
 from theseus_bench.config import Compact, LoopSettings
 from theseus_bench.data import Split, collate, encode_texts, training_order
 from theseus_bench.demo import chronicle, write_tokenizer
@@ -51,14 +52,14 @@ def distil(
         with torch.no_grad():
             taught = teacher(**inputs, output_hidden_states=True)
         learned = student(**inputs, output_hidden_states=True)
-        real = batch["attention_mask"].bool()
-        soft = functional.kl_div(
-            (learned.logits[real].float() / TEMPERATURE).log_softmax(-1),
-            (taught.logits[real].float() / TEMPERATURE).softmax(-1),
-            reduction="batchmean",
+        logits, wanted, state, wanted_state = (
+            x.flatten(0, 1)[batch["real"]].float()
+            for x in (learned.logits, taught.logits, learned.hidden_states[-1], taught.hidden_states[-1])
         )
-        states = learned.hidden_states[-1][real].float(), taught.hidden_states[-1][real].float()
-        cosine = (1 - functional.cosine_similarity(*states, dim=-1)).mean()
+        soft = functional.kl_div(
+            (logits / TEMPERATURE).log_softmax(-1), (wanted / TEMPERATURE).softmax(-1), reduction="batchmean"
+        )
+        cosine = (1 - functional.cosine_similarity(state, wanted_state, dim=-1)).mean()
         masked = _masked_loss(learned.logits, batch["labels"])
         return SOFT * TEMPERATURE**2 * soft + COSINE * cosine + MASKED * masked
 
@@ -170,7 +171,7 @@ def _descend(
     place(model, machine.device).train()
     optimizer = make_optimizer(model, trained, settings)
     losses = []
-    for step, batch in enumerate(_masked_batches(text, tokenizer, settings)):
+    for step, batch in enumerate(_masked_batches(text, tokenizer, settings, bucket_of(machine.device))):
         with autocast(machine.device, machine.precision):
             value = loss(to_tensors(batch, machine.device))
         model.zero_grad(set_to_none=True)
@@ -179,19 +180,23 @@ def _descend(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step + 1, settings.max_steps + 1)
         optimizer.step()
-        losses.append(value.item())
-    return losses
+        losses.append(value.detach())
+    return torch.stack(losses).tolist()  # only now, as the processor waits for a GPU here
 
 
-def _masked_batches(text: Split, tokenizer, settings: LoopSettings) -> Iterator[dict[str, np.ndarray]]:
-    """settings.max_steps batches with tokens masked; `labels` (batch, length) holds the original at masked positions,
-    `example_labels` (batch,) the text's own labels."""
+def _masked_batches(text: Split, tokenizer, settings: LoopSettings, bucket: int = 1) -> Iterator[dict[str, np.ndarray]]:
+    """settings.max_steps batches with tokens masked.
+
+    `labels` (batch, length) holds the original at masked positions, `example_labels` (batch,) the text's own labels,
+    `real` (tokens,) where in the flattened batch there is no padding.
+    """
     random = np.random.default_rng(0)
     made, epoch = 0, 0
     special = np.array(tokenizer.all_special_ids)
     while made < settings.max_steps:
         for examples in training_order(text, "text", 0, epoch, settings.batch_size)[: settings.max_steps - made]:
-            batch = collate(text, examples, tokenizer.pad_token_id)
+            batch = collate(text, examples, tokenizer.pad_token_id, bucket)
+            batch["real"] = np.flatnonzero(batch["attention_mask"])
             ids = batch["input_ids"]
             chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
             batch["example_labels"], batch["labels"] = batch["labels"], np.where(chosen, ids, IGNORED)

@@ -20,7 +20,15 @@ from theseus_bench import models
 from theseus_bench.cards import model_card
 from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, open_split, summary
-from theseus_bench.devices import choose_device, choose_precision, peak_memory_mb, seed_everything, use_threads
+from theseus_bench.devices import (
+    choose_device,
+    choose_precision,
+    device_name,
+    give_back_large_blocks,
+    peak_memory_mb,
+    seed_everything,
+    use_threads,
+)
 from theseus_bench.errors import UserError
 from theseus_bench.flops import counted, operations
 from theseus_bench.methods.contract import RunContext, load_method
@@ -112,7 +120,7 @@ def _record(plan, run, trial, suite_folder, data, progress, compressed, machine,
         curve=progress.curve,
         **_size(compressed),
         precision=machine.precision,
-        device=str(machine.device),
+        device=device_name(machine.device),
         threads=torch.get_num_threads(),
         seconds=seconds,
         peak_memory_mb=peak_memory_mb(machine.device),
@@ -195,6 +203,7 @@ def _identity(plan: Plan, run: Run, suite_folder: Path) -> str:
 
 def _machine(plan: Plan, run: Run, checkpoint: Path = CHECKPOINTS, checkpoint_every: float = math.inf) -> Machine:
     use_threads(plan.suite.threads)
+    give_back_large_blocks()
     device = choose_device(plan.suite.device)
     precision = choose_precision(run.settings["precision"], device)
     return Machine(device, precision, checkpoint, checkpoint_every)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from theseus_bench.compiled import bucket_of
 from theseus_bench.config import LoopSettings
 from theseus_bench.data import Split, collate, evaluation_order, training_order
 from theseus_bench.devices import EnergyMeter, autocast, to_tensors
@@ -108,11 +109,11 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
         if step // batches != epoch:
             epoch = step // batches
             order = training_order(data.train, data.task.name, seed, epoch, settings.batch_size)
-        batch = _batch(data, order[step % batches], machine.device)
+        batch = training_batch(data, order[step % batches], machine.device)
         method.on_step(step)
         rate = learning_rate(settings, step, steps)
         with counted(progress.training_flops, is_observed(step, steps)):
-            total += _train_step(method, model, batch, optimizer, rate, settings, machine)
+            total += train_step(method, model, batch, optimizer, trained, rate, settings, machine)
         progress.step += 1
         progress.seconds = before + time.monotonic() - began
         progress.energy_joules = meter.read(at_most_every=60.0)
@@ -147,11 +148,13 @@ def predict(model: nn.Module, split: Split, pad: int, machine: Machine) -> np.nd
     """Logits (examples, outputs) float32 of the model on a split, without dropout."""
     was_training = model.training
     model.eval()
-    logits = np.empty((len(split), model.config.num_labels), np.float32)
+    logits, found = np.empty((len(split), model.config.num_labels), np.float32), []
     for examples in evaluation_order(split):
         batch = to_tensors(collate(split, examples, pad), machine.device)
         with autocast(machine.device, machine.precision):
-            logits[examples] = model(**model_inputs(model, batch)).logits.float().cpu().numpy()
+            found.append((examples, model(**model_inputs(model, batch)).logits.float()))
+    for examples, values in found:  # only now, as the processor waits for a GPU here
+        logits[examples] = values.cpu().numpy()
     model.train(was_training)
     return logits
 
@@ -161,27 +164,32 @@ def discard_checkpoint(machine: Machine) -> None:
     shutil.rmtree(machine.checkpoint, ignore_errors=True)
 
 
-def _train_step(method, model, batch, optimizer, rate, settings, machine) -> torch.Tensor:
+def train_step(method, model, batch, optimizer, trained, rate, settings, machine) -> torch.Tensor:
     """One optimizer step; the loss, detached.
 
-    Gradients are set to zero, not dropped, so that a parameter without a part in this forward pass is still moved by
-    its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no backward pass.
+    A parameter without a part in this forward pass, but with one in an earlier, gets a gradient of zeros, so that it is
+    still moved by its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no
+    backward pass.
     """
     model.train()
+    model.zero_grad()  # drops them: writing zeros, and adding to them, would cost a pass over the model each
     with autocast(machine.device, machine.precision):
         loss = method.loss(model, batch)
-    model.zero_grad(set_to_none=False)
     if loss.requires_grad:
         loss.backward()
-    nn.utils.clip_grad_norm_(method.clipped_parameters(model), settings.clip_norm)
+    gradients = [p.grad for p in method.clipped_parameters(model) if p.grad is not None]
+    nn.utils.clip_grads_with_norm_(trained, settings.clip_norm, nn.utils.get_total_norm(gradients))
+    for parameter in trained:
+        if parameter.grad is None and parameter in optimizer.state:
+            parameter.grad = torch.zeros_like(parameter)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     return loss.detach()
 
 
-def _batch(data: TaskData, examples: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
-    arrays = collate(data.train, examples, data.pad)
+def training_batch(data: TaskData, examples: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
+    arrays = collate(data.train, examples, data.pad, bucket_of(device))
     if not data.task.regression:
         arrays["labels"] = arrays["labels"].astype(np.int64)
     if data.teacher is not None:
@@ -229,7 +237,6 @@ def _save(folder: Path, progress: Progress, model, trained, best, optimizer, tot
         "trained": [p.detach() for p in trained],
         "best": best,
         "optimizer": optimizer.state_dict(),
-        "had_gradient": [p.grad is not None for p in model.parameters()],
         "total": total,
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state(trained[0].device) if trained[0].is_cuda else None,
@@ -239,11 +246,7 @@ def _save(folder: Path, progress: Progress, model, trained, best, optimizer, tot
 
 
 def _restore(folder: Path, progress: Progress, model, trained, best, optimizer, device) -> float:
-    """Take a run up where its checkpoint left it; returns the loss summed since the last evaluation.
-
-    A parameter that had a gradient has one again, of zeros: without it a step in which it has no part would not move it
-    by its momentum.
-    """
+    """Take a run up where its checkpoint left it; returns the loss summed since the last evaluation."""
     state = torch.load(folder / "state.pt", map_location=device, weights_only=True)
     vars(progress).update(state["progress"])
     progress.resumed += 1
@@ -252,8 +255,6 @@ def _restore(folder: Path, progress: Progress, model, trained, best, optimizer, 
         for target, source in zip([*trained, *best], [*state["trained"], *state["best"]], strict=True):
             target.copy_(source)
     optimizer.load_state_dict(state["optimizer"])
-    for parameter, had_gradient in zip(model.parameters(), state["had_gradient"], strict=True):
-        parameter.grad = torch.zeros_like(parameter) if had_gradient else None
     torch.set_rng_state(state["random"].cpu())
     if state["random_cuda"] is not None:
         torch.cuda.set_rng_state(state["random_cuda"].cpu(), device)
