@@ -53,8 +53,14 @@ def test_a_misspelt_key_is_named_with_its_path_and_a_suggestion(changes, key, me
 
 
 def test_a_key_like_no_other_gets_the_known_ones():
-    assert "(known: batch_size, length, repetitions)" in complaint(speed={"zzzz": 1})
+    assert "(known: batch_sizes, headline, lengths, repetitions, seconds)" in complaint(speed={"zzzz": 1})
     assert suggest("x", []) == " (known: none)"
+
+
+def test_the_speed_of_the_headline_must_be_measured():
+    assert "speed: headline: a batch of 32 at length 128 is not measured" in complaint(speed={"lengths": [32]})
+    assert "speed.lengths names 128 twice" in complaint(speed={"lengths": [128, 128]})
+    assert parse(Suite, values(), "config").speed.headline.model_dump() == {"batch_size": 32, "length": 128}
 
 
 def test_all_mistakes_are_reported_at_once():

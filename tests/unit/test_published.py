@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from theseus_bench.methods.spec import METHODS_FOLDER, load_specs
+from theseus_bench.published import cite_speed, paper_with_speed
 from theseus_bench.tasks import TASKS_FILE, load_tasks
 
 TABLES = [
@@ -44,3 +46,21 @@ def test_methods_are_compared_with_rows_that_exist():
     names = {name for _, table in TABLES for name in table["rows"]}
     for spec in load_specs(METHODS_FOLDER).values():
         assert set(spec.published) <= names, spec.name
+
+
+def test_the_line_of_the_speed_ups_is_the_one_through_the_three_printed_numbers():
+    speed = paper_with_speed().speed
+    layers, printed = np.array(list(speed.speedups.items())).T
+    slope, intercept = np.polyfit(layers, 1 / printed, 1)
+    assert (speed.line.fixed, speed.line.per_layer) == pytest.approx((intercept, slope), abs=5e-4)
+    for depth, value in speed.speedups.items():
+        assert round(1 / (0.031 + 0.0808 * depth), 2) == value  # with as many digits as it has it gives each again
+        assert speed.line.speedup(depth, 12) == pytest.approx(value, abs=0.005)
+    assert slope * 12 + intercept == pytest.approx(1, abs=0.001)  # though it has not seen the predecessor
+    assert cite_speed(paper_with_speed()) == "Xu et al. 2020, Tables 1 and 7"
+
+
+def test_the_line_is_relative_to_a_predecessor_of_any_depth():
+    line = paper_with_speed().speed.line
+    assert line.speedup(6, 6) == 1
+    assert line.speedup(3, 6) == pytest.approx((0.031 + 6 * 0.0808) / (0.031 + 3 * 0.0808))

@@ -57,6 +57,18 @@ rule compare:
             table=["mean", "significance", "seeds", "ranks", "aggregates"],
             format=FORMATS,
         ),
+        report(
+            expand(f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.html", table=["speed", "timings"]),
+            caption="../../report/captions/speed.rst",
+            category="{experiment}",
+            subcategory="Tables",
+            labels={"table": "speed"},
+        ),
+        expand(
+            f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
+            table=["speed", "timings"],
+            format=FORMATS[1:],
+        ),
     log:
         f"{SUITE}/logs/compare/{{experiment}}.log",
     params:

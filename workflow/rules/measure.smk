@@ -14,5 +14,6 @@ rule speed:
     params:
         suite=suite_folder,
         speed=PLAN.suite.speed.model_dump_json(),
+        device=PLAN.suite.device,
     shell:
         "OMP_NUM_THREADS={threads} theseus-bench speed {params.suite} {wildcards.experiment} > {log} 2>&1"

@@ -52,11 +52,13 @@ ROOMS = [
     "costs",  # what the runs cost
     "verdicts",  # reproduced or not
     "significance_tables",  # the tests, as tables
+    "speed_tables",  # size and speed, as tables
     "searches",  # what was tried and chosen
     "figure_style",  # how every figure looks: type, colours, markers, panels
     "captions",  # what a figure's caption says of its data
     "pictures",  # a picture and its files
     "figures",  # what the figures show
+    "speed_figures",  # what the figures show of speed
     "checklist",  # what ACL and NeurIPS ask, filled from the records
     "crate_graph",  # an RO-Crate that grows
     "crate",  # where a suite's results come from

@@ -17,6 +17,7 @@ from theseus_bench.searches import search_table, trials_table
 from theseus_bench.significance import compared
 from theseus_bench.significance_tables import daggers, few_seeds, label_of_name, read_significance, significance_tables
 from theseus_bench.speed import read_speed
+from theseus_bench.speed_tables import conditions, speed_tables
 from theseus_bench.table_formats import Table, series, write_table
 from theseus_bench.tables import PrintedRow, scores_table
 from theseus_bench.tasks import Task
@@ -29,11 +30,12 @@ def write_tables(plan: Plan, experiment: str, folder: Path) -> None:
     """The experiment's scores and tests in `folder`/tables.
 
     Scores: <experiment> (median over seeds) and <experiment>_mean. Tests: <experiment>_significance, _seeds, _ranks and
-    _aggregates.
+    _aggregates. Speed: <experiment>_speed and _timings.
     """
     for statistic, table in experiment_tables(plan, experiment, folder).items():
         write_table(table, folder / "tables", experiment + STATISTICS[statistic])
     _write(significance_tables(plan, experiment, folder), experiment, folder)
+    _write(speed_tables(plan, experiment, folder), experiment, folder)
 
 
 def write_verdicts(plan: Plan, experiment: str, folder: Path) -> None:
@@ -212,10 +214,7 @@ def _conditions(speed: dict | None) -> list[str]:
     """A sentence on how the speed was measured."""
     if not speed:
         return []
-    place = speed["provenance"]["processor"] if speed["device"] == "cpu" else speed["device"]
-    threads = f"{speed['threads']} thread{'' if speed['threads'] == 1 else 's'}"
     return [
-        f"Speed: a forward pass of {speed['batch_size']} sequences of {speed['length']} tokens on {place}, "
-        f"{speed['precision']}, {threads}, median of {speed['repetitions']} with its 95 % interval; models of equal "
-        "shape are measured once, with random weights."
+        f"Speed: {conditions(speed, speed['headline']['device'])}; models of equal shape are measured once, with "
+        "random weights. Other sizes are a table of their own."
     ]

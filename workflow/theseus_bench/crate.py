@@ -49,7 +49,10 @@ PRODUCTS = {
     "significance": ([RUNS, "scores/{}.parquet"], ["significance/{}.json"]),
     "compare": (
         [RUNS, "scores/{}.parquet", "speed/{}.json", "significance/{}.json"],
-        [f"tables/{{}}{ending}.*" for ending in ("", "_mean", "_significance", "_seeds", "_ranks", "_aggregates")],
+        [
+            f"tables/{{}}{ending}.*"
+            for ending in ("", "_mean", "_significance", "_seeds", "_ranks", "_aggregates", "_speed", "_timings")
+        ],
     ),
     "judge": (["scores/{}.parquet", "speed/{}.json"], ["tables/{}_verdicts.*", "tables/{}_claims.*"]),
     "searched": ([SEARCHES], ["tables/{}_search.*", "tables/{}_trials.*"]),

@@ -36,6 +36,7 @@ from theseus_bench.scores import read_scores, state, write_scores
 from theseus_bench.significance import write_significance
 from theseus_bench.significance_tables import significance_tables
 from theseus_bench.speed import measure_experiment
+from theseus_bench.speed_tables import speed_tables
 from theseus_bench.submission import write_submissions
 from theseus_bench.table_formats import Table
 from theseus_bench.tables import with_scores
@@ -98,6 +99,7 @@ def _section(plan: Plan, name: str, folder: Path) -> Section:
     if not several:
         del tables[STATISTICS["mean"]]
     groups = [verdict_tables(plan, name, folder), significance_tables(plan, name, folder)]
+    groups += [speed_tables(plan, name, folder)]
     groups += [description_tables(plan, name, folder), search_tables(plan, name, folder)]
     tables |= {f"_{ending}": table for group in groups for ending, table in group.items() if table.rows}
     downloads = {

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from theseus_bench import figures
+from theseus_bench import figures, speed_figures
 from theseus_bench.naming import read_part, split_name
 from theseus_bench.pictures import Picture, write_pictures
 from theseus_bench.plan import Plan
+from theseus_bench.published import SpeedLine, cite_speed, paper_with_speed
 from theseus_bench.scores import read_scores, state
 from theseus_bench.significance import BASELINE, CONTROL, THRESHOLDS
 from theseus_bench.significance_tables import MACRO_LABELS, read_significance
 from theseus_bench.speed import read_speed
+from theseus_bench.speed_tables import DEVICES, is_alike
 from theseus_bench.verdicts import SCORE, judge_numbers
 
 RANGE = "the range over the seeds"
@@ -32,6 +35,7 @@ def experiment_pictures(plan: Plan, experiment: str, folder: Path) -> list[Pictu
     alpha = plan.suite.significance.alpha
     found: list[tuple[pd.DataFrame, Callable[[pd.DataFrame], Picture]]] = [
         (frames.speed(), lambda frame: figures.score_against_speed(frame, frames.score_name, RANGE)),
+        (frames.depths(), frames.speed_over_depth),
         (frames.retention(), lambda frame: figures.retention(frame, RANGE)),
         (frames.seeds(), figures.seed_strips),
         (frames.differences(), lambda frame: figures.differences(frame, alpha)),
@@ -75,6 +79,33 @@ class Frames:
             rows.append(self._named(name) | row)
         frame = self._frame(rows)
         return frame if len(frame) and (frame["score"].notna() & frame["speedup"].notna()).any() else frame[:0]
+
+    def depths(self) -> pd.DataFrame:
+        """Every measured speed-up of the shapes that differ from the predecessor's in depth alone."""
+        speed = read_speed(self.experiment, self.folder) or {"shapes": [{"layers": 0}]}
+        whole, *others = speed["shapes"]
+        rows = [
+            {"label": f"{shape['layers']} layers", "share": 100 * shape["layers"] / whole["layers"]}
+            | {"panel": f"{DEVICES[row['device']]}, {row['length']} tokens"}
+            | {key: row[key] for key in ("batch_size", "speedup", "low", "high")}
+            for shape in others
+            if is_alike(shape, whole)
+            for row in shape["measured"]
+        ]
+        return pd.DataFrame(rows)
+
+    def speed_over_depth(self, frame: pd.DataFrame) -> Picture:
+        """Our speed-ups beside the printed ones, each at its share of its own predecessor's layers."""
+        paper, depth = paper_with_speed(), self.plan.suite.backbone.layers
+        if paper is None:
+            return speed_figures.speed_over_depth(frame, pd.DataFrame({"share": [], "speedup": []}), {}, "")
+        source, line = cite_speed(paper), paper.speed.line
+        printed = [(100 * layers / paper.layers, value) for layers, value in paper.speed.speedups.items()]
+        lines = {
+            f"{source.partition(',')[0]}, of {layers} layers": partial(_on_line, line, layers)
+            for layers in dict.fromkeys((paper.layers, depth))
+        }
+        return speed_figures.speed_over_depth(frame, pd.DataFrame(printed, columns=["share", "speedup"]), lines, source)
 
     def retention(self) -> pd.DataFrame:
         rows = []
@@ -202,6 +233,11 @@ class Frames:
         frame = pd.DataFrame(rows)
         labels = list(dict.fromkeys(self._label(name) for name in self.names))
         return frame.assign(label=pd.Categorical(frame["label"], labels)) if len(frame) else frame
+
+
+def _on_line(line: SpeedLine, layers: int, shares: np.ndarray) -> np.ndarray:
+    """The speed-ups of models with these shares (per cent) of a predecessor's layers."""
+    return line.speedup(shares / 100 * layers, layers)
 
 
 def _range(values: pd.Series, low: str, high: str) -> dict[str, float]:

@@ -46,6 +46,38 @@ class Claim(Strict):
     speedup: float | None = None
 
 
+class SpeedLine(Strict):
+    """A straight line through a paper's speed-ups, which it does not print itself.
+
+    It is the time of a pass over the layers of the compressed model, as a share of the paper's predecessor's.
+    """
+
+    fixed: float = Field(gt=0, description="of all that is not a layer")
+    per_layer: float = Field(gt=0)
+
+    def speedup(self, layers: float, predecessor_layers: int) -> float:
+        """What the line says of `layers` (a number or an array) of a predecessor of `predecessor_layers`.
+
+        For a predecessor of another depth than the paper's it assumes that all but the layers costs as much as
+        `fixed_in_layers` there too.
+        """
+        return (self.fixed + self.per_layer * predecessor_layers) / (self.fixed + self.per_layer * layers)
+
+    @property
+    def fixed_in_layers(self) -> float:
+        """How many layers cost as much as all that is not a layer."""
+        return self.fixed / self.per_layer
+
+
+class PublishedSpeed(Strict):
+    """A paper's speed-ups over its predecessor, by the layers of the compressed model."""
+
+    tables: str
+    hardware: str
+    speedups: dict[int, float] = Field(min_length=2)
+    line: SpeedLine
+
+
 class Paper(Strict):
     """One file: a paper's tables and claims, and the backbone and depths that its numbers are of."""
 
@@ -54,12 +86,23 @@ class Paper(Strict):
     layers: int = Field(description="of the backbone")
     compressed_layers: int = Field(description="of the compressed models, where a run's name does not say otherwise")
     claims: list[Claim] = []
+    speed: PublishedSpeed | None = None
     tables: list[PublishedTable] = Field(min_length=1)
 
 
 def load_published(folder: Path) -> dict[str, tuple[Paper, PublishedTable]]:
     """Every published table with its paper, by FILE: TABLE, as 'theseus: Table 2'; read once."""
     return _load(folder.resolve())
+
+
+def paper_with_speed(folder: Path = PUBLISHED_FOLDER) -> Paper | None:
+    """The paper that prints speed-ups by depth; None where there is none."""
+    return next((paper for paper, _ in load_published(folder).values() if paper.speed), None)
+
+
+def cite_speed(paper: Paper) -> str:
+    """Where a paper prints its speed-ups: 'Xu et al. 2020, Tables 1 and 7'."""
+    return f"{paper.source.partition(',')[0]}, {paper.speed.tables}"
 
 
 @cache
