@@ -96,6 +96,10 @@ include: "workflow/rules/compare.smk"
 # everything: each rule has the part that matters to it among its params.
 onstart:
     write_json(Path(SUITE) / "suite.json", config)
+    # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a
+    # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's queue.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
 
 
 # With --keep-going a failed run stops only what is computed from it; the tables are still made, with its gap shown.

@@ -1,10 +1,12 @@
 """The figures: what they draw is what the frame says, what is missing is named, and their files are always the same."""
 
+import io
 import itertools
 import os
 import re
 import subprocess
 import sys
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from theseus_bench import figures
@@ -401,6 +404,15 @@ def test_drawing_leaves_matplotlibs_settings_alone(tmp_path):
 def test_the_files_carry_no_date(written, name):
     assert not re.search(r"dc:date|20[2-9]\d-\d\d-\d\d", (written / f"{name}.svg").read_text())
     assert not re.search(rb"CreationDate|ModDate|D:20\d\d", (written / f"{name}.pdf").read_bytes())
+
+
+def test_a_pdf_has_the_fonts_with_the_letters_that_it_shows_and_no_more(written):
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", (written / "retention.pdf").read_bytes(), re.DOTALL)
+    opened = [zlib.decompress(stream) for stream in streams if stream[:1] == b"x"]
+    fonts = [TTFont(io.BytesIO(data)) for data in opened if data[:4] == b"\x00\x01\x00\x00"]
+    letters = [sum(font["glyf"][name].numberOfContours != 0 for name in font.getGlyphOrder()) for font in fonts]
+    assert 20 < sum(letters) < 200  # TrueType, not drawn anew as Type 3, and of the thousands those that are needed
+    assert not any({"GSUB", "GPOS"} & set(font.keys()) for font in fonts)
 
 
 def test_pictures_of_one_name_are_refused_and_leave_nothing(tmp_path):

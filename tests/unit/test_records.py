@@ -213,3 +213,12 @@ def test_provenance_is_json_and_names_the_libraries(tmp_path):
     write_json(tmp_path / "provenance.json", found)
     assert {"torch", "transformers", "numpy"} <= set(found["libraries"])
     assert found["code"] == code_revision(tmp_path)
+
+
+def test_a_record_that_was_written_anew_is_read_anew(tmp_path):
+    write_json(tmp_path / "run.json", RECORD)
+    assert read_record(tmp_path) is read_record(tmp_path)  # a report asks for it a dozen times
+    write_json(tmp_path / "run.json", RECORD | {"seed": 2})
+    assert read_record(tmp_path).seed == 2
+    (tmp_path / "run.json").unlink()
+    assert read_record(tmp_path) is None

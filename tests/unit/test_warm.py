@@ -15,7 +15,7 @@ from theseus_bench.errors import UserError
 PARENT = """
 import json, os, signal, sys
 from theseus_bench import warm
-warm.LIBRARIES = []
+warm.preload = lambda: None
 
 def run(arguments):
     if arguments[0] == "crash":
@@ -61,7 +61,7 @@ def test_the_parents_exit_code_is_the_commands(tmp_path):
 
 
 def test_a_command_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(warm, "LIBRARIES", [])
+    monkeypatch.setattr(warm, "preload", lambda: None)
     with pytest.raises(UserError, match="cannot run 'no-such-command': No such file"):
         warm.serve(["no-such-command"], lambda arguments: 0)
 
@@ -212,3 +212,12 @@ def test_a_parent_asked_to_end_ends_its_command(tmp_path):
         tmp_path,
     )
     assert done.returncode == 5
+
+
+def test_who_asks_imports_next_to_nothing():
+    code = "import sys; import theseus_bench.cli; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    paths = os.pathsep.join(sys.path)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True)
+    imported = set(done.stdout.decode().replace("'", "").strip("[]\n").split(", "))
+    assert "theseus_bench" in imported
+    assert not imported & {"typer", "pydantic", "yaml", "numpy", "torch", "subprocess", "tempfile", "pathlib"}

@@ -71,5 +71,6 @@ ROOMS = [
     "drawing",  # … → its figures
     "document",  # … → the report of a suite
     "warm",  # a preloaded parent for many short commands
+    "commands",  # every step as a command
     "cli",  # the command line, handed to a warm parent where there is one
 ]

@@ -54,7 +54,6 @@ LOOK = {
     "legend.handlelength": 3.2,
     "figure.constrained_layout.w_pad": 0.03,
     "figure.constrained_layout.h_pad": 0.03,
-    "savefig.dpi": 200,
 }
 
 

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +99,13 @@ def read_record(folder: Path) -> RunRecord | None:
     file = folder / "run.json"
     if not file.is_file():
         return None
+    now = file.stat()
+    return _parsed(file, now.st_ino, now.st_mtime_ns)
+
+
+@cache
+def _parsed(file: Path, inode: int, changed: int) -> RunRecord:
+    """The record in `file` as it was written at that time: a report asks for each a dozen times."""
     try:
         return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
@@ -120,12 +128,13 @@ def read_predictions(folder: Path, splits: list[str]) -> dict[str, Predictions]:
     file = folder / "predictions.parquet"
     if not file.is_file():
         return {}
-    table = pq.read_table(file, filters=[("split", "in", splits)])
+    with pq.ParquetFile(file) as opened:  # for one small file several times as quick as read_table
+        table = opened.read()
     outputs = table["logits"].type.list_size
     logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(-1, outputs)
     split_of = np.asarray(table["split"].cast("string"))
     found = {}
-    for split in dict.fromkeys(split_of):
+    for split in [name for name in dict.fromkeys(split_of) if name in splits]:
         part = split_of == split
         found[split] = Predictions(table["idx"].to_numpy()[part], table["label"].to_numpy()[part], logits[part])
     return found

@@ -200,9 +200,12 @@ def _measured(task: Task, split: str, row: PublishedRow, numbers: list[float]) -
 
 def _indexed(scores: pd.DataFrame) -> Values:
     """The tidy scores by method, variant, task, split and metric, a series over the seeds each: often looked up."""
-    keys = ["method", "variant", "task", "split", "metric"]
-    frame = scores.assign(variant=scores["variant"].fillna(""))
-    return {key: part.set_index("seed")["value"] for key, part in frame.groupby(keys, observed=True)}
+    variants = scores["variant"].fillna("")
+    found: dict[tuple[str, str, str, str, str], dict[int, float]] = {}
+    columns = (scores["method"], variants, scores["task"], scores["split"], scores["metric"])
+    for *key, seed, value in zip(*columns, scores["seed"], scores["value"], strict=True):
+        found.setdefault(tuple(key), {})[seed] = value
+    return {key: pd.Series(by_seed, dtype=float) for key, by_seed in found.items()}
 
 
 def _by_seed(scores: Values, name: str, task: str, splits: list[str], metric: str) -> pd.Series:
@@ -210,6 +213,8 @@ def _by_seed(scores: Values, name: str, task: str, splits: list[str], metric: st
     method, parts = split_name(name)
     keys = [(method, "+".join(parts), task, split, metric) for split in splits]
     found = [scores[key] for key in keys if key in scores]
+    if len(found) == 1:
+        return found[0].dropna()
     return pd.concat(found).groupby(level=0).mean().dropna() if found else pd.Series(dtype=float)
 
 

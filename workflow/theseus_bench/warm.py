@@ -2,49 +2,44 @@
 
     theseus-bench warm snakemake --cores all --configfile config/demo.yaml
 
-imports the libraries once and starts the command given. While that runs, every `theseus-bench` it calls hands its
-arguments to the parent, which forks a child for it; one run is still one process with its own record. The parent never
-computes, so no thread is lost in a fork, and it ends with the command it started.
+starts the command given and imports all that ours need. While that runs, every `theseus-bench` it calls hands its
+arguments to the parent, which forks a child for it. So one run is still one process with its own record, the rules are
+the same as without it, and no run can leave anything behind in the next, as several trained in one process could. The
+parent never computes, so no thread is lost in a fork, and it ends with the command it started.
+
+Who asks imports this module too, some hundreds of times: what the parent alone needs is imported inside its functions.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 
+from theseus_bench import ROOMS
 from theseus_bench.errors import UserError
 
 SOCKET = "THESEUS_BENCH_WARM"  # environment variable that names the parent's socket
-LIBRARIES = [
-    "torch",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.bert.modeling_bert",
-    "sklearn.metrics",
-    "scipy.stats",
-    "pyarrow.parquet",
+NOT_PRELOADED = {"commands", "cli"}  # they import this module
+LATE = [  # what our modules and the libraries import only when it is first used
     "textbrewer",
-    "pandas",
-    "evaluate",
-    "jinja2",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
 ]
 
 
 def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
     """Start `command`; until it ends, fork a child for each request and `run` its arguments there. The exit code."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
-        path = str(Path(folder) / "socket")
+        path = os.path.join(folder, "socket")
         listener.bind(path)
         listener.listen(64)
         try:
@@ -53,16 +48,37 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
             raise UserError(f"warm: cannot run {command[0]!r}: {error.strerror}") from None
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what an interrupt means
         signal.signal(signal.SIGTERM, lambda *_: started.terminate())  # and a request to end
-        children: set[int] = set()
-        with selectors.DefaultSelector() as ready:
-            ready.register(listener, selectors.EVENT_READ)
-            while started.poll() is None:
-                if ready.select(timeout=0.1):
-                    children |= _fork(listener, run)
-                children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
-        for pid in children:
-            os.kill(pid, signal.SIGTERM)
-        return started.returncode
+        try:
+            preload()  # while the command starts: its first request waits for us
+            children: set[int] = set()
+            with selectors.DefaultSelector() as ready:
+                ready.register(listener, selectors.EVENT_READ)
+                while started.poll() is None:
+                    if ready.select(timeout=0.1):
+                        children |= _fork(listener, run)
+                    children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
+            for pid in children:
+                os.kill(pid, signal.SIGTERM)
+            return started.returncode
+        except BaseException:
+            started.terminate()
+            raise
+
+
+def preload() -> None:
+    """Import every module of ours, with the libraries that they need, and leave all of it out of Python's sweeps.
+
+    Otherwise the garbage collector of each child would go through, and so copy, what they have in common.
+    """
+    import gc
+    import importlib
+
+    for name in [f"theseus_bench.{room}" for room in ROOMS if room not in NOT_PRELOADED] + LATE:
+        importlib.import_module(name)
+    # Built at its first use, from the patterns of hundreds of architectures.
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
+    gc.collect()
+    gc.freeze()
 
 
 def ask(arguments: list[str]) -> int | None:
@@ -124,6 +140,8 @@ def _serve_request(connection: socket.socket, files: list[int], request: dict, r
         connection.sendall(os.getpid().to_bytes(8))
         code = run(request["arguments"])
     except BaseException:
+        import traceback
+
         traceback.print_exc()
     finally:
         try:

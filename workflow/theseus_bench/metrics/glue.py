@@ -3,12 +3,14 @@
 evaluate.load("workflow/theseus_bench/metrics/glue.py", "mrpc").compute(predictions=…, references=…)
 """
 
+from functools import cache
+
 import datasets
 import evaluate
 import numpy as np
 
 from theseus_bench.metrics import measure
-from theseus_bench.tasks import TASKS_FILE, load_tasks
+from theseus_bench.tasks import TASKS_FILE, Task, load_tasks
 
 
 class Glue(evaluate.Metric):
@@ -24,5 +26,11 @@ class Glue(evaluate.Metric):
         )
 
     def _compute(self, predictions, references):
-        task = load_tasks(TASKS_FILE)[self.config_name]
+        task = _tasks()[self.config_name]
         return {name: measure(name, np.asarray(predictions), np.asarray(references)) for name in task.metrics}
+
+
+@cache
+def _tasks() -> dict[str, Task]:
+    """Of the file, which a score reads for every split of every run."""
+    return load_tasks(TASKS_FILE)

@@ -1,0 +1,299 @@
+"""The commands: every rule of the workflow is one of these, so every step also runs by hand.
+
+Commands are given the folder of a suite, results/<suite>, whose suite.json the workflow has written. They are run from
+the project's root. Libraries that take seconds to import are imported by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from theseus_bench import warm
+from theseus_bench.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
+)
+Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
+
+
+@app.command()
+def configure(folder: Folder, config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
+    """Check a configuration and write it to SUITE/suite.json, where the other commands read it, as snakemake does."""
+    from theseus_bench.config import read_yaml
+    from theseus_bench.records import write_json
+    from theseus_bench.suites import load_plan
+
+    values = read_yaml(config)
+    load_plan(values)
+    write_json(folder / "suite.json", values)
+
+
+@app.command()
+def plan(config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
+    """Say what a configuration asks for: its experiments and how many runs each has."""
+    from theseus_bench.config import read_yaml
+    from theseus_bench.suites import load_plan
+
+    values = read_yaml(config)
+    made = load_plan(values)
+    for name in values["experiments"].keys() - made.suite.experiments.keys():
+        print(f"{name}: left out, as the suite lacks its tasks")
+    for name, experiment in made.suite.experiments.items():
+        final, needed = len(made.experiment_runs(name)), len(made.all_runs(name))
+        print(f"{name}: {experiment.title}: {final} runs, {needed} with the searches and models that they need")
+    print(f"in all {len(made.runs)} runs, each trained once")
+
+
+@app.command()
+def fetch(folder: Folder, task: str, output: Path) -> None:
+    """Put a task's tables into OUTPUT: from the hub at the pinned revision, or generated for the demo."""
+    from theseus_bench.source import fetch_task
+    from theseus_bench.suites import read_plan
+
+    fetch_task(read_plan(folder), task, output)
+
+
+@app.command()
+def backbone(folder: Folder) -> None:
+    """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
+    from theseus_bench.source import make_backbone
+    from theseus_bench.suites import read_plan
+
+    make_backbone(read_plan(folder), folder)
+
+
+@app.command()
+def compact(folder: Folder, method: str) -> None:
+    """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
+    from theseus_bench.source import make_compact_checkpoint
+    from theseus_bench.suites import read_plan
+
+    make_compact_checkpoint(read_plan(folder), method, folder)
+
+
+@app.command()
+def encode(folder: Folder, task: str) -> None:
+    """Check a task's tables and tokenize them into SUITE/data/TASK."""
+    from theseus_bench.data import encode_task
+    from theseus_bench.plan import source_files
+    from theseus_bench.suites import read_plan
+
+    made = read_plan(folder)
+    data = made.suite.data
+    files = {Path(file).stem: Path(file) for file in source_files(made, task)}
+    sample = task in data.samples or data.source == "demo"
+    encode_task(
+        made.tasks[task], files, folder / "backbone", folder / "data" / task, sample, verify=data.source == "local"
+    )
+
+
+@app.command()
+def train(folder: Folder, method: str, task: str, seed: int) -> None:
+    """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions."""
+    from theseus_bench.runs import execute
+    from theseus_bench.suites import read_plan
+
+    made = read_plan(folder)
+    run = made.run(method, task, seed)
+    record = execute(made, run, folder)
+    score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
+    print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
+
+
+@app.command()
+def choose(folder: Folder, method: str, task: str) -> None:
+    """Choose the settings of METHOD (or METHOD@VARIANT) on TASK from the trials of its search."""
+    from theseus_bench.choice import write_choice
+    from theseus_bench.suites import read_plan
+
+    made = read_plan(folder)
+    write_choice(made, made.run(method, task, made.suite.seeds[0]), folder)
+
+
+@app.command()
+def submission(folder: Folder, experiment: str) -> None:
+    """Make files for the GLUE server of an experiment's test predictions, into SUITE/submissions/EXPERIMENT."""
+    from theseus_bench.submission import write_submissions
+    from theseus_bench.suites import read_plan
+
+    write_submissions(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def teacher(folder: Folder, task: str, seed: int) -> None:
+    """Store the predecessor's outputs on TASK's training set for the students of SEED."""
+    from theseus_bench.runs import write_outputs_of
+    from theseus_bench.suites import read_plan
+
+    made = read_plan(folder)
+    write_outputs_of(made, made.run(made.teacher.name, task, seed), folder)
+
+
+@app.command()
+def speed(folder: Folder, experiment: str) -> None:
+    """Measure the compressed models of an experiment, interleaved, into SUITE/speed/EXPERIMENT.json."""
+    from theseus_bench.speed import measure_experiment
+    from theseus_bench.suites import read_plan
+
+    measure_experiment(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def score(folder: Folder, experiment: str) -> None:
+    """Score the predictions that an experiment's runs have left, into SUITE/scores/EXPERIMENT.parquet and .csv."""
+    from theseus_bench.scores import write_scores
+    from theseus_bench.suites import read_plan
+
+    write_scores(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def significance(
+    folder: Folder,
+    experiment: str,
+    workers: Annotated[int, typer.Option(min=1, help="tasks that are tested side by side")] = 1,
+) -> None:
+    """Test the differences between an experiment's methods, into SUITE/significance/EXPERIMENT.json."""
+    from theseus_bench.significance import write_significance
+    from theseus_bench.suites import read_plan
+
+    write_significance(read_plan(folder), experiment, folder, workers)
+
+
+@app.command()
+def compare(folder: Folder, experiment: str) -> None:
+    """Make the tables of an experiment's scores and tests in SUITE/tables."""
+    from theseus_bench.comparison import write_tables
+    from theseus_bench.suites import read_plan
+
+    write_tables(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def judge(folder: Folder, experiment: str) -> None:
+    """Put an experiment's numbers beside the published ones, with a verdict on each, in SUITE/tables."""
+    from theseus_bench.comparison import write_verdicts
+    from theseus_bench.suites import read_plan
+
+    write_verdicts(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def searched(folder: Folder, experiment: str) -> None:
+    """Make the tables of an experiment's searches in SUITE/tables: what was chosen, and all that was tried."""
+    from theseus_bench.comparison import write_search_tables
+    from theseus_bench.suites import read_plan
+
+    write_search_tables(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def describe(folder: Folder, experiment: str) -> None:
+    """Make the tables of an experiment beyond its scores: loyalty, calibration, agreement, costs, AX by category."""
+    from theseus_bench.comparison import write_descriptions
+    from theseus_bench.suites import read_plan
+
+    write_descriptions(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def draw(folder: Folder, experiment: str) -> None:
+    """Draw the figures of an experiment into SUITE/figures/EXPERIMENT: SVG, PDF and PNG."""
+    from theseus_bench.drawing import write_figures
+    from theseus_bench.suites import read_plan
+
+    write_figures(read_plan(folder), experiment, folder)
+
+
+@app.command()
+def report(
+    folder: Folder,
+    rebuild: Annotated[
+        bool, typer.Option(help="first make all it is made of again from the runs that are there")
+    ] = False,
+) -> None:
+    """Make SUITE/report (index.html, report.md, report.pdf) from all that is there; gaps are shown as gaps."""
+    from theseus_bench import document
+    from theseus_bench.suites import read_plan
+
+    made = read_plan(folder)
+    (document.rebuild if rebuild else document.write_suite_report)(made, folder)
+    print(f"report: {folder / 'report' / 'index.html'}")
+
+
+@app.command()
+def crate(folder: Folder) -> None:
+    """Describe where SUITE's results come from, in SUITE/ro-crate-metadata.json: a Provenance Run RO-Crate."""
+    from theseus_bench.crate import write_crate
+    from theseus_bench.suites import read_plan
+
+    write_crate(read_plan(folder), folder)
+
+
+@app.command()
+def status(
+    folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False
+) -> None:
+    """Say which runs of a suite are complete, failed or missing, and why."""
+    from theseus_bench.scores import states
+    from theseus_bench.suites import read_plan
+
+    # A try that failed is a result of its search, not a fault of the suite.
+    found = [
+        (run, "tried in vain" if run.is_trial and state == "failed" else state, reason)
+        for run, state, reason in states(read_plan(folder), folder)
+    ]
+    for run, state, reason in found:
+        if state in ("failed", "missing"):
+            print(f"{state:8} {run.path}: {reason}")
+    counts = {kind: sum(s == kind for _, s, _ in found) for kind in ("complete", "tried in vain", "failed", "missing")}
+    print(", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "tried in vain"))
+    if strict and counts["failed"] + counts["missing"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def new_method(name: str) -> None:
+    """Copy methods/_template to methods/NAME, ready to be filled in."""
+    from theseus_bench.authoring import create_method
+
+    print(f"{create_method(name)}: now edit method.yaml and method.py, then: theseus-bench check-method {name}")
+
+
+@app.command()
+def check_method(name: str) -> None:
+    """Run the conformance tests on methods/NAME."""
+    from theseus_bench.conformance import CHECKS, check
+
+    passed = 0
+    for title, problem in check(Path("methods") / name):
+        print(f"{'FAILED' if problem else 'ok':6} {title}{': ' + problem if problem else ''}")
+        passed += not problem
+    print(f"{passed} of {len(CHECKS)} checks passed")
+    if passed < len(CHECKS):
+        raise typer.Exit(1)
+
+
+@app.command(name="warm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def warm_command(context: typer.Context) -> None:
+    """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench warm snakemake …"""
+    if not context.args:
+        raise UserError("warm: name the command to run, such as: theseus-bench warm snakemake --cores all")
+    raise typer.Exit(warm.serve(context.args, run))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; its exit code. What the user can mend is one line on standard error."""
+    try:
+        app(arguments, prog_name="theseus-bench")
+    except UserError as error:
+        print(f"theseus-bench: {error}", file=sys.stderr)
+        return 1
+    except SystemExit as end:  # how typer ends, well or with a mistake in the arguments already shown
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
