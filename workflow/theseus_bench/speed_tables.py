@@ -152,7 +152,7 @@ def _timings(plan: Plan, speed: dict | None, title: str) -> Table:
         Column("latency_ms", "Latency", ("ms",), decimals=_decimals(rows, 3), fields=("low", "high")),
         Column("throughput", "Throughput", ("sequences/s",), decimals=_decimals(rows, 4)),
         Column("speedup", "Speed-up", ("×",), decimals=2, fields=("low", "high")),
-        Column("memory_mb", "Peak memory", ("MiB",), decimals=0),
+        Column("memory_mb", "Peak memory", ("MiB",)),
         Column("flops_1e9", "FLOPs", ("10^9", "a sequence"), decimals=_decimals(rows, 7)),
         Column("rounds", "Rounds", decimals=0),
     )
