@@ -97,7 +97,8 @@ include: "workflow/rules/compare.smk"
 onstart:
     write_json(Path(SUITE) / "suite.json", config)
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a
-    # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's queue.
+    # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's
+    # queue; on one machine it is dropped, also where a profile names another.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
 

@@ -6,7 +6,8 @@ A model of MiniLM's shape (6 layers, 384 wide) with random weights learns random
 those of the task; batch 32. The peers train the same model on the same examples:
 
     run_glue         transformers' Trainer as its example script sets it: fp32, every sequence padded to 128
-    tuned            the Trainer with dynamic padding, batches of like lengths, and bf16 where the processor has it
+    tuned            the Trainer with dynamic padding, bf16 where the processor has it, and our batches of like lengths:
+                     its own group_by_length would begin each round with its longest ones
     TextBrewer 128   TextBrewer's own `train`, padded to 128 as in its examples; the teacher computes at each step
     TextBrewer       the same on our batches of like lengths
     official         module replacing as in the paper's code: padded to 128, fp32, all gradients computed
@@ -60,12 +61,13 @@ from transformers import (
 CPU = torch.device("cpu")
 SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 BATCH, RATE, STUDENT_LAYERS, PADDED = 32, 2e-5, 3, 128
-ROUNDS = 7  # the first is not counted
+ROUNDS = 5  # the first is not counted
 STEPS = {PADDED: 2, 0: 6}  # of a round: those of a batch padded to 128 are all alike, the others need not be
 EXAMPLES = 8000
 NORM = "theseus, clip_frozen: false"  # without the gradients that the paper's code computes for the norm alone
 METHODS = {name: {} for name in ["predecessor", "finetune", "vanilla_kd", "pkd", "layerdrop", "tinybert", "minilm"]}
-METHODS |= {"theseus": {}, NORM: {"clip_frozen": False}}  # with what is set
+REPLACING = {"schedule": "constant", "base_rate": 0.3, "full_rate_at": 1e9}  # the same share of successors as the peer
+METHODS |= {"theseus": REPLACING, NORM: REPLACING | {"clip_frozen": False}}  # with what is set
 RIVALS = {  # peer → the methods of ours that do the same work
     "run_glue": ["predecessor"],
     "tuned": ["predecessor"],
@@ -140,9 +142,9 @@ class Bench:
         lengths = self.split.rows["length"]
         return 1 - lengths.sum() / sum(len(batch) * lengths[batch].max() for batch in self.order)
 
-    def model(self, layers: int = SHAPE["num_hidden_layers"]) -> nn.Module:
+    def model(self, layers: int = SHAPE["num_hidden_layers"], **kwargs) -> nn.Module:
         """A model as a user loads it."""
-        kwargs = {"num_hidden_layers": layers, "attn_implementation": "eager", "output_hidden_states": True}
+        kwargs["num_hidden_layers"] = layers
         with quiet_transformers():
             return BertForSequenceClassification.from_pretrained(self.backbone, **kwargs)
 
@@ -250,14 +252,19 @@ def trainer_steps(bench: Bench, padded: bool) -> Steps:
     write_tokenizer(folder)
     padding = {"padding": "max_length", "max_length": PADDED} if padded else {"padding": True}
     collator = DataCollatorWithPadding(AutoTokenizer.from_pretrained(folder), **padding)
+    batches = itertools.cycle(bench.order)
 
     def steps(count: int) -> tuple[int, float]:
+        shown = examples
+        if not padded:
+            chosen = np.concatenate(list(itertools.islice(batches, count + 1)))
+            shown = torch.utils.data.Subset(examples, chosen.tolist())
         arguments = TrainingArguments(
             output_dir=str(folder),
             per_device_train_batch_size=BATCH,
             learning_rate=RATE,
             max_steps=count + 1,
-            train_sampling_strategy="random" if padded else "group_by_length",
+            train_sampling_strategy="random" if padded else "sequential",
             bf16=not padded and bench.precision == "bf16",
             use_cpu=True,
             save_strategy="no",
@@ -267,7 +274,7 @@ def trainer_steps(bench: Bench, padded: bool) -> Steps:
             seed=random.randrange(2**31),
         )
         clock = Clock()
-        trainer = Trainer(model, arguments, collator, examples, callbacks=[clock])
+        trainer = Trainer(model, arguments, collator, shown, callbacks=[clock])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
         return count * BATCH, clock.ended - clock.began
@@ -277,7 +284,8 @@ def trainer_steps(bench: Bench, padded: bool) -> Steps:
 
 def textbrewer_steps(bench: Bench, config: dict, padded: bool) -> Steps:
     """Steps of TextBrewer's own training of a student of 3 layers; its teacher computes at each step."""
-    teacher, student = bench.model().eval(), bench.model(STUDENT_LAYERS).train()
+    teacher = bench.model(output_hidden_states=True).eval()
+    student = bench.model(STUDENT_LAYERS, output_hidden_states=True).train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE)
     batches, folder = bench.batches(padded), str(bench.backbone.parent)
 
@@ -319,9 +327,9 @@ class Replacing(nn.Module):
 
 def official_steps(bench: Bench) -> Steps:
     """Steps as those of the paper's code: gradients of everything, of which only the successor's are used."""
-    model, successor = bench.model().train(), layers_of(bench.model())[:STUDENT_LAYERS]
-    rate = load_spec(METHODS_FOLDER / "theseus").defaults["base_rate"]
-    set_layers(model, Replacing(layers_of(model), successor, rate))
+    model, start = (bench.model(attn_implementation="eager").train() for _ in range(2))
+    successor = layers_of(start)[:STUDENT_LAYERS]
+    set_layers(model, Replacing(layers_of(model), successor, REPLACING["base_rate"]))
     optimizer, batches = torch.optim.AdamW(successor.parameters(), lr=RATE), bench.batches(padded=True)
 
     def steps(count: int) -> tuple[int, float]:

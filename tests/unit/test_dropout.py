@@ -78,7 +78,9 @@ def test_without_dropout_a_loaded_model_computes_what_transformers_does(tmp_path
 @pytest.mark.parametrize("family", LAYERS)
 def test_a_loaded_model_draws_all_its_dropout_fast(tmp_path, family, monkeypatch):
     write_checkpoint(tmp_path, family, dropout=0.1)
-    model = load_classifier(tmp_path, make_task()).train()
+    model = load_classifier(tmp_path, make_task())
+    assert torch.equal(model(**inputs(family)).logits, model(**inputs(family)).logits)  # as loaded: in evaluation mode
+    model.train()
     monkeypatch.setattr(functional, "dropout", lambda *_, **__: pytest.fail("torch's own dropout was used"))
     torch.manual_seed(0)
     first, second = (model(**inputs(family)).logits for _ in range(2))

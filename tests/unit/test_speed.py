@@ -1,6 +1,8 @@
 """Size and speed of models: operations by hand, and ratios of rounds that were measured side by side."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,9 +129,13 @@ def test_every_round_times_every_model_in_turning_order():
 
 
 def test_what_does_not_fit_is_left_out_with_its_reason():
-    full = {"full": Counted("full", [], torch.OutOfMemoryError("no room"))}
-    with pytest.raises(LeftOut, match="out of memory"):
-        measure(full, ONCE.sizes[0], ONCE, CPU, "fp32")
+    with pytest.raises(RuntimeError) as on_a_cpu:
+        torch.empty(10**15)
+    for error in (torch.OutOfMemoryError("no room"), on_a_cpu.value):
+        with pytest.raises(LeftOut, match="out of memory"):
+            measure({"full": Counted("full", [], error)}, ONCE.sizes[0], ONCE, CPU, "fp32")
+    with pytest.raises(RuntimeError, match="another"):
+        measure({"wrong": Counted("wrong", [], RuntimeError("another"))}, ONCE.sizes[0], ONCE, CPU, "fp32")
     with pytest.raises(LeftOut, match="longer than the model's 16 positions"):
         measure({"short": build(bert(1))}, Size(batch_size=1, length=32), ONCE, CPU, "fp32")
     roberta = bert(1, model_type="roberta", pad_token_id=1)
@@ -205,6 +211,7 @@ def test_a_measurement_of_an_older_form_is_one_clear_line(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_is_measured_beside_the_cpu(experiment, tmp_path):
     plan, folder = experiment
+    folder = Path(shutil.copytree(folder, tmp_path / "suite"))
     both = make_plan(**plan.suite.model_dump() | {"device": "auto"})
     measure_experiment(both, "first", folder)
     found = read_speed("first", folder)

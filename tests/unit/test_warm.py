@@ -66,6 +66,21 @@ def test_a_command_that_is_not_there_is_named(monkeypatch):
         warm.serve(["no-such-command"], lambda arguments: 0)
 
 
+def test_the_parent_preloads_all_without_asking_cuda_anything():
+    """A fork of a process that has asked CUDA cannot use a GPU."""
+    script = """
+        import gc, sys
+        import torch
+        torch.cuda.is_available = torch.cuda.device_count = lambda: sys.exit("CUDA was asked")
+        from theseus_bench import warm
+        warm.preload()
+        assert gc.get_freeze_count() > 0
+        assert {"theseus_bench.runs", "theseus_bench.drawing", "textbrewer"} <= sys.modules.keys()
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_each_request_gets_its_own_exit_code(tmp_path):
     done = serve("print([ask(str(code)).returncode for code in (0, 1, 130, 0)])", tmp_path)
     assert done.stdout == "[0, 1, 130, 0]\n"

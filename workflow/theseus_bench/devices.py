@@ -29,7 +29,7 @@ def choose_device(wanted: str) -> torch.device:
     Of several GPUs it is the one that the fewest runs are on, and the only one that this process sees from then on.
     """
     if wanted != "cpu" and torch.backends.cuda.is_built():
-        take_gpu(torch.cuda.device_count)  # which asks the driver's library, not CUDA
+        take_gpu(torch.cuda.device_count)  # which asks the driver's library (NVML), and CUDA only without it
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("config: device: cuda is wanted but torch sees no GPU; set device to auto or cpu")
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")

@@ -25,11 +25,11 @@ class Dropout(nn.Dropout):
 
 
 def use_fast_dropout(model: nn.Module) -> nn.Module:
-    """The same model with every nn.Dropout replaced; its attention must have been loaded as ATTENTION."""
+    """The same model with every nn.Dropout replaced; what attention drops, `attention` draws."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
+                setattr(module, name, Dropout(child.p).train(child.training))
     return model
 
 

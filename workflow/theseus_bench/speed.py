@@ -179,8 +179,11 @@ def measure(
         memory = {key: _peak_memory(models[key], lambda key=key: forward(models[key]), device) for key in keys}
         _repeat(one_round, 0, WARM_UP, speed.seconds / 10 - (time.perf_counter() - began))
         rounds = _repeat(one_round, min(LEAST, speed.repetitions), speed.repetitions, speed.seconds)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
+    except RuntimeError as error:  # torch.OutOfMemoryError is one, but on a CPU torch has no error of its own for it
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
         raise LeftOut("out of memory") from None
     return {key: Measured(np.array([seconds[key] for seconds in rounds]), memory[key]) for key in keys}
 
