@@ -25,6 +25,7 @@ from tiny import (
     same,
     weights,
     write_checkpoint,
+    write_pair,
 )
 from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
@@ -32,11 +33,7 @@ from torch.nn import functional
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    return (
-        write_checkpoint(folder / "backbone", seed=1),
-        write_checkpoint(folder / "predecessor", outputs=2, seed=2),
-    )
+    return write_pair(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture

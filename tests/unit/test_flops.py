@@ -5,7 +5,7 @@ import torch
 from theseus_bench import training
 from theseus_bench.flops import OBSERVED, counted, is_observed, new_count, operations
 from theseus_bench.training import fit, predict
-from tiny import build, make_data, make_machine, write_checkpoint
+from tiny import build, make_data, make_machine, write_pair
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,11 +14,7 @@ HIDDEN, LENGTH, BATCH = 16, 12, 8
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    return (
-        write_checkpoint(folder / "backbone", seed=1, hidden=HIDDEN),
-        write_checkpoint(folder / "predecessor", outputs=2, seed=2, hidden=HIDDEN),
-    )
+    return write_pair(tmp_path_factory.mktemp("checkpoints"), hidden=HIDDEN)
 
 
 def even_data():

@@ -11,7 +11,7 @@ from theseus_bench.methods import contract
 from theseus_bench.models import fuse_attention, load_masked_lm
 from theseus_bench.pretraining import distil, pretrain
 from theseus_bench.training import fit
-from tiny import build, make_data, make_loop, make_machine, make_split, make_teacher, write_checkpoint
+from tiny import build, make_data, make_loop, make_machine, make_split, make_teacher, write_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoTokenizer
 
@@ -36,11 +36,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    return (
-        write_checkpoint(folder / "backbone", seed=1),
-        write_checkpoint(folder / "predecessor", outputs=2, seed=2),
-    )
+    return write_pair(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture

@@ -97,6 +97,12 @@ def write_checkpoint(folder: Path, family="bert", layers=4, outputs=0, seed=0, d
     return folder
 
 
+def write_pair(folder: Path, **changes) -> tuple[Path, Path]:
+    """A backbone and a predecessor with two classes, which have no weight in common."""
+    backbone = write_checkpoint(folder / "backbone", seed=1, **changes)
+    return backbone, write_checkpoint(folder / "predecessor", outputs=2, seed=2, **changes)
+
+
 def make_loop(**changes) -> LoopSettings:
     """Settings of the training loop: batches of 8, fp32."""
     settings = {"layers": 2, "batch_size": 8, "learning_rate": 1e-3, "epochs": 1, "precision": "fp32"}
