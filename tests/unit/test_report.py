@@ -136,6 +136,13 @@ def test_first_screen_says_what_was_run():
     assert "Of 4 runs asked for, 1 is complete, 1 failed, 1 is missing and 1 is excluded." in text
 
 
+def test_first_screen_does_not_promise_every_seed_to_every_method():
+    one, two = make_runs({1: ("complete", "", 5.0)}), make_runs({seed: ("complete", "", 5.0) for seed in (1, 2)})
+    text = Page(render(runs=pd.concat([one.assign(method="other"), two]))).text
+    assert "2 methods on 1 task" in text
+    assert "some of them with fewer than all, the others with the seeds 1 and 2." in text
+
+
 def test_answers_come_first():
     findings = [
         Finding("What reproduces", "3 of 4 numbers", "One is missing.", "complete"),

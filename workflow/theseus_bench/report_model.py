@@ -99,8 +99,10 @@ def scope(report: Report) -> list[str]:
     methods, tasks = len(runs[["method", "variant"]].drop_duplicates()), runs["task"].nunique()
     seeds = series([str(seed) for seed in sorted(int(seed) for seed in runs["seed"].unique())])
     if runs["seed"].nunique() > 1:
+        cells = runs.groupby(["method", "variant", "task"], dropna=False, observed=True)["seed"].nunique()
+        every = "each" if (cells == runs["seed"].nunique()).all() else "some of them with fewer than all, the others"
         spread = (
-            f"each with the seeds {seeds}. The tables give the {report.statistic} over the seeds unless they say "
+            f"{every} with the seeds {seeds}. The tables give the {report.statistic} over the seeds unless they say "
             "otherwise."
         )
     else:
