@@ -52,12 +52,16 @@ def main(glue: str, backbone: str, folder: str = "results/precision") -> None:
         "tasks": TASKS,
         "seeds": [1, 2, 3],
         "device": "cpu",
-        "settings": [{"set": {"learning_rate": 1.0e-4, "epochs": 3}}],
+        "threads": 1,
+        "settings": [
+            {"set": {"learning_rate": 1.0e-4, "epochs": 3}},
+            {"tasks": ["rte"], "set": {"learning_rate": 5.0e-5}},
+        ],
         "experiments": {
             "precision": {
                 "title": "Precision",
                 "methods": ["finetune"],
-                "vary": [{"precision": "fp32"}, {"precision": "bf16"}],
+                "vary": [{"layers": 6, "precision": "fp32"}, {"layers": 6, "precision": "bf16"}],
             }
         },
     }

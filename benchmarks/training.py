@@ -181,7 +181,7 @@ class Ours:
             device=CPU,
         )
         self.bench, self.method = bench, load_method(METHODS_FOLDER / name)
-        self.model = self.method.build(context)
+        self.model = self.method.build(context).train()
         self.trained = list(self.method.parameters(self.model))
         self.loop = LoopSettings(**{key: settings[key] for key in LoopSettings.model_fields})
         self.optimizer = make_optimizer(self.model, self.trained, self.loop)

@@ -86,6 +86,17 @@ def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeyp
     assert operations(progress.training_flops) == pytest.approx(total, rel=0.05)
 
 
+def test_an_observed_block_counts_what_torch_counts(checkpoints, tmp_path):
+    data, machine = make_data(), make_machine(tmp_path)
+    model = build("finetune", data, *checkpoints).model
+    count = new_count()
+    with counted(count, observed=True):  # under inference_mode, where compound operations come undivided
+        predict(model, data.dev["validation"], data.pad, machine)
+    with FlopCounterMode(display=False) as every:
+        predict(model, data.dev["validation"], data.pad, machine)
+    assert count["observed"] == every.get_total_flops() > 0
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_observing_changes_no_number_and_draws_none(checkpoints, tmp_path, precision):
     data, machine = make_data(), make_machine(tmp_path, precision=precision)

@@ -287,10 +287,13 @@ def warm_command(context: typer.Context) -> None:
     raise typer.Exit(warm.serve(context.args, run))
 
 
+COMMAND = typer.main.get_command(app)  # made here, once: the children of a warm parent share it
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code. What the user can mend is one line on standard error."""
     try:
-        app(arguments, prog_name="theseus-bench")
+        COMMAND(arguments, prog_name="theseus-bench")
     except UserError as error:
         print(f"theseus-bench: {error}", file=sys.stderr)
         return 1

@@ -79,6 +79,7 @@ class Plan:
     tasks: dict[str, Task]
     specs: dict[str, MethodSpec]
     # What was computed once: the workflow asks for each run a dozen times.
+    _names: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by experiment
     _resolved: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and task
     _runs: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name, task and seed
     _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by the run's path
@@ -118,14 +119,16 @@ class Plan:
 
     def experiment_names(self, name: str) -> list[str]:
         """The names of what an experiment compares, in the order of its table: one row each."""
-        experiment = self.suite.experiments[name]
-        names = [
-            self.canonical(method, protocol, settings)
-            for protocol in experiment.protocols
-            for method in experiment.methods
-            for settings in experiment.vary or [{}]
-        ]
-        return list(dict.fromkeys(names))
+        if name not in self._names:
+            experiment = self.suite.experiments[name]
+            names = [
+                self.canonical(method, protocol, settings)
+                for protocol in experiment.protocols
+                for method in experiment.methods
+                for settings in experiment.vary or [{}]
+            ]
+            self._names[name] = list(dict.fromkeys(names))
+        return self._names[name]
 
     def experiment_runs(self, name: str) -> list[Run]:
         """The final runs of one experiment, methods outermost, in the order of its table; excluded ones left out."""

@@ -21,6 +21,7 @@ from theseus_bench.config import Compact, LoopSettings
 from theseus_bench.data import Split, collate, encode_texts, training_order
 from theseus_bench.demo import chronicle, write_tokenizer
 from theseus_bench.devices import autocast, seed_everything, to_tensors
+from theseus_bench.dropout import ATTENTION
 from theseus_bench.models import body_of, cut_to, layers_of, load_masked_lm, model_inputs, place, save_checkpoint
 from theseus_bench.training import Machine, learning_rate, make_optimizer
 
@@ -121,6 +122,7 @@ def make_demo_backbone(layers: int, steps: int, machine: Machine, folder: Path) 
                 initializer_range=0.07,
                 hidden_dropout_prob=0.0,
                 attention_probs_dropout_prob=0.0,
+                attn_implementation=ATTENTION,
             )
         )
         first, second, follows = zip(*chronicle(steps * DEMO_BATCH), strict=True)

@@ -89,7 +89,7 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
     parameters so far stay. A run that was killed goes on from its checkpoint; on a CPU it ends bit-equal to one that
     was not.
     """
-    place(model, machine.device)
+    place(model, machine.device).train()
     trained = list(method.parameters(model))
     if not trained:
         return _evaluate_only(method, model, data, machine)
@@ -171,7 +171,6 @@ def train_step(method, model, batch, optimizer, trained, rate, settings, machine
     still moved by its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no
     backward pass.
     """
-    model.train()
     model.zero_grad()  # drops them: writing zeros, and adding to them, would cost a pass over the model each
     with autocast(machine.device, machine.precision):
         loss = method.loss(model, batch)
