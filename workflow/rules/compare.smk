@@ -1,4 +1,7 @@
 # From predictions to scores, tables and the report.
+#
+# What tables and figures wait for has priority 1: a job of several cores would find them free only once all the figures
+# of one core are drawn.
 
 
 rule score:
@@ -10,6 +13,7 @@ rule score:
         f"{SUITE}/scores/{{experiment}}_curves.csv",
     log:
         f"{SUITE}/logs/score/{{experiment}}.log",
+    priority: 1
     params:
         suite=suite_folder,
     shell:
@@ -24,7 +28,8 @@ rule significance:
         f"{SUITE}/significance/{{experiment}}.json",
     log:
         f"{SUITE}/logs/significance/{{experiment}}.log",
-    threads: 4
+    priority: 1
+    threads: lambda w: min(4, len(PLAN.experiment_tasks(PLAN.suite.experiments[w.experiment])))
     params:
         suite=suite_folder,
         rule=PLAN.suite.significance.model_dump_json(),

@@ -10,6 +10,7 @@ rule speed:
         f"{SUITE}/speed/{{experiment}}.json",
     log:
         f"{SUITE}/logs/speed/{{experiment}}.log",
+    priority: 1  # why: compare.smk
     threads: workflow.cores
     params:
         suite=suite_folder,

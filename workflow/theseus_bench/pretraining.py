@@ -27,7 +27,7 @@ from theseus_bench.training import Machine, learning_rate, make_optimizer
 
 IGNORED = -100  # the label of a position that counts in no loss
 MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
-DEMO_BATCH = 32
+DEMO_BATCH, DEMO_EPOCHS = 32, 4
 TEMPERATURE, SOFT, COSINE, MASKED = 2.0, 5.0, 1.0, 2.0  # the loss of DistilBERT's published training command
 
 
@@ -125,7 +125,7 @@ def make_demo_backbone(layers: int, steps: int, machine: Machine, folder: Path) 
                 attn_implementation=ATTENTION,
             )
         )
-        first, second, follows = zip(*chronicle(steps * DEMO_BATCH), strict=True)
+        first, second, follows = zip(*chronicle(steps * DEMO_BATCH // DEMO_EPOCHS), strict=True)
         text = encode_texts([first, second], follows, range(len(first)), 64, tokenizer)
 
         def loss(batch: dict[str, Tensor]) -> Tensor:
