@@ -86,15 +86,22 @@ def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeyp
     assert operations(progress.training_flops) == pytest.approx(total, rel=0.05)
 
 
-def test_an_observed_block_counts_what_torch_counts(checkpoints, tmp_path):
-    data, machine = make_data(), make_machine(tmp_path)
-    model = build("finetune", data, *checkpoints).model
-    count = new_count()
-    with counted(count, observed=True):  # under inference_mode, where compound operations come undivided
-        predict(model, data.dev["validation"], data.pad, machine)
-    with FlopCounterMode(display=False) as every:
-        predict(model, data.dev["validation"], data.pad, machine)
-    assert count["observed"] == every.get_total_flops() > 0
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_observed_block_counts_what_torch_counts(checkpoints, tmp_path, precision):
+    data, machine = make_data(train=32), make_machine(tmp_path, precision=precision)
+    built = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
+    counts = new_count(), new_count()
+    with counted(counts[0], observed=True):  # under inference_mode, where compound operations come undivided
+        predict(built.model, data.dev["validation"], data.pad, machine)
+    with counted(counts[1], observed=True):  # backward passes too
+        fit(built.method, built.model, data, built.loop, 1, machine)
+    with FlopCounterMode(display=False) as predicting:
+        predict(built.model, data.dev["validation"], data.pad, machine)
+    built = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
+    with FlopCounterMode(display=False) as fitting:
+        fit(built.method, built.model, data, built.loop, 1, machine)
+    assert counts[0]["observed"] == predicting.get_total_flops() > 0
+    assert counts[1]["observed"] == fitting.get_total_flops() > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

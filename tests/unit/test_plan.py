@@ -386,7 +386,7 @@ def searched(root, methods=("plain",), experiment=None, budget=3, **changes) -> 
 
 
 def names(plan, experiment="first"):
-    return plan.experiment_names(experiment)
+    return list(plan.experiment_names(experiment))
 
 
 def test_each_compressed_model_is_varied_and_the_predecessor_is_not(root):

@@ -303,6 +303,21 @@ def test_the_record_says_what_the_run_computed(tmp_path):
 # -- evaluation, precision, pairing
 
 
+def test_every_step_trains_with_dropout_also_after_an_evaluation(checkpoints, tmp_path, monkeypatch):
+    data, modes = make_data(), []
+    built = build("finetune", data, checkpoints.backbone, epochs=2)
+    loss = built.method.loss
+
+    def watched(model, batch):
+        modes.append(all(module.training for module in model.modules()))
+        return loss(model, batch)
+
+    monkeypatch.setattr(built.method, "loss", watched)
+    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    assert len(progress.curve) == 2
+    assert modes == [True] * progress.step
+
+
 def test_predict_gives_the_splits_own_order(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr(data_module, "EVALUATION_TOKENS", 60)  # several batches, of unlike lengths
     data = make_data(3)

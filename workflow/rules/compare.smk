@@ -1,7 +1,7 @@
 # From predictions to scores, tables and the report.
 #
-# What tables and figures wait for has priority 1: a job of several cores would find them free only once all the figures
-# of one core are drawn.
+# What tables and figures wait for has priority 1: when cores are free together, a job that wants several (speed,
+# significance) must not lose them to a figure of one core.
 
 
 rule score:

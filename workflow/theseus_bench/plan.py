@@ -117,7 +117,7 @@ class Plan:
         """The seeds an experiment asks for."""
         return experiment.seeds or self.suite.seeds
 
-    def experiment_names(self, name: str) -> list[str]:
+    def experiment_names(self, name: str) -> tuple[str, ...]:
         """The names of what an experiment compares, in the order of its table: one row each."""
         if name not in self._names:
             experiment = self.suite.experiments[name]
@@ -127,7 +127,7 @@ class Plan:
                 for method in experiment.methods
                 for settings in experiment.vary or [{}]
             ]
-            self._names[name] = list(dict.fromkeys(names))
+            self._names[name] = tuple(dict.fromkeys(names))
         return self._names[name]
 
     def experiment_runs(self, name: str) -> list[Run]:

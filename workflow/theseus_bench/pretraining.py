@@ -27,7 +27,8 @@ from theseus_bench.training import Machine, learning_rate, make_optimizer
 
 IGNORED = -100  # the label of a position that counts in no loss
 MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
-DEMO_BATCH, DEMO_EPOCHS = 32, 4
+DEMO_BATCH = 32
+DEMO_EPOCHS = 4  # reading the text again teaches as much as more text, which takes seconds to write
 TEMPERATURE, SOFT, COSINE, MASKED = 2.0, 5.0, 1.0, 2.0  # the loss of DistilBERT's published training command
 
 

@@ -75,23 +75,10 @@ def preload() -> None:
 
     for name in [f"theseus_bench.{room}" for room in ROOMS if room not in NOT_PRELOADED] + LATE:
         importlib.import_module(name)
-    _load_a_model()
+    # Built at its first use, from the patterns of hundreds of architectures.
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
     gc.collect()
     gc.freeze()
-
-
-def _load_a_model() -> None:
-    """Save and load a BERT of no size: transformers then keeps the patterns, hundreds, by which it names weights."""
-    import tempfile
-
-    from transformers import BertConfig, BertModel
-
-    from theseus_bench.models import quiet_transformers
-
-    with tempfile.TemporaryDirectory() as folder, quiet_transformers():
-        shape = {"hidden_size": 4, "num_attention_heads": 1, "intermediate_size": 4, "vocab_size": 4}
-        BertModel(BertConfig(num_hidden_layers=4, max_position_embeddings=4, **shape)).save_pretrained(folder)
-        BertModel.from_pretrained(folder)
 
 
 def ask(arguments: list[str]) -> int | None:

@@ -84,7 +84,7 @@ class Method:
         raise NotImplementedError
 
     def loss(self, model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The scalar to minimise for one batch.
+        """The scalar to minimise for one batch. `model` is in training mode, and is to be left so.
 
         `batch` holds input_ids, attention_mask, token_type_ids (batch, length), labels (batch,) and, for a method
         that needs teacher_outputs, teacher_logits (batch, outputs) and teacher_cls (batch, layers stored, hidden).
