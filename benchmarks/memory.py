@@ -119,7 +119,7 @@ def prepare_aggregation(folder: Path, experiment: str, *seeds: str) -> None:
     significance.leave_predictions(plan, experiment, folder)
     shape = architecture(BertForSequenceClassification(BertConfig(num_hidden_layers=1)))
     for run in plan.experiment_runs(experiment):
-        write_json(folder / run.path / "run.json", _record(plan, run, shape))
+        write_json(folder / run.path / "run.json", record(plan, run, shape))
 
 
 def read(folder: Path, experiment: str) -> None:
@@ -131,7 +131,7 @@ def read(folder: Path, experiment: str) -> None:
         read_predictions(folder / run.path, run.task.splits)
 
 
-def _record(plan: Plan, run, shape: dict) -> dict:
+def record(plan: Plan, run, shape: dict) -> dict:
     """A run.json that fits a run, its numbers invented."""
     return {
         "schema_version": 3,
