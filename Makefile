@@ -32,7 +32,7 @@ lint: install
 	@# One environment serves every rule (make install), so the advice to give each its own is set aside.
 	! PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint 2>&1 | grep '^    \*' | grep -v 'Specify a conda environment'
 
-# An hour or more, on a machine with nothing else to do; benchmarks/precision.py needs real data and is run by hand.
+# Two hours or more, on a machine with nothing else to do; benchmarks/precision.py needs real data and is run by hand.
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/training.py
@@ -40,6 +40,7 @@ bench: install
 	for action in prepare batches teacher; do $(BIN)/python benchmarks/data.py $$action || exit; done
 	for action in parse first jobs warm grid; do $(BIN)/python benchmarks/workflow.py $$action || exit; done
 	for action in training aggregation; do $(BIN)/python benchmarks/memory.py $$action || exit; done
+	for shape in base minilm; do $(BIN)/python benchmarks/speed.py $$shape || exit; done
 	for action in time size; do $(BIN)/python benchmarks/significance.py $$action || exit; done
 
 clean:
