@@ -44,7 +44,7 @@ from theseus_bench.methods.spec import METHODS_FOLDER, load_spec, resolve_settin
 from theseus_bench.models import layers_of, quiet_transformers, set_layers
 from theseus_bench.tasks import TASKS_FILE, load_tasks
 from theseus_bench.teacher import TeacherOutputs
-from theseus_bench.training import Machine, TaskData, make_optimizer, train_step, training_batch
+from theseus_bench.training import Machine, TaskData, make_optimizer, parameters_of, train_step, training_batch
 from torch import nn
 from torch.nn import functional
 from transformers import (
@@ -182,9 +182,9 @@ class Ours:
         )
         self.bench, self.method = bench, load_method(METHODS_FOLDER / name)
         self.model = self.method.build(context).train()
-        self.trained = list(self.method.parameters(self.model))
+        self.parameters = parameters_of(self.method, self.model)
         self.loop = LoopSettings(**{key: settings[key] for key in LoopSettings.model_fields})
-        self.optimizer = make_optimizer(self.model, self.trained, self.loop)
+        self.optimizer = make_optimizer(self.model, self.parameters.trained, self.loop)
         self.machine = Machine(CPU, bench.precision, Path("nowhere"))
         self.step, self.examples, self.count = 0, 0, new_count()
 
@@ -195,7 +195,8 @@ class Ours:
             batch = training_batch(self.bench.data, examples, CPU)
             self.method.on_step(self.step)
             with counted(self.count, observed=self.step == 0):  # in the first round, which does not count
-                train_step(self.method, self.model, batch, self.optimizer, self.trained, RATE, self.loop, self.machine)
+                given = self.optimizer, self.parameters, RATE, self.loop, self.machine
+                train_step(self.method, self.model, batch, *given)
             self.step += 1
             self.examples += len(examples)
         return self.examples - before, time.perf_counter() - began

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 from theseus_bench.errors import UserError
 from theseus_bench.methods.contract import Method, classify, task_loss
@@ -29,12 +31,12 @@ class Theseus(Method):
     def build(self, run):
         settings = run.settings
         model = run.load_predecessor()
-        start = run.load_predecessor() if settings.start == "predecessor" else run.load_backbone()
-        prd = list(layers_of(model))
+        start = model if settings.start == "predecessor" else run.load_backbone()
+        prd, scc = list(layers_of(model)), layers_of(start)[: settings.layers]
         size = len(prd) // settings.layers
         self.modules = ReplaceableLayers(
             [nn.ModuleList(prd[i : i + size]) for i in range(0, len(prd), size)],
-            [nn.ModuleList([layer]) for layer in layers_of(start)[: settings.layers]],
+            [nn.ModuleList([deepcopy(layer)]) for layer in scc],  # `model` keeps those of its own that it starts from
             [settings.module in (0, i) for i in range(1, settings.layers + 1)],
         )
         if not any(self.modules.replaceable):

@@ -68,6 +68,21 @@ class Progress:
     curve: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """A model's parameters by their part in training, listed once: to walk through a small model takes its time."""
+
+    all: list[nn.Parameter]
+    trained: list[nn.Parameter]  # what the optimizer moves
+    clipped: list[nn.Parameter]  # whose gradients count in the norm that is clipped
+
+
+def parameters_of(method, model: nn.Module) -> Parameters:
+    """The lists that a method makes of its model's parameters."""
+    trained, clipped = method.parameters(model), method.clipped_parameters(model)
+    return Parameters(list(model.parameters()), list(trained), list(clipped))
+
+
 def planned_steps(settings: LoopSettings, examples: int) -> int:
     """How many optimizer steps a run takes unless it stops early."""
     batches = math.ceil(examples / settings.batch_size)
@@ -90,7 +105,8 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
     was not.
     """
     place(model, machine.device).train()
-    trained = list(method.parameters(model))
+    parameters = parameters_of(method, model)
+    trained = parameters.trained
     if not trained:
         return _evaluate_only(method, model, data, machine)
     optimizer = make_optimizer(model, trained, settings)
@@ -113,7 +129,7 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
         method.on_step(step)
         rate = learning_rate(settings, step, steps)
         with counted(progress.training_flops, is_observed(step, steps)):
-            total += train_step(method, model, batch, optimizer, trained, rate, settings, machine)
+            total += train_step(method, model, batch, optimizer, parameters, rate, settings, machine)
         progress.step += 1
         progress.seconds = before + time.monotonic() - began
         progress.energy_joules = meter.read(at_most_every=60.0)
@@ -164,21 +180,22 @@ def discard_checkpoint(machine: Machine) -> None:
     shutil.rmtree(machine.checkpoint, ignore_errors=True)
 
 
-def train_step(method, model, batch, optimizer, trained, rate, settings, machine) -> torch.Tensor:
+def train_step(method, model, batch, optimizer, parameters, rate, settings, machine) -> torch.Tensor:
     """One optimizer step; the loss, detached.
 
     A parameter without a part in this forward pass, but with one in an earlier, gets a gradient of zeros, so that it is
     still moved by its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no
     backward pass.
     """
-    model.zero_grad()  # drops them: writing zeros, and adding to them, would cost a pass over the model each
+    for parameter in parameters.all:
+        parameter.grad = None  # writing zeros, and adding to them, would cost a pass over the model each
     with autocast(machine.device, machine.precision):
         loss = method.loss(model, batch)
     if loss.requires_grad:
         loss.backward()
-    gradients = [p.grad for p in method.clipped_parameters(model) if p.grad is not None]
-    nn.utils.clip_grads_with_norm_(trained, settings.clip_norm, nn.utils.get_total_norm(gradients))
-    for parameter in trained:
+    gradients = [p.grad for p in parameters.clipped if p.grad is not None]
+    nn.utils.clip_grads_with_norm_(parameters.trained, settings.clip_norm, nn.utils.get_total_norm(gradients))
+    for parameter in parameters.trained:
         if parameter.grad is None and parameter in optimizer.state:
             parameter.grad = torch.zeros_like(parameter)
     for group in optimizer.param_groups:
