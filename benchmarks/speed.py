@@ -4,7 +4,8 @@
 
 Nothing is trained, since speed depends on a model's shape alone: the runs' records say which depths there are, and
 `theseus-bench speed` measures random weights, at the batch sizes and lengths of config/config.yaml. Every speed-up is
-the median of the rounds' ratios, with its 95 % interval, on a processor with two threads.
+the median of the rounds' ratios, with its 95 % interval, on a processor with two threads, in bf16 if it multiplies in
+that and else in fp32.
 """
 
 from __future__ import annotations

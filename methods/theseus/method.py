@@ -36,7 +36,7 @@ class Theseus(Method):
         size = len(prd) // settings.layers
         self.modules = ReplaceableLayers(
             [nn.ModuleList(prd[i : i + size]) for i in range(0, len(prd), size)],
-            [nn.ModuleList([deepcopy(layer)]) for layer in scc],  # `model` keeps those of its own that it starts from
+            [nn.ModuleList([deepcopy(layer)]) for layer in scc],  # copies: `model` keeps its own
             [settings.module in (0, i) for i in range(1, settings.layers + 1)],
         )
         if not any(self.modules.replaceable):

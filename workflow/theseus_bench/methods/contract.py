@@ -92,11 +92,11 @@ class Method:
         raise NotImplementedError
 
     def parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:
-        """What the optimizer moves; asked once. Nothing to train is an answer too."""
+        """What the optimizer moves, settled before the first step. Nothing to train is an answer too."""
         return [p for p in model.parameters() if p.requires_grad]
 
     def clipped_parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:
-        """Whose gradients count in the norm that is clipped; asked once."""
+        """Whose gradients count in the norm that is clipped, settled before the first step."""
         return self.parameters(model)
 
     def on_step(self, step: int) -> None:
