@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,8 +80,7 @@ class Plan:
     specs: dict[str, MethodSpec]
     # What was computed once: the workflow asks for each run a dozen times.
     _names: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by experiment
-    _overlaid: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by method and task
-    _resolved: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and overlays
+    _resolved: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and task
     _runs: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name, task and seed
     _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by the run's path
 
@@ -258,28 +257,10 @@ class Plan:
         return self.specs[method]
 
     def _resolve(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
-        """Settings and trials of the runs called `name` on a task: the same wherever the same overlays are."""
-        places, _ = self._overlays(split_name(name)[0], task)
-        if (name, places) not in self._resolved:
-            self._resolved[name, places] = self._settings_and_trials(name, task)
-        return self._resolved[name, places]
-
-    def _overlays(self, method: str, task: str) -> tuple[tuple[str, ...], list[tuple[str, Settings]]]:
-        """What is said of the method's settings on a task, each with its place; the places first, by themselves."""
-        if (method, task) not in self._overlaid:
-            spec = self._spec(method)
-            overlays = (
-                [(f"methods/{method}/method.yaml: per_task.{task}", spec.per_task[task])]
-                if task in spec.per_task
-                else []
-            )
-            overlays += [
-                (f"settings.{index}", override.set)
-                for index, override in enumerate(self.suite.settings)
-                if method in (override.methods or [method]) and task in (override.tasks or [task])
-            ]
-            self._overlaid[method, task] = tuple(place for place, _ in overlays), overlays
-        return self._overlaid[method, task]
+        """Settings and trials of the runs called `name` on a task."""
+        if (name, task) not in self._resolved:
+            self._resolved[name, task] = self._settings_and_trials(name, task)
+        return self._resolved[name, task]
 
     def _settings_and_trials(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
         method, parts = split_name(name)
@@ -302,9 +283,16 @@ class Plan:
 
     def _settings(self, spec: MethodSpec, parts: tuple[str, ...], task: str, fixed: list[tuple[str, dict]]) -> Settings:
         layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
-        _, overlays = self._overlays(spec.name, task)
-        equal = [("equal.set", self.suite.equal.set)] if EQUAL in parts and spec.compressed else []
-        return resolve_settings(spec, layers, overlays + equal + fixed)
+        overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
+        for place, override in self._overrides():
+            if (override.methods and spec.name not in override.methods) or (
+                override.tasks and task not in override.tasks
+            ):
+                continue
+            overlays.append((place, override.set))
+        if EQUAL in parts and spec.compressed:
+            overlays.append(("equal.set", self.suite.equal.set))
+        return resolve_settings(spec, layers, overlays + fixed)
 
     def _changes(self, spec: MethodSpec, part: str) -> Settings:
         """What a part of a name sets."""
@@ -341,6 +329,10 @@ class Plan:
                 "replace would differ in depth"
             )
         return settings
+
+    def _overrides(self) -> Iterator[tuple[str, Any]]:
+        for index, override in enumerate(self.suite.settings):
+            yield f"settings.{index}", override
 
 
 def source_files(plan: Plan, task: str) -> list[str]:
