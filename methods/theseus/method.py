@@ -28,6 +28,12 @@ class ReplaceableLayers(nn.Module):
 
 
 class Theseus(Method):
+    def run_length(self, settings, steps):
+        """As many steps after the replacing rate is full (N = full_rate_at) as until then, where that is more."""
+        if settings.full_rate_at <= 1 or settings.schedule == "anti_curriculum":
+            return steps
+        return max(steps, min(round(2 * settings.full_rate_at), settings.max_steps or steps))
+
     def build(self, run):
         settings = run.settings
         model = run.load_predecessor()
@@ -48,7 +54,7 @@ class Theseus(Method):
                 parameter.requires_grad_(True)
         self.clip_frozen = settings.clip_frozen
         # All draws are made at once, one per module and step, so that a resumed run sees the same ones.
-        self.full_at = settings.full_rate_at if settings.full_rate_at >= 1 else settings.full_rate_at * run.steps
+        self.full_at = settings.full_rate_at if settings.full_rate_at > 1 else settings.full_rate_at * run.steps
         self.rates = replacing_rates(settings.schedule, settings.base_rate, self.full_at, run.steps)
         self.endless = settings.schedule == "constant" and self.full_at >= run.steps
         draws = np.random.default_rng([run.seed, 0x7E5E]).random((run.steps, settings.layers))
@@ -75,7 +81,7 @@ class Theseus(Method):
     def may_stop(self):
         """Not before replacing is over: until then the successor has not been trained as a whole.
 
-        A constant rate that is never full has no such end to wait for.
+        A constant rate that is full at the end alone has no such time to wait for.
         """
         return self.step >= self.full_at or self.endless
 

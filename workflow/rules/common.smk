@@ -1,7 +1,7 @@
 # What the rules ask of the plan: which files a job reads, by its wildcards.
 SUITE = PLAN.folder
 EXPERIMENTS = list(PLAN.suite.experiments)
-TEACHER = PLAN.teacher.name
+TEACHERS = [PLAN.teacher.name, f"{PLAN.teacher.name}@equal"]  # whose models students read
 RECORD = ("run.json", "predictions.parquet")
 FORMATS = ["html", "csv", "md", "tex"]
 PUBLISHED = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
@@ -38,16 +38,15 @@ def text_of_recipe(compact):
 
 
 def run_of(wildcards):
-    return PLAN.run(wildcards.get("run", TEACHER), wildcards.task, int(wildcards.seed))
+    return PLAN.run(wildcards.run, wildcards.task, int(wildcards.seed))
 
 
 def inputs_of_run(wildcards):
     """What a run reads, by what its method needs."""
     run = run_of(wildcards)
-    seed = f"{run.task.name}/seed-{run.seed}"
     needed = {
-        "teacher_outputs": f"{SUITE}/teacher/{seed}",
-        "teacher_model": f"{SUITE}/runs/{TEACHER}/{seed}/model",
+        "teacher_outputs": f"{SUITE}/{PLAN.teacher_outputs_of(run)}",
+        "teacher_model": f"{SUITE}/{PLAN.teacher_of(run).path}/model",
         "compact_checkpoint": f"{SUITE}/compact/{run.spec.name}",
     }
     method = METHODS_FOLDER / run.spec.name

@@ -140,7 +140,7 @@ rule describe:
     output:
         expand(
             f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
-            table=["behaviour", "costs"],
+            table=["behaviour", "costs", "selection"],
             format=FORMATS,
         ),
     log:

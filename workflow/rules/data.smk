@@ -8,7 +8,7 @@ rule fetch:
         f"{SUITE}/logs/fetch/{{task}}.log",
     params:
         suite=suite_folder,
-        data=PLAN.suite.data.model_dump_json(exclude={"samples", "diagnostic"}),
+        data=PLAN.suite.data.model_dump_json(exclude={"samples", "diagnostic", "max_train"}),
     shell:
         "theseus-bench fetch {params.suite} {wildcards.task} {output} > {log} 2>&1"
 
@@ -63,5 +63,6 @@ rule encode:
         suite=suite_folder,
         task=lambda w: PLAN.tasks[w.task].model_dump_json(exclude=NOT_ENCODED),
         sample=lambda w: w.task in PLAN.suite.data.samples,
+        max_train=lambda w: PLAN.suite.data.max_train.get(w.task),
     shell:
         "theseus-bench encode {params.suite} {wildcards.task} > {log} 2>&1"

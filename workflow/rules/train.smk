@@ -23,11 +23,13 @@ rule train:
 # The predecessor's model is an output, since its students read it.
 use rule train as train_teacher with:
     output:
-        record=f"{SUITE}/runs/{TEACHER}/{{task}}/seed-{{seed}}/run.json",
-        predictions=f"{SUITE}/runs/{TEACHER}/{{task}}/seed-{{seed}}/predictions.parquet",
-        model=directory(f"{SUITE}/runs/{TEACHER}/{{task}}/seed-{{seed}}/model"),
+        record=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/run.json",
+        predictions=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/predictions.parquet",
+        model=directory(f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/model"),
     log:
-        f"{SUITE}/logs/train/{TEACHER}/{{task}}/seed-{{seed}}.log",
+        f"{SUITE}/logs/train/{{run}}/{{task}}/seed-{{seed}}.log",
+    wildcard_constraints:
+        run="|".join(TEACHERS),
 
 
 ruleorder: train_teacher > train
@@ -52,9 +54,11 @@ rule teacher:
         model=rules.train_teacher.output.model,
         data=f"{SUITE}/data/{{task}}",
     output:
-        directory(f"{SUITE}/teacher/{{task}}/seed-{{seed}}"),
+        directory(f"{SUITE}/teacher/{{run}}/{{task}}/seed-{{seed}}"),
     log:
-        f"{SUITE}/logs/teacher/{{task}}/seed-{{seed}}.log",
+        f"{SUITE}/logs/teacher/{{run}}/{{task}}/seed-{{seed}}.log",
+    wildcard_constraints:
+        run="|".join(TEACHERS),
     threads: PLAN.suite.threads
     resources:
         gpu_slots=int(PLAN.wants_gpu),
@@ -62,4 +66,5 @@ rule teacher:
         suite=suite_folder,
         depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench teacher {params.suite} {wildcards.task} {wildcards.seed} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} theseus-bench teacher {params.suite} {wildcards.run} {wildcards.task} {wildcards.seed}"
+        " > {log} 2>&1"

@@ -50,6 +50,7 @@ ROOMS = [
     "behaviour",  # loyalty, calibration, agreement between seeds
     "diagnostic",  # AX by category
     "costs",  # what the runs cost
+    "selection",  # what choosing a checkpoint on dev adds
     "verdicts",  # reproduced or not
     "significance_tables",  # the tests, as tables
     "speed_tables",  # size and speed, as tables

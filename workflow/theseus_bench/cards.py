@@ -26,8 +26,7 @@ which {embeddings:.1f} million are embeddings.
 | majority class | {majority:.1f} |
 | status of the run | {status} |
 
-The score is the best of the run's {evaluations} evaluations on that same set, after {step} of {steps} steps, so it
-flatters a little. {searched}{sample}
+{chosen} {searched}{sample}
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -45,6 +44,15 @@ Inputs are {inputs}, at most {length} tokens; outputs are {outputs}.
 The record of the run, `run.json` in the folder above, has its revisions, versions and timings. The data and the
 backbone have terms of their own, which this model inherits.
 """
+
+
+CHOSEN = {
+    "dev": "The score is the best of the run's {evaluations} evaluations on that same set, after {step} of {steps} "
+    "steps, so it\nflatters a little.",
+    "held_out": "The checkpoint after {step} of {steps} steps was chosen from {evaluations} by a slice held out of the "
+    "training\nset; its choice saw nothing of the dev set.",
+    "nothing": "Nothing was trained, and nothing chosen.",
+}
 
 
 def model_card(run: Run, record: RunRecord) -> str:
@@ -71,10 +79,10 @@ def model_card(run: Run, record: RunRecord) -> str:
         score="none" if record.dev_score is None else f"{100 * record.dev_score:.1f}",
         majority=100 * record.majority_score,
         status=f"{record.status}: {record.reason}" if record.reason else record.status,
-        evaluations=len(record.curve),
-        step=record.best_step,
-        steps=record.planned_steps,
-        searched="" if record.trial is None else "Its settings were chosen by that set too, with other seeds. ",
+        chosen=CHOSEN[record.chosen_on].format(
+            evaluations=record.evaluations, step=record.best_step, steps=record.planned_steps
+        ),
+        searched="" if record.trial is None else "Its settings were chosen in the same way, with other seeds. ",
         sample=_sample(record, source["source"] == "demo", part),
         inputs=" and ".join(f"`{column}`" for column in task.columns),
         length=task.max_length,

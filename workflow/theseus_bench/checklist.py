@@ -115,7 +115,7 @@ def _source(plan: Plan) -> str:
         "local": "Data: a local folder.",
         "demo": f"Data: generated, {data.rows} training sentences a task.",
     }[data.source]
-    parts = [plan.tasks[name].label for name in data.samples if name in plan.suite.tasks]
+    parts = [plan.tasks[name].label for name in plan.trained_tasks if plan.is_sample(name)]
     return f"{origin} Declared as other than official GLUE: {series(parts)}." if parts else origin
 
 

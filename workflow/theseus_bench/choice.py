@@ -1,9 +1,9 @@
 """The search for a method's settings: which are chosen, at which cost, and how much choosing flatters.
 
-The paper chooses settings by the score on the dev set and reports the score on that same set. Here the settings are
-chosen by the dev score of the search's own seeds and then trained with others, so that the final runs' seeds had no
-part in the choice; the examples still had. How much that flatters is measured beside it: settings chosen on one half of
-the dev set are scored on the other.
+The paper chooses settings by the score on the dev set and reports the score on that same set, and so does the protocol
+`published` here. Under `equal` they are chosen by the score on the slice held out of train. Either way by that of the
+search's own seeds, and then trained with others, so that the final runs' seeds had no part in the choice. How much
+choosing flatters is measured beside it: settings chosen on one half of the examples are scored on the other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def write_choice(plan: Plan, run: Run, folder: Path) -> None:
         if record is None:
             raise UserError(f"{folder / trial.path}: {status}: {reason}; all trials must have run before the choice")
         records.append(record)
-    scores = np.array([-np.inf if r.dev_score is None else 100 * r.dev_score for r in records]).reshape(-1, len(seeds))
+    found = [record.choice_score for record in records]
+    scores = np.array([-np.inf if value is None else 100 * value for value in found]).reshape(-1, len(seeds))
     chosen = int(np.argmax(scores.mean(axis=1)))  # the first of equals, so the default if nothing is better
     if not np.isfinite(scores[chosen]).all():
         raise UserError(f"{folder / run.search_file}: no trial has a score with every search seed")
@@ -67,12 +68,12 @@ def write_choice(plan: Plan, run: Run, folder: Path) -> None:
 def nested_selection(run: Run, trials: list[Path], seeds: int) -> dict[str, float]:
     """How much choosing flatters, in points of the task's score, from the trials' predictions.
 
-    `trials` are the folders of the runs, the seeds of a setting side by side. Over random halvings of the dev set, the
-    setting that is best on one half has the mean score `same_half` on that half and `other_half` on the other. Their
-    difference `flatters` is what paper-style selection gains by reporting on the examples that it chose by, on a set of
-    half the size. That each run kept its best evaluation on the whole dev set is in both and not undone here.
+    `trials` are the folders of the runs, the seeds of a setting side by side. Over random halvings of the examples to
+    choose by, the setting that is best on one half has the mean score `same_half` on that half and `other_half` on the
+    other. Their difference `flatters` is what selection gains by reporting on the examples that it chose by, on a set
+    of half the size. That each run kept its best evaluation on the whole set is in both and not undone here.
     """
-    logits, labels = _dev_predictions(run, trials)
+    logits, labels = _predictions(run, trials)
     random = np.random.default_rng(0)
     same, other = [], []
     for _ in range(HALVINGS):
@@ -87,11 +88,12 @@ def nested_selection(run: Run, trials: list[Path], seeds: int) -> dict[str, floa
     return result | {"flatters": result["same_half"] - result["other_half"]}
 
 
-def _dev_predictions(run: Run, trials: list[Path]) -> tuple[list[Splits], Splits]:
-    """Each trial's logits by dev split, and the labels."""
+def _predictions(run: Run, trials: list[Path]) -> tuple[list[Splits], Splits]:
+    """Each trial's logits by split to choose by, and the labels."""
     logits, labels = [], {}
+    splits = run.task.dev if run.settings["choose_on"] == "dev" else [run.settings["choose_on"]]
     for folder in trials:
-        parts = read_predictions(folder, run.task.dev)
+        parts = read_predictions(folder, splits)
         logits.append({split: part.logits for split, part in parts.items()})
         labels = {split: part.labels for split, part in parts.items()}
     return logits, labels
@@ -105,7 +107,7 @@ def _halve(sizes: dict[str, int], random: np.random.Generator) -> tuple[Splits, 
 
 
 def _score(run: Run, logits: Splits, labels: Splits, half: Splits) -> float:
-    """The task's score in points on a part of the dev set; −∞ where the logits are not finite."""
+    """The task's score in points on a part of the examples; −∞ where the logits are not finite."""
     part = {split: logits[split][examples] for split, examples in half.items()}
     values = measure_task(run.task, part, {split: labels[split][examples] for split, examples in half.items()})
     value = 100 * score(values)

@@ -88,7 +88,13 @@ def encode(folder: Folder, task: str) -> None:
     files = {Path(file).stem: Path(file) for file in source_files(made, task)}
     sample = task in data.samples or data.source == "demo"
     encode_task(
-        made.tasks[task], files, folder / "backbone", folder / "data" / task, sample, verify=data.source == "local"
+        made.tasks[task],
+        files,
+        folder / "backbone",
+        folder / "data" / task,
+        sample,
+        verify=data.source == "local",
+        max_train=data.max_train.get(task),
     )
 
 
@@ -125,13 +131,13 @@ def submission(folder: Folder, experiment: str) -> None:
 
 
 @app.command()
-def teacher(folder: Folder, task: str, seed: int) -> None:
-    """Store the predecessor's outputs on TASK's training set for the students of SEED."""
+def teacher(folder: Folder, predecessor: str, task: str, seed: int) -> None:
+    """Store the outputs of PREDECESSOR (predecessor, or predecessor@equal) on TASK's training set for its students."""
     from theseus_bench.runs import write_outputs_of
     from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
-    write_outputs_of(made, made.run(made.teacher.name, task, seed), folder)
+    write_outputs_of(made, made.run(predecessor, task, seed), folder)
 
 
 @app.command()

@@ -9,11 +9,13 @@ import pandas as pd
 from theseus_bench.behaviour import behaviour_frame, behaviour_table
 from theseus_bench.costs import costs_table
 from theseus_bench.diagnostic import diagnostic_table
+from theseus_bench.naming import ADAPTED
 from theseus_bench.plan import Plan, Run
 from theseus_bench.published import cite
 from theseus_bench.records import RunRecord, atomic
 from theseus_bench.scores import read_scores, state
 from theseus_bench.searches import search_table, trials_table
+from theseus_bench.selection import selection_table
 from theseus_bench.significance import compared
 from theseus_bench.significance_tables import daggers, few_seeds, label_of_name, read_significance, significance_tables
 from theseus_bench.speed import read_speed
@@ -49,7 +51,8 @@ def write_search_tables(plan: Plan, experiment: str, folder: Path) -> None:
 
 
 def write_descriptions(plan: Plan, experiment: str, folder: Path) -> None:
-    """What is known beyond the scores, in `folder`/tables: <experiment>_behaviour, _costs and, of AX, _diagnostic.
+    """What is known beyond the scores, in `folder`/tables: <experiment>_behaviour, _costs, _selection and, of AX,
+    _diagnostic.
 
     <experiment>_behaviour.csv has every run's values; the other formats have the methods'.
     """
@@ -121,9 +124,14 @@ def search_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]
 
 
 def description_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
-    """How the experiment's models behave beyond their scores, what they cost, and AX where its labels are at hand."""
+    """What is known beyond the scores: behaviour, costs, what the choice of checkpoints adds, and AX where its labels
+    are at hand."""
     diagnostic = diagnostic_table(plan, experiment, folder)
-    tables = {"behaviour": behaviour_table(plan, experiment, folder), "costs": costs_table(plan, experiment, folder)}
+    tables = {
+        "behaviour": behaviour_table(plan, experiment, folder),
+        "costs": costs_table(plan, experiment, folder),
+        "selection": selection_table(plan, experiment, folder),
+    }
     return tables | ({"diagnostic": diagnostic} if diagnostic else {})
 
 
@@ -153,7 +161,7 @@ def describe_data(plan: Plan) -> list[str]:
     """A sentence on the data, where they are not official GLUE."""
     if plan.suite.data.source == "demo":
         return ["The sentences are generated: the scores show that the workflow works, and say nothing of real GLUE."]
-    names = [plan.tasks[name].label for name in plan.suite.data.samples if name in plan.suite.tasks]
+    names = [plan.tasks[name].label for name in plan.trained_tasks if plan.is_sample(name)]
     if not names:
         return []
     return [f"Not official GLUE, but a part of it as the configuration declares: {', '.join(names)}."]
@@ -175,6 +183,8 @@ def _row(run: Run, status: str, reason: str, record: RunRecord | None) -> dict:
         "path": run.path,
         "seconds": record.seconds["training"] if record else float("nan"),
         "parameters": record.parameters if record and record.parameters else float("nan"),
+        "chosen_on": record.chosen_on if record else "",
+        "evaluations": record.evaluations if record else 0,
         "label": run.label,
         "role": run.spec.role,
     }
@@ -201,13 +211,16 @@ def _tested(plan: Plan, experiment: str, found: dict) -> str:
 
 
 def _effort(plan: Plan, experiment: str) -> list[str]:
-    """A sentence on how long the methods may train, since not all may train equally long."""
+    """Sentences on how long the methods may train, since not all may train equally long, and on changed recipes."""
     epochs: dict[str, dict[str, None]] = {}
-    for run in plan.experiment_runs(experiment):
-        if run.spec.role != "control":
-            epochs.setdefault(f"{run.settings['epochs']:g}", {})[run.label] = None
+    runs = [run for run in plan.experiment_runs(experiment) if run.spec.trained]
+    for run in runs:
+        epochs.setdefault(f"{run.settings['epochs']:g}", {})[run.label] = None
     words = [f"{count} for {series(list(labels))}" for count, labels in epochs.items()]
-    return [f"Epochs at most: {'; '.join(words)}."] if words else []
+    remarks = [f"Epochs at most: {'; '.join(words)}."] if words else []
+    if any(run.protocol == ADAPTED for run in runs):
+        remarks.append("Adapted: the suite's settings change the authors' recipe, so it is no published one.")
+    return remarks
 
 
 def _conditions(speed: dict | None) -> list[str]:

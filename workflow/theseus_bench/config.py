@@ -22,6 +22,7 @@ Family = Literal["bert", "roberta", "distilbert"]
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 Protocol = Literal["published", "equal"]
+ChoiceSet = Literal["dev", "held_out"]
 Scalar = bool | int | float | str
 
 # The workflow's rules, whose names no experiment can have, and the endings of the files made for one.
@@ -41,7 +42,7 @@ RULES = {
 RULES |= {"teacher", "choose", "speed", "score", "significance", "compare", "judge", "searched", "describe", "draw"}
 RULES |= {"submit", "write_report", "provenance"}
 ENDINGS = ("_mean", "_curves", "_verdicts", "_claims", "_search", "_trials", "_significance", "_seeds", "_ranks")
-ENDINGS += ("_aggregates", "_behaviour", "_costs", "_diagnostic", "_speed", "_timings")
+ENDINGS += ("_aggregates", "_behaviour", "_costs", "_selection", "_diagnostic", "_speed", "_timings")
 
 
 class Strict(BaseModel):
@@ -68,10 +69,24 @@ class LoopSettings(Strict):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     clip_norm: float = Field(1.0, gt=0)
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: once an epoch")
-    patience: int | None = Field(None, ge=1, description="evaluations without a better dev score before stopping")
+    evaluations: int | None = Field(
+        None, ge=1, description="number of evaluations, spread evenly over the steps; in the place of evaluate_every"
+    )
+    patience: int | None = Field(None, ge=1, description="evaluations without a better score before stopping")
+    choose_on: ChoiceSet = Field(
+        "dev",
+        description="by whose score the checkpoint is chosen: the dev set's, or that of a slice held out of train",
+    )
+    watch_dev: bool = Field(
+        False, description="with choose_on held_out: dev is scored at each evaluation too, for the record alone"
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bf16 autocast where the processor has it"
     )
+
+
+# What makes the effort of a run: under the protocol of equal effort the same for all, whatever a method's recipe says.
+EFFORT = ("epochs", "max_steps", "batch_size", "evaluate_every", "evaluations", "patience", "choose_on")
 
 
 class DataSource(Strict):
@@ -83,6 +98,9 @@ class DataSource(Strict):
     path: str | None = Field(None, description="local: a folder <task>/<split>.parquet with the hub's columns")
     samples: list[str] = Field([], description="tasks whose splits may differ in rows or content from official GLUE")
     rows: int | None = Field(None, ge=8, description="demo: training sentences to generate for each task")
+    max_train: dict[str, Annotated[int, Field(ge=20)]] = Field(
+        {}, description="by task: how many training examples to use, the same ones for all methods and seeds"
+    )
     diagnostic: str | None = Field(
         None, description="GLUE's diagnostic-full.tsv, whose labels and categories AX is scored by; the hub has neither"
     )
@@ -154,7 +172,7 @@ class Search(Strict):
     budget: Annotated[int, Field(ge=1)] | dict[Protocol, Annotated[int, Field(ge=1)]] = Field(
         1, description="settings tried for each method and task, the same for all; 1: the methods' defaults, no search"
     )
-    seeds: list[Seed] = Field([101], min_length=1, description="seeds of the tries; none of the final runs'")
+    seeds: list[Seed] = Field([101, 102, 103], min_length=1, description="seeds of the tries; none of final runs'")
     space: dict[str, list[Any]] = Field({}, description="values offered in the place of the methods' own, by setting")
 
     def budget_of(self, protocol: Protocol) -> int:
@@ -163,9 +181,14 @@ class Search(Strict):
 
 
 class Equal(Strict):
-    """The protocol of equal effort: what all compressed models share in it."""
+    """The protocol of equal effort: what the predecessor and all compressed models share in it.
+
+    What makes the effort (`EFFORT`) is taken from here and the loop's defaults alone. There is no early stopping, and
+    what is chosen is chosen on a slice held out of train.
+    """
 
     set: dict[str, Any] = Field({}, description="settings of the loop, above the methods' own and the suite's")
+    per_task: dict[str, dict[str, Any]] = Field({}, description="the same by task, above `set`")
     search: dict[str, list[Any]] = Field({}, description="what every method's search is offered beside its own grid")
     space: dict[str, list[Any]] = Field({}, description="values offered in the place of the methods' own, by setting")
 

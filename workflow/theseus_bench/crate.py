@@ -56,7 +56,10 @@ PRODUCTS = {
     ),
     "judge": (["scores/{}.parquet", "speed/{}.json"], ["tables/{}_verdicts.*", "tables/{}_claims.*"]),
     "searched": ([SEARCHES], ["tables/{}_search.*", "tables/{}_trials.*"]),
-    "describe": ([RUNS, NEEDED], ["tables/{}_behaviour.*", "tables/{}_costs.*", "tables/{}_diagnostic.*"]),
+    "describe": (
+        [RUNS, NEEDED],
+        [f"tables/{{}}{ending}.*" for ending in ("_behaviour", "_costs", "_selection", "_diagnostic")],
+    ),
     "draw": (
         [RUNS, "scores/{}.parquet", "scores/{}_curves.csv", "significance/{}.json", "speed/{}.json"],
         ["figures/{}/*"],
@@ -219,7 +222,7 @@ def _read_by(plan: Plan, run: Run, found: Found) -> list[str]:
         if found[path][1] is not None:
             read += [f"{path}/run.json", *[f"{path}/model"] * model]
     if "teacher_outputs" in run.needs:
-        read.append(f"teacher/{run.task.name}/seed-{run.seed}")
+        read.append(plan.teacher_outputs_of(run))
     if "compact_checkpoint" in run.needs:
         read.append(f"compact/{run.spec.name}")
     return read + ([run.search_file] if run.trials else [])
@@ -269,10 +272,11 @@ def _environment(graph: CrateGraph, record: RunRecord) -> Entity:
 
 def _add_made_of_runs(graph: CrateGraph, plan: Plan, found: Found) -> None:
     """The predecessors' stored outputs, and what the searches have chosen."""
-    for run in plan.runs.values():
-        if run.spec.role == "teacher" and found[run.path][1] is not None:
-            key = f"{run.task.name}/seed-{run.seed}"
-            graph.act("teacher", key, [f"{run.path}/model", f"data/{run.task.name}"], [f"teacher/{key}"])
+    students = [run for run in plan.runs.values() if "teacher_outputs" in run.needs]
+    for outputs, run in {plan.teacher_outputs_of(run): plan.teacher_of(run) for run in students}.items():
+        if found[run.path][1] is not None:
+            key = outputs.removeprefix("teacher/")
+            graph.act("teacher", key, [f"{run.path}/model", f"data/{run.task.name}"], [outputs])
     for file, run in {run.search_file: run for run in plan.runs.values() if run.trials}.items():
         key = file.removeprefix("search/").removesuffix(".json")
         graph.act("choose", key, _records(plan.trials_of(run), found), [file])

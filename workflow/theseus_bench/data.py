@@ -25,6 +25,7 @@ from theseus_bench.tasks import Task
 ROW = np.dtype([("start", "i8"), ("length", "i4"), ("first", "i4"), ("label", "f4"), ("idx", "i8")])
 POOL = 50  # batches whose examples are sorted by length together: enough equals for each, yet mixed anew each epoch
 EVALUATION_TOKENS = 4096  # padded tokens of an evaluation batch: large enough for speed, and not mostly padding
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 1000  # of the training examples, where choices are made on a part of them
 HIDDEN = -1  # the label of a test example whose true label the GLUE server keeps
 
 
@@ -93,13 +94,25 @@ def content_sha256(table: pa.Table, task: Task) -> str:
 
 
 def encode_task(
-    task: Task, files: dict[str, Path], tokenizer_folder: Path, output: Path, sample: bool, verify: bool
+    task: Task,
+    files: dict[str, Path],
+    tokenizer_folder: Path,
+    output: Path,
+    sample: bool,
+    verify: bool,
+    max_train: int | None = None,
 ) -> None:
-    """Check and tokenize every split of a task into the folder `output`, with data.json that says what went in."""
+    """Check and tokenize every split of a task into the folder `output`, with data.json that says what went in.
+
+    Of a training set of more than `max_train` examples only as many are kept (`stratified`), in their order.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tables = {split: read_source(file, task, split, sample, verify) for split, file in files.items()}
+    if max_train is not None and tables["train"].num_rows > max_train:
+        labels = tables["train"]["label"].to_numpy()
+        tables["train"] = tables["train"].take(stratified(labels, max_train, f"sample of {task.name}"))
     with atomic(output) as scratch:
         scratch.mkdir()
         splits = {}
@@ -146,6 +159,34 @@ def concatenate(splits: list[Split]) -> Split:
     rows = np.concatenate([split.rows for split in splits])
     rows["start"] += np.repeat(starts[:-1], [len(split) for split in splits])
     return Split(np.concatenate([split.tokens for split in splits]), rows)
+
+
+def hold_out(split: Split, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of a training set's examples to train on, and of those held out to choose by, each in order.
+
+    Held out is a tenth, at most 1,000, the same for every method and seed.
+    """
+    count = min(HELD_OUT_MOST, round(HELD_OUT_SHARE * len(split)))
+    held = stratified(split.labels, count, f"held out of {task}")
+    return np.setdiff1d(np.arange(len(split)), held), held
+
+
+def stratified(labels: np.ndarray, count: int, salt: str) -> np.ndarray:
+    """The numbers of `count` examples drawn evenly over their labels, in order; the same ones for the same `salt`.
+
+    The examples, shuffled, are put in the order of their labels (classes or values) and cut into `count` runs of equal
+    length; one of each is drawn. So a class has its share to within one example, and values are spread as in the whole.
+    """
+    random = np.random.default_rng(int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8]))
+    order = random.permutation(len(labels))
+    order = order[np.argsort(np.asarray(labels)[order], kind="stable")]
+    ends = np.linspace(0, len(labels), count + 1).round().astype(int)
+    return np.sort(order[random.integers(ends[:-1], ends[1:])])
+
+
+def take(split: Split, examples: np.ndarray) -> Split:
+    """The split with these of its examples alone."""
+    return Split(split.tokens, split.rows[examples])
 
 
 def open_split(folder: Path, split: str) -> Split:

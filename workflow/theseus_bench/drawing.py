@@ -110,10 +110,10 @@ class Frames:
     def retention(self) -> pd.DataFrame:
         rows = []
         for task in self.tasks:
-            whole = self._values(self.plan.teacher.name, task.name)
-            if not len(whole) or whole.median() <= 0:
-                continue
             for name in self.names:
+                whole = self._values(self.plan.teacher_name(name), task.name)
+                if not len(whole) or whole.median() <= 0:
+                    continue
                 kept = 100 * self._values(name, task.name) / whole.median()
                 row = {"task": task.label, "retention": kept.median() if len(kept) else np.nan}
                 rows.append(self._named(name) | row | _range(kept, "low", "high"))
@@ -178,7 +178,8 @@ class Frames:
             return pd.DataFrame()
         variant = frame["variant"].fillna("")
         names = frame["method"] + np.where(variant == "", "", "@" + variant)
-        replacing = set(names[frame["replacing_rate"].notna()]) | {self.plan.teacher.name}
+        replacing = set(names[frame["replacing_rate"].notna()])
+        replacing |= {self.plan.teacher_name(name) for name in replacing}
         kept = frame.assign(name=names)[names.isin(replacing)]
         named = pd.DataFrame([self._named(name) for name in kept["name"]])
         labels = {task.name: task.label for task in self.tasks}
@@ -194,11 +195,12 @@ class Frames:
             if not module:
                 continue
             for task in self.tasks:
-                whole, ours = self._values(self.plan.teacher.name, task.name), self._values(name, task.name)
+                teacher = self.plan.teacher_name(name)
+                whole, ours = self._values(teacher, task.name), self._values(name, task.name)
                 if not len(whole) or not len(ours):
                     continue
                 lost = whole.median() - ours
-                before, after = printed.get((self.plan.teacher.name, task.name)), printed.get((name, task.name))
+                before, after = printed.get((teacher, task.name)), printed.get((name, task.name))
                 known = before is not None and after is not None
                 row = {"module": module, "task": task.label, "drop": lost.median()} | _range(lost, "low", "high")
                 rows.append(row | {"printed_drop": before - after if known else np.nan})

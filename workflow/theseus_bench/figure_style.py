@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from theseus_bench.naming import EQUAL, label_of
+from theseus_bench.naming import ADAPTED, EQUAL, label_of
 from theseus_bench.table_formats import GAP
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column and the whole width of a printed page
@@ -117,7 +117,7 @@ def method_styles(frame: pd.DataFrame) -> dict[str, Style]:
 
 def is_equal(label: str) -> bool:
     """Whether the label is of a method under the protocol of equal effort, as `naming.label_of` writes it."""
-    return label.endswith(label_of(EQUAL))
+    return label.endswith(label_of("", EQUAL))
 
 
 def in_order(labels: pd.Series) -> list[str]:
@@ -224,4 +224,4 @@ def _line(style: Style) -> dict[str, Any]:
 
 def _method(label: str) -> str:
     """The label without its protocol."""
-    return label.removesuffix(label_of(EQUAL))
+    return label.removesuffix(label_of("", EQUAL)).removesuffix(label_of("", ADAPTED))

@@ -10,7 +10,7 @@ from theseus_bench.naming import EQUAL, split_name
 from theseus_bench.plan import Plan
 from theseus_bench.published import Claim
 from theseus_bench.report_model import Finding, duration
-from theseus_bench.scores import read_scores, states
+from theseus_bench.scores import read_scores, state, states
 from theseus_bench.significance import CONTROL, MACROS
 from theseus_bench.significance_tables import label_of_name, read_significance
 from theseus_bench.speed import read_speed
@@ -36,7 +36,7 @@ def find(plan: Plan, folder: Path) -> list[Finding]:
     """The four answers, all of them counted from the verdicts, tests and records."""
     numbers, claims = all_numbers(plan, folder), all_claims(plan, folder)
     return [
-        _reproduces(plan, numbers, claims),
+        _reproduces(plan, numbers, claims, folder),
         _does_not(plan, numbers, claims, folder),
         _how_sure(plan, folder),
         _cost(plan, folder),
@@ -68,18 +68,29 @@ def all_claims(plan: Plan, folder: Path) -> list[Judged]:
     return list(found.values())
 
 
-def _reproduces(plan: Plan, numbers: list[Verdict], claims: list[Judged]) -> Finding:
+def _reproduces(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: Path) -> Finding:
     count = Counter(v.verdict for v in numbers)
     judged, good = sum(count[verdict] for verdict in JUDGED), count[REPRODUCED] + count[WITHIN]
     holding, tested = (sum(verdict in wanted for _, _, verdict, _ in claims) for wanted in ((HOLDS,), (HOLDS, FAILS)))
     parts = [f"{count[REPRODUCED]} reproduced, {count[WITHIN]} within tolerance."] if judged else []
     parts += [f"Of the papers' claims, {holding} of {tested} hold on our own numbers."] if tested else []
     parts += _not_judged(numbers, count)
+    parts += _chosen_on_dev(plan, folder)
     if not judged and not tested:
         return Finding("What reproduces", "Nothing to judge yet", " ".join(parts) or "Nothing is compared.", "missing")
     answer = f"{good} of {judged} numbers" if judged else f"{holding} of {tested} claims"
     real = plan.suite.data.source != "demo"  # of generated sentences nothing can be said for the papers
     return Finding("What reproduces", answer, " ".join(parts), "complete" if real and (good or holding) else "")
+
+
+def _chosen_on_dev(plan: Plan, folder: Path) -> list[str]:
+    """How many evaluations the scores were chosen from that were chosen on the dev set itself."""
+    states = (state(plan, run, folder)[2] for run in plan.runs.values() if run.spec.trained and not run.is_trial)
+    counts = [record.evaluations for record in states if record is not None and record.chosen_on == "dev"]
+    if not counts:
+        return []
+    few, most = min(counts), max(counts)
+    return [f"Without equal effort a score is the best of {few}{f' to {most}' * (few < most)} looks at the dev set."]
 
 
 def _not_judged(numbers: list[Verdict], count: Counter) -> list[str]:
@@ -99,7 +110,7 @@ def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: 
         f"“{claim.claim}”{' (equal effort)' * (p == EQUAL)}" for claim, p, verdict, _ in claims if verdict == FAILS
     ]
     tested = sum(verdict in (HOLDS, FAILS) for _, _, verdict, _ in claims)
-    failed = sum(state == "failed" and not run.is_trial for run, state, _ in states(plan, folder))
+    failed = sum(status == "failed" and not run.is_trial for run, status, _ in states(plan, folder))
     judged = sum(v.verdict in JUDGED for v in numbers)
     parts = []
     if missed:

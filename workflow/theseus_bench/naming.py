@@ -14,6 +14,7 @@ from typing import Any
 from theseus_bench.errors import UserError
 
 PUBLISHED, EQUAL = "published", "equal"  # the protocols; the first has no part of its own
+ADAPTED = "adapted"  # what the first is called where the suite's own settings change the recipes
 TRIAL = "trial"
 
 
@@ -54,11 +55,11 @@ def protocol_of(variant: str) -> str:
     return EQUAL if EQUAL in variant.split("+") else PUBLISHED
 
 
-def label_of(variant: str) -> str:
+def label_of(variant: str, protocol: str) -> str:
     """A variant in words, as tables give it after the method's label: ', constant, base rate 0.7 (equal)'."""
     parts = [part for part in variant.split("+") if part and part != EQUAL]
     words = "".join(f", {part.replace('=', ' ').replace('_', ' ')}" for part in parts)
-    return words + (f" ({EQUAL})" if protocol_of(variant) == EQUAL else "")
+    return words + (f" ({protocol})" if protocol != PUBLISHED else "")
 
 
 def _normal(part: str) -> str:

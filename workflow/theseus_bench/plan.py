@@ -9,17 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from theseus_bench.config import Experiment, Suite, suggest
+from theseus_bench.config import EFFORT, Experiment, LoopSettings, Suite, suggest
 from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import MethodSpec, resolve_settings
-from theseus_bench.naming import EQUAL, TRIAL, join_name, label_of, read_part, setting_part, split_name
+from theseus_bench.naming import (
+    ADAPTED,
+    EQUAL,
+    PUBLISHED,
+    TRIAL,
+    join_name,
+    label_of,
+    protocol_of,
+    read_part,
+    setting_part,
+    split_name,
+)
 from theseus_bench.search import Settings, draw_trials
 from theseus_bench.tasks import Task, find_task
+
+LOOP_VERSION = 1  # to be raised when a change of the machinery changes results: it makes every run train again
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Run:
     seed: int
     settings: dict[str, Any] = field(hash=False)  # a searched run's are known once its search has chosen
     trials: tuple[Settings, ...] = field(default=(), hash=False)  # what is tried first; none: no search
+    adapted: bool = False  # whether the suite's own settings change the method's recipe
 
     @property
     def name(self) -> str:
@@ -41,7 +55,13 @@ class Run:
     @property
     def label(self) -> str:
         """The method as tables call it."""
-        return self.spec.label + label_of(self.variant)
+        return self.spec.label + label_of(self.variant, self.protocol)
+
+    @property
+    def protocol(self) -> str:
+        """What its effort follows: 'published' or 'equal', or 'adapted' where the suite changes the recipe."""
+        protocol = protocol_of(self.variant)
+        return ADAPTED if self.adapted and protocol == PUBLISHED else protocol
 
     @property
     def path(self) -> str:
@@ -82,6 +102,7 @@ class Plan:
     _names: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by experiment
     _resolved: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and task
     _runs: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name, task and seed
+    _adapted: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name
     _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by the run's path
 
     @property
@@ -177,8 +198,9 @@ class Plan:
         the same run in different words share it.
         """
         method, parts = split_name(asked)
-        if self._spec(method).compressed:
-            parts += (EQUAL,) * (protocol == EQUAL and EQUAL not in parts)
+        spec = self._spec(method)
+        parts += (EQUAL,) * (spec.trained and protocol == EQUAL and EQUAL not in parts)
+        if spec.compressed:
             parts += tuple(setting_part(key, value) for key, value in (settings or {}).items())
         name = join_name(method, parts)
         # All of GLUE's tasks, so that the name does not depend on those that the suite is cut to.
@@ -197,7 +219,8 @@ class Plan:
             settings, trials = self._resolve(name, task)
             method, parts = split_name(name)
             found = find_task(self.tasks, task, "run")
-            self._runs[key] = Run(self.specs[method], "+".join(parts), found, seed, settings, trials)
+            adapted = self.is_adapted(name)
+            self._runs[key] = Run(self.specs[method], "+".join(parts), found, seed, settings, trials, adapted)
         return self._runs[key]
 
     def trials_of(self, run: Run) -> list[Run]:
@@ -210,15 +233,28 @@ class Plan:
         ]
 
     def teacher_of(self, run: Run) -> Run:
-        """The predecessor's run that `run` learns from: the same task and seed."""
-        return self.run(self.teacher.name, run.task.name, run.seed)
+        """The predecessor's run that `run` learns from: the same protocol, task and seed."""
+        return self.run(self.teacher_name(run.name), run.task.name, run.seed)
+
+    def teacher_name(self, name: str) -> str:
+        """The name of the predecessor that runs called `name` learn from and are compared with."""
+        return join_name(self.teacher.name, (EQUAL,) * (EQUAL in split_name(name)[1]))
+
+    def teacher_outputs_of(self, run: Run) -> str:
+        """Where the stored outputs of the predecessor that `run` learns from are, inside the suite's folder."""
+        return f"teacher/{self.teacher_name(run.name)}/{run.task.name}/seed-{run.seed}"
 
     def source_of(self, run: Run) -> Run:
-        """The run whose compressed model `run` starts from, for a method that has a source: the same seed."""
-        return self.run(run.spec.source.method, run.spec.source.task, run.seed)
+        """The run whose compressed model `run` starts from, for a method that has a source: same protocol and seed."""
+        name = join_name(run.spec.source.method, (EQUAL,) * (EQUAL in split_name(run.name)[1]))
+        return self.run(name, run.spec.source.task, run.seed)
 
     def fingerprint(self, run: Run) -> str:
-        """A short hash of all that determines the run's results, but for the code of the machinery."""
+        """A short hash of all that the configuration says of the run's results.
+
+        Not in it: where the user keeps data and backbone, whose contents a record has checksums of, and the code of the
+        machinery, of which LOOP_VERSION says when it changes results.
+        """
         if run.path not in self._fingerprints:
             parts = {
                 "method": run.name,
@@ -227,10 +263,10 @@ class Plan:
                 "seed": run.seed,
                 "settings": self._resolve(run.name, run.task.name)[0],  # a search's choice is a result, not a cause
                 "search": {"trials": run.trials, "seeds": self.suite.search.seeds} if run.trials else None,
-                "backbone": self.suite.backbone.model_dump(),
-                "data": self.suite.data.model_dump(exclude={"samples", "diagnostic"})
-                | {"sample": run.task.name in self.suite.data.samples},
-                "compact": {k: v.model_dump() for k, v in self.suite.compact.items() if k == run.spec.name},
+                "loop": LOOP_VERSION,
+                "backbone": self._backbone_identity(),
+                "data": self._data_identity(run.task.name),
+                "compact": self._compact_identity(run),
                 "teacher": self.fingerprint(self.teacher_of(run)) if run.learns else None,
                 "source": self.fingerprint(self.source_of(run)) if run.spec.source else None,
             }
@@ -238,10 +274,53 @@ class Plan:
             self._fingerprints[run.path] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._fingerprints[run.path]
 
+    def _backbone_identity(self) -> dict[str, Any]:
+        backbone = self.suite.backbone
+        return backbone.model_dump(exclude={"name"} if backbone.source == "folder" else None)
+
+    def _data_identity(self, task: str) -> dict[str, Any]:
+        data = self.suite.data
+        own = {"sample": task in data.samples, "max_train": data.max_train.get(task)}
+        return data.model_dump(include={"source", "name", "revision", "rows"}) | own
+
+    def _compact_identity(self, run: Run) -> dict[str, Any] | None:
+        """The compact checkpoint that the run starts from, with the tasks whose sentences it is distilled from."""
+        compact = self.suite.compact.get(run.spec.name)
+        if compact is None:
+            return None
+        text = {task: self._data_identity(task) for task in self.trained_tasks} if compact.source == "recipe" else None
+        return compact.model_dump() | {"text": text}
+
+    def is_sample(self, task: str) -> bool:
+        """Whether the suite has another training set of the task than official GLUE, or may have other rows."""
+        most = self.suite.data.max_train.get(task)
+        return task in self.suite.data.samples or (most is not None and most < self.tasks[task].rows["train"])
+
+    def is_adapted(self, name: str) -> bool:
+        """Whether the suite's own settings change the recipe of the runs called `name` on some task.
+
+        They follow no published recipe then, and are called adapted.
+        """
+        method, parts = split_name(name)
+        if EQUAL in parts or not self.suite.settings or not self.specs[method].trained:
+            return False
+        name = join_name(method, tuple(part for part in parts if not part.startswith(f"{TRIAL}=")))
+        if name not in self._adapted:
+            self._adapted[name] = any(
+                _recipe(self._resolve(name, task)[0]) != _recipe(self._plain._resolve(name, task)[0])
+                for task in self.trained_tasks
+            )
+        return self._adapted[name]
+
+    @cached_property
+    def _plain(self) -> Plan:
+        """The same without the suite's own settings: every method by its recipe."""
+        return replace(self, suite=self.suite.model_copy(update={"settings": []}))
+
     def keeps_model(self, run: Run) -> bool:
         """Whether the run's model folder is kept: as asked, and where another run starts from it."""
         asked = "all" in self.suite.keep_models or run.name in self._kept
-        return run.spec.role == "teacher" or (asked and not run.is_trial) or run.path in self._sources
+        return ((asked or run.spec.role == "teacher") and not run.is_trial) or run.path in self._sources
 
     @cached_property
     def _kept(self) -> set[str]:
@@ -274,8 +353,8 @@ class Plan:
                 raise UserError(f"{name} on {task}: the search has {len(trials)} trials, counted from 0")
             return self._settings(spec, parts, task, [*fixed, (f"search of {method}", trials[tried])]), ()
         settings = self._check_layers(name, spec, self._settings(spec, parts, task, fixed))
-        equal = EQUAL in parts and spec.compressed
-        space = self._space(spec, equal, {key for _, changes in fixed for key in changes})
+        equal = EQUAL in parts
+        space = self._space(spec, task, equal, {key for _, changes in fixed for key in changes})
         budget = self.suite.search.budget_of(EQUAL if equal else "published")
         # The draws are the method's, so that variants with the same grid try the same settings.
         trials = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
@@ -290,8 +369,11 @@ class Plan:
             ):
                 continue
             overlays.append((place, override.set))
-        if EQUAL in parts and spec.compressed:
-            overlays.append(("equal.set", self.suite.equal.set))
+        if EQUAL in parts:
+            equal = self.suite.equal
+            overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in EFFORT}))
+            overlays += [("equal.set", equal.set), (f"equal.per_task.{task}", equal.per_task.get(task, {}))]
+            overlays.append(("equal", {"choose_on": "held_out"}))
         return resolve_settings(spec, layers, overlays + fixed)
 
     def _changes(self, spec: MethodSpec, part: str) -> Settings:
@@ -303,16 +385,19 @@ class Plan:
             raise UserError(f"method {spec.name} has no variant {part!r}{suggest(part, spec.variants)}")
         return spec.variants[part]
 
-    def _space(self, spec: MethodSpec, equal: bool, fixed: set[str]) -> dict[str, list[Any]]:
+    def _space(self, spec: MethodSpec, task: str, equal: bool, fixed: set[str]) -> dict[str, list[Any]]:
         """What a search of the method may vary: its own grid and, under equal effort, what all are offered."""
-        if not spec.compressed:
+        if not spec.trained:
             return {}
         offered = self.suite.search.space | (self.suite.equal.space if equal else {})
-        space = {key: offered.get(key, values) for key, values in spec.search.items()}
+        own = spec.search | spec.search_per_task.get(task, {})
+        space = {key: offered.get(key, values) for key, values in own.items()}
         if equal:
-            space |= self.suite.equal.search
-            fixed = fixed | (self.suite.equal.set.keys() - self.suite.equal.search.keys())
-        if "compact_checkpoint" in spec.needs or spec.source:
+            block = self.suite.equal
+            space |= block.search
+            given = block.set.keys() | block.per_task.get(task, {}).keys()
+            fixed = fixed | set(EFFORT) | (given - block.search.keys())
+        if "compact_checkpoint" in spec.needs or spec.source or spec.role == "teacher":
             fixed = fixed | {"start"}  # where it starts is what the method is
         return {key: values for key, values in space.items() if key not in fixed}
 
@@ -333,6 +418,11 @@ class Plan:
     def _overrides(self) -> Iterator[tuple[str, Any]]:
         for index, override in enumerate(self.suite.settings):
             yield f"settings.{index}", override
+
+
+def _recipe(settings: Settings) -> Settings:
+    """The settings that a method's authors could have said something of."""
+    return {key: value for key, value in settings.items() if key not in ("precision", "watch_dev")}
 
 
 def source_files(plan: Plan, task: str) -> list[str]:

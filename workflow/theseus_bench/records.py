@@ -30,14 +30,14 @@ from theseus_bench import __version__
 from theseus_bench.config import Strict
 from theseus_bench.errors import UserError
 
-SCHEMA = 3
+SCHEMA = 4
 LIBRARIES = ["torch", "transformers", "tokenizers", "datasets", "evaluate", "textbrewer", "numpy", "scipy", "pandas"]
 
 
 class RunRecord(Strict):
     """The contents of run.json."""
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     method: str
     variant: str
     method_version: int
@@ -48,7 +48,10 @@ class RunRecord(Strict):
     reason: str
     settings: dict[str, Any]
     trial: int | None  # which setting of the search was chosen, for a run that was searched
-    dev_score: float | None  # in [-1, 1] or [0, 1], as the task's metrics
+    chosen_on: Literal["dev", "held_out", "nothing"]  # by whose score the checkpoint was chosen
+    evaluations: int  # that it was chosen from: the entries of `curve`
+    held_out_score: float | None  # of the chosen checkpoint, where a slice of train was held out to choose it by
+    dev_score: float | None  # of the chosen checkpoint, in [-1, 1] or [0, 1], as the task's metrics
     majority_score: float  # what predicting the training set's majority class (or mean) scores on dev
     best_step: int
     steps: int
@@ -61,7 +64,10 @@ class RunRecord(Strict):
     precision: str
     device: str
     threads: int
-    seconds: dict[str, float]
+    micro_batch: int  # examples that went through the model at once
+    seconds: dict[str, float]  # training: in the loop; evaluating: of these, in evaluations; all: from start to record
+    steps_per_second: float  # optimizer steps, without the evaluations
+    examples_per_second: float
     peak_memory_mb: float
     flops: dict[str, float] | None  # floating point operations of training and evaluation (theseus_bench.flops)
     energy_joules: float | None  # drawn while training and evaluating, where it can be measured
@@ -72,6 +78,11 @@ class RunRecord(Strict):
     teacher: str | None  # fingerprint of the predecessor's run, for a method that reads of it
     source: str | None  # fingerprint of the run whose model this one started from, for a method that has one
     provenance: dict[str, Any]
+
+    @property
+    def choice_score(self) -> float | None:
+        """The score by which its checkpoint was chosen, and by which it is chosen among the trials of a search."""
+        return self.held_out_score if self.chosen_on == "held_out" else self.dev_score
 
 
 @contextmanager

@@ -31,14 +31,24 @@ from theseus_bench.devices import (
 )
 from theseus_bench.errors import UserError
 from theseus_bench.flops import counted, operations
-from theseus_bench.methods.contract import RunContext, load_method
+from theseus_bench.methods.contract import Method, RunContext, load_method
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.metrics import measure_task, score
+from theseus_bench.naming import EQUAL
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
+from theseus_bench.records import SCHEMA, RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
-from theseus_bench.training import Machine, Progress, TaskData, discard_checkpoint, fit, planned_steps, predict
+from theseus_bench.training import (
+    HELD_OUT,
+    Machine,
+    TaskData,
+    discard_checkpoint,
+    fit,
+    planned_steps,
+    predict,
+    without_held_out,
+)
 
 CHECKPOINTS = Path(".cache/checkpoints")
 
@@ -75,17 +85,20 @@ def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
 
 def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine) -> RunRecord:
     began = time.monotonic()
-    data = _task_data(run, suite_folder)
+    data = _task_data(plan, run, suite_folder)
     seed_everything(run.seed)
     method = load_method(METHODS_FOLDER / run.spec.name)
-    model = method.build(_context(plan, run, suite_folder, data, machine.device))
+    steps = run_length(run, method, len(data.train))
+    model = method.build(_context(plan, run, suite_folder, data, steps, machine.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
-    progress = fit(method, model, data, _loop(run), run.seed, machine)
+    progress = fit(method, model, data, _loop(run), run.seed, machine, steps)
     with counted(progress.evaluation_flops, observed=not progress.curve):
-        predictions = _predict_all(plan, run, suite_folder, model, data, machine)
-    seconds = {"training": progress.seconds, "all": progress.earlier + time.monotonic() - began}
+        predicted = _predict_all(plan, run, suite_folder, model, data, machine)
+    predictions = pa.concat_tables([predictions_table(split, *part) for split, part in predicted.items()])
+    dev_score = _dev_score(run.task, predicted) if progress.curve else None
+    seconds = {"all": progress.earlier + time.monotonic() - began}
     compressed = method.compressed(model)
-    record = _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds)
+    record = _record(plan, run, trial, suite_folder, data, progress, steps, dev_score, compressed, machine, seconds)
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
     if plan.keeps_model(run) and compressed is not None:
         card = model_card(run, record)
@@ -95,12 +108,31 @@ def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder
     return record
 
 
-def _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds) -> RunRecord:
+def run_length(run: Run, method: Method, examples: int) -> int:
+    """How many optimizer steps a run plans: under equal effort the settings' alone, else as the method has it."""
+    steps = planned_steps(_loop(run), examples)
+    return steps if run.protocol == EQUAL else method.run_length(SimpleNamespace(**run.settings), steps)
+
+
+def _dev_score(task: Task, predicted: dict[str, tuple[Split, np.ndarray]]) -> float | None:
+    """The task's score of the predictions on its dev splits; None where they are not finite."""
+    dev = {split: predicted[split] for split in task.dev}
+    value = score(
+        measure_task(task, {k: logits for k, (_, logits) in dev.items()}, {k: r.labels for k, (r, _) in dev.items()})
+    )
+    return value if np.isfinite(value) else None
+
+
+def _record(
+    plan, run, trial, suite_folder, data, progress, steps, dev_score, compressed, machine, seconds
+) -> RunRecord:
     majority = majority_score(data)
     compact = plan.suite.compact.get(run.spec.name)
-    status, reason = judge(run.spec.role, progress, majority)
+    status, reason = judge(run.spec.role, progress.diverged, dev_score, majority)
+    training = progress.seconds - progress.evaluating
+    per_second = progress.step / training if training > 0 else 0.0
     return RunRecord(
-        schema_version=3,
+        schema_version=SCHEMA,
         method=run.spec.name,
         variant=run.variant,
         method_version=run.spec.version,
@@ -111,18 +143,24 @@ def _record(plan, run, trial, suite_folder, data, progress, compressed, machine,
         reason=reason,
         settings=run.settings,
         trial=trial,
-        dev_score=progress.best_score if np.isfinite(progress.best_score) else None,
+        chosen_on=run.settings["choose_on"] if progress.step else "nothing",
+        evaluations=len(progress.curve),
+        held_out_score=progress.best_score if data.held_out and progress.curve else None,
+        dev_score=dev_score,
         majority_score=majority,
         best_step=progress.best_step,
         steps=progress.step,
-        planned_steps=planned_steps(_loop(run), len(data.train)),
+        planned_steps=steps if progress.step else 0,
         resumed=progress.resumed,
         curve=progress.curve,
         **_size(compressed),
         precision=machine.precision,
         device=device_name(machine.device),
         threads=torch.get_num_threads(),
-        seconds=seconds,
+        micro_batch=run.settings["batch_size"],
+        seconds={"training": progress.seconds, "evaluating": progress.evaluating, **seconds},
+        steps_per_second=per_second,
+        examples_per_second=per_second * run.settings["batch_size"],
         peak_memory_mb=peak_memory_mb(machine.device),
         flops={
             "training": operations(progress.training_flops),
@@ -142,14 +180,15 @@ def _record(plan, run, trial, suite_folder, data, progress, compressed, machine,
 def write_outputs_of(plan: Plan, run: Run, suite_folder: Path) -> None:
     """Store the outputs of the predecessor `run` on its training set, for its students."""
     machine = _machine(plan, run)
-    data = _task_data(run, suite_folder)
+    folder = suite_folder / "data" / run.task.name
     model_folder = suite_folder / run.path / "model"
     if not model_folder.is_dir():
         raise UserError(f"{model_folder}: the predecessor's model is gone; delete {run.path}/run.json and run again")
     model = models.load_classifier(model_folder, run.task)
-    output = suite_folder / "teacher" / run.task.name / f"seed-{run.seed}"
+    output = suite_folder / plan.teacher_outputs_of(run)
     layers = followed_layers(plan)
-    write_teacher_outputs(model, data.train, data.pad, layers, machine.device, machine.precision, output)
+    train, pad = open_split(folder, "train"), summary(folder)["pad"]  # the whole of it: a student knows its part
+    write_teacher_outputs(model, train, pad, layers, machine.device, machine.precision, output)
 
 
 def followed_layers(plan: Plan) -> list[int]:
@@ -170,11 +209,11 @@ def majority_score(data: TaskData) -> float:
     return score(measure_task(data.task, constant, {name: split.labels for name, split in data.dev.items()}))
 
 
-def judge(role: str, progress: Progress, majority: float) -> tuple[str, str]:
+def judge(role: str, diverged: str, dev_score: float | None, majority: float) -> tuple[str, str]:
     """The run's status and its reason: a run that diverged or is no better than the majority class has failed."""
-    if progress.diverged:
-        return "failed", progress.diverged
-    if role != "control" and progress.best_score <= majority:
+    if diverged:
+        return "failed", diverged
+    if role != "control" and (dev_score is None or dev_score <= majority):
         return "failed", "at or below the majority class"
     return "complete", ""
 
@@ -209,16 +248,17 @@ def _machine(plan: Plan, run: Run, checkpoint: Path = CHECKPOINTS, checkpoint_ev
     return Machine(device, precision, checkpoint, checkpoint_every)
 
 
-def _task_data(run: Run, suite_folder: Path) -> TaskData:
+def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
     folder = suite_folder / "data" / run.task.name
     teacher = None
     if "teacher_outputs" in run.needs:
-        teacher = open_teacher_outputs(suite_folder / "teacher" / run.task.name / f"seed-{run.seed}")
+        teacher = open_teacher_outputs(suite_folder / plan.teacher_outputs_of(run))
     dev = {split: open_split(folder, split) for split in run.task.dev}
-    return TaskData(run.task, summary(folder)["pad"], open_split(folder, "train"), dev, teacher)
+    data = TaskData(run.task, summary(folder)["pad"], open_split(folder, "train"), dev, teacher)
+    return without_held_out(data) if run.settings["choose_on"] == HELD_OUT else data
 
 
-def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, device: torch.device) -> RunContext:
+def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: int, device: torch.device) -> RunContext:
     teacher_model = suite_folder / plan.teacher_of(run).path / "model" if "teacher_model" in run.needs else None
     source_model = suite_folder / plan.source_of(run).path / "model" if run.spec.source else None
     for folder in (teacher_model, source_model):
@@ -228,7 +268,7 @@ def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, device: t
         task=run.task,
         seed=run.seed,
         settings=SimpleNamespace(**run.settings),
-        steps=planned_steps(_loop(run), len(data.train)),
+        steps=steps,
         labels=torch.from_numpy(data.train.labels.copy()),
         predecessor_layers=plan.suite.backbone.layers,
         teacher_layers=data.teacher.layers if data.teacher else [],
@@ -242,20 +282,19 @@ def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, device: t
 
 def _predict_all(
     plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, machine: Machine
-) -> pa.Table:
-    """Logits on every dev and test split of the task, and of the tasks that its model predicts (AX)."""
-    tables = []
+) -> dict[str, tuple[Split, np.ndarray]]:
+    """Rows and logits of every dev and test split of the task, of the tasks that its model predicts (AX), and of the
+    slice that was held out."""
+    known = data.dev | data.chosen_by
+    parts = {split: rows for split, rows in data.chosen_by.items() if split not in run.task.splits}
     for name in plan.predicted_with(run.task.name):
-        task: Task = plan.tasks[name]
         folder = suite_folder / "data" / name
         for split in summary(folder)["splits"]:
             if split != "train":
-                rows: Split = (
-                    data.dev[split] if name == run.task.name and split in data.dev else open_split(folder, split)
-                )
-                key = split if name == run.task.name else f"{task.name}/{split}"
-                tables.append(predictions_table(key, rows, predict(model, rows, data.pad, machine)))
-    return pa.concat_tables(tables)
+                own = name == run.task.name
+                key = split if own else f"{name}/{split}"
+                parts[key] = known[split] if own and split in known else open_split(folder, split)
+    return {key: (rows, predict(model, rows, data.pad, machine)) for key, rows in parts.items()}
 
 
 def predictions_table(split: str, rows: Split, logits: np.ndarray) -> pa.Table:

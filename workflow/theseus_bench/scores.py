@@ -82,10 +82,13 @@ def _curve_entry(entry: dict) -> dict:
 
 
 def score_run(run: Run, folder: Path) -> list[tuple[str, str, float]]:
-    """(split, metric, points) of a run for each split whose labels are known, and the task's score as (dev, score)."""
+    """(split, metric, points) of a run for each split whose labels are known, and the task's score as (dev, score).
+
+    The slice of train that was held out to choose by, where one was, is a split of its own, held_out.
+    """
     values = {}
     with tempfile.TemporaryDirectory() as cache:  # `evaluate` would make its folder in the user's home
-        for split, part in read_predictions(folder, run.task.splits).items():
+        for split, part in read_predictions(folder, [*run.task.splits, "held_out"]).items():
             logits, labels = part.logits, part.labels
             if (labels >= 0).all():
                 metric = Glue(config_name=run.task.name, keep_in_memory=True, cache_dir=cache)

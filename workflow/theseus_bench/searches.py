@@ -43,8 +43,9 @@ def search_table(plan: Plan, experiment: str, folder: Path) -> Table:
         rows.append(Row(run.label, (Cell(run.task.label), *cells), (run.spec.name, run.variant)))
     seeds = ", ".join(map(str, plan.suite.search.seeds))
     notes = (
-        f"Chosen by the dev score (points) of the search's seeds ({seeds}); the final runs have other seeds.",
-        "Nested: settings chosen on a random half of the dev set, scored on that half and on the other, mean of "
+        f"Chosen by the score (points) of the search's seeds ({seeds}) on the dev set, under equal effort on the slice "
+        "held out of train; the final runs have other seeds.",
+        "Nested: settings chosen on a random half of these examples, scored on that half and on the other, mean of "
         f"{2 * HALVINGS} choices; the difference is what reporting on the examples one chose by flatters.",
     )
     title = plan.suite.experiments[experiment].title

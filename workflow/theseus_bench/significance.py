@@ -286,11 +286,12 @@ def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
     Over the macro's tasks on which the predecessor has a score above zero; a method that lacks one of them is left out.
     """
     alpha, resamples = plan.suite.significance.alpha, plan.suite.significance.resamples
-    tasks = [task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
-    whole = {t: float(np.median(list(scores.get((plan.teacher.name, t), {0: 0.0}).values()))) for t in tasks}
-    tasks = [task for task in tasks if whole[task] > 0]
+    macro = [task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
     found = []
     for name in plan.experiment_names(experiment):
+        teacher = plan.teacher_name(name)
+        whole = {t: float(np.median(list(scores.get((teacher, t), {0: 0.0}).values()))) for t in macro}
+        tasks = [task for task in macro if whole[task] > 0]
         if not tasks or any((name, task) not in scores for task in tasks):
             continue
         kept = [np.round(100 * np.array(list(scores[name, t].values())) / whole[t], 9) for t in tasks]  # equal is 100

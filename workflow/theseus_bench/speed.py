@@ -279,7 +279,8 @@ def _architectures(plan: Plan, runs: list[Run], folder: Path) -> dict[str, dict]
     """The architecture of each method's first run that has one; the predecessor's is the backbone's."""
     found = {}
     for run in runs:
-        record = state(plan, run, folder)[2] if run.name not in found and run.name != plan.teacher.name else None
+        wanted = run.name not in found and run.spec.role != "teacher"
+        record = state(plan, run, folder)[2] if wanted else None
         if record is not None and record.architecture is not None:
             found[run.name] = record.architecture
     return found

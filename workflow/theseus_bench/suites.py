@@ -6,13 +6,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from theseus_bench.config import Experiment, LoopSettings, Suite, parse, suggest
+from theseus_bench.config import EFFORT, Experiment, LoopSettings, Suite, parse, suggest
 from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import METHODS_FOLDER, check_grid, check_option, load_specs
 from theseus_bench.naming import EQUAL, TRIAL, read_part, split_name
 from theseus_bench.plan import Plan, source_files
 from theseus_bench.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.tasks import TASKS_FILE, find_task, load_tasks
+
+# What the protocol of equal effort decides itself.
+FIXED_BY_EQUAL = {
+    "patience": "under equal effort nothing stops early",
+    "choose_on": "under equal effort all is chosen on the slice held out of train",
+}
 
 
 def load_plan(config: dict, root: Path = Path(".")) -> Plan:
@@ -44,6 +50,9 @@ def _check_tasks(plan: Plan) -> None:
         trained_on = find_task(plan.tasks, name, "config: tasks").trained_on
         if trained_on and trained_on not in suite.tasks:
             raise UserError(f"config: tasks: {name} is predicted with the model of {trained_on}; add {trained_on}")
+    for name in suite.data.max_train:
+        if find_task(plan.tasks, name, "config: data.max_train").trained_on:
+            raise UserError(f"config: data.max_train: {name} has no training set")
     for key, names in [("data.samples", suite.data.samples)] + [
         (f"experiments.{key}.tasks", experiment.tasks or []) for key, experiment in suite.experiments.items()
     ]:
@@ -95,7 +104,8 @@ def _check_methods(plan: Plan) -> None:
                     raise UserError(
                         f"methods/{spec.name}/method.yaml: published.{row}: {name!r} is not a run of this method"
                     )
-        for key, names in [("per_task", spec.per_task), ("exclude", spec.exclude)]:
+        for key in ("per_task", "search_per_task", "exclude"):
+            names = getattr(spec, key)
             for task in names:
                 find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
     for name in set(suite.keep_models) - {"all"}:
@@ -141,6 +151,11 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
                 check_option(spec, key, f"{where}: {method}")
                 if keys.count(key) > 1:
                     raise UserError(f"{where}: {method}: {key} is set twice")
+                if key in EFFORT and EQUAL in experiment.protocols:
+                    raise UserError(
+                        f"{where}: {method}: {key} is part of the effort, which under protocol equal is the same for "
+                        "all; set it under equal.set, or ask for protocol published alone"
+                    )
         for part in parts:
             if "=" not in part and part not in spec.variants:
                 raise UserError(f"{where}.methods: method {name} has no variant {part!r}{suggest(part, spec.variants)}")
@@ -176,8 +191,16 @@ def _check_search(plan: Plan) -> None:
         for key in space:
             if key not in anyones:
                 raise UserError(f"config: {where}: no method has a setting {key!r}{suggest(key, anyones)}")
-    for where, keys in [("equal.set", suite.equal.set), ("equal.search", suite.equal.search)]:
+    for task in suite.equal.per_task:
+        find_task(plan.tasks, task, "config: equal.per_task")
+    shared = [("equal.set", suite.equal.set), ("equal.search", suite.equal.search)]
+    shared += [(f"equal.per_task.{task}", keys) for task, keys in suite.equal.per_task.items()]
+    for where, keys in shared:
         for key in keys:
+            if key in FIXED_BY_EQUAL and keys[key] is not None:
+                raise UserError(f"config: {where}: {key}: {FIXED_BY_EQUAL[key]}; drop it")
+            if key in EFFORT and where == "equal.search":
+                raise UserError(f"config: {where}: {key} is part of the effort, the same for all; give it in equal.set")
             if key not in LoopSettings.model_fields:
                 raise UserError(
                     f"config: {where}: {key!r} is no setting of the training loop, which all methods share"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
@@ -24,7 +24,9 @@ from theseus_bench.tasks import Task
 Statistic = Literal["median", "mean"]
 Significance = Literal["better", "worse"]
 RUN = ["method", "variant", "task", "seed"]
+CHOSEN_AT = 3  # where the scores table says how a row's checkpoints were chosen
 MEASURED = ("complete", "failed")  # the statuses of a run that may have a score
+CHOSEN = {"dev": "on dev", "held_out": "held out"}  # by whose score a run's checkpoint was chosen
 NOT_MEASURED = "not measured"
 NOT_APPLICABLE = "not applicable: there is no trained model"
 METRICS = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matthews", "pearson": "Pear.", "spearman": "Spear."}
@@ -58,9 +60,9 @@ def scores_table(
 ) -> Table:
     """Methods × tasks with parameters (millions), speed-up (×), seeds and macros; scores in points over the seeds.
 
-    `tasks` in the experiment's order; one that no run asks for is left out. `runs` also has a column role. A failed
-    run that has a score counts and is marked. `speed` by '<method>[@variant]'. `remarks` are sentences on what was run,
-    put first below the table.
+    `tasks` in the experiment's order; one that no run asks for is left out. `runs` also has the columns role, chosen_on
+    and evaluations, of the records. A failed run that has a score counts and is marked. `speed` by
+    '<method>[@variant]'. `remarks` are sentences on what was run, put first below the table.
 
     `significant`, by '<method>[@variant]' and column key (a task, 'macro' or 'macro_without_cola'), puts a † on what is
     better than the control and a ‡ on what is worse; `significance_remark` is the sentence that explains them, needed
@@ -84,6 +86,7 @@ def scores_table(
         Column("parameters_millions", "Params", ("millions",), decimals=decimals),
         Column("speedup", "Speed-up", ("×",), decimals=2, fields=("low", "high", "latency_ms")),
         Column("seeds", "Seeds", decimals=0),
+        Column("chosen", "Chosen", ("best of",), text=True),
         *(Column(name, t.label, _about(t), fields=(*fields, "failed"), ranked=True) for name, t in asked.items()),
         *(Column(key, "Macro", about, fields=fields, ranked=True) for key, (about, _) in macros.items()),
     )
@@ -92,6 +95,16 @@ def scores_table(
     rows = _with_printed(_marked(rows, columns), columns, printed)
     notes = (*remarks, *_remarks(rows, asked, macros, statistic), *filter(None, [significance_remark]))
     return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant", "role"))
+
+
+def selection_remarks(chosen: Collection[str]) -> list[str]:
+    """What the ways of choosing a checkpoint that a table shows (`_chosen_cell`) mean for its scores."""
+    remarks = {
+        "dev": "on dev: the score is the best of so many evaluations on the very dev set that is reported, which "
+        "flatters, and the more the more there are of them.",
+        "held_out": "held out: chosen among so many evaluations by a slice held out of train; dev was scored once.",
+    }
+    return [remark for key, remark in remarks.items() if any(CHOSEN[key] in text for text in chosen)]
 
 
 def runs_table(runs: pd.DataFrame, base: str | None = None) -> Table:
@@ -166,7 +179,8 @@ def _scores_row(
         if (name, key) in significant and cell.value is not None:
             scored[key] = replace(cell, data=cell.data | {"significant": significant[name, key]})
     parameters = _parameters_cell(group)
-    cells = (parameters, _speed_cell(speed.get(name) or {}, parameters), _seeds_cell(scored, asked), *scored.values())
+    speedup = _speed_cell(speed.get(name) or {}, parameters)
+    cells = (parameters, speedup, _seeds_cell(scored, asked), _chosen_cell(group), *scored.values())
     return Row(first["label"], cells, (first["method"], first["variant"], first["role"]), first["role"])
 
 
@@ -195,6 +209,16 @@ def _seeds_cell(scored: dict[str, Cell], asked: dict[str, Task]) -> Cell:
     counts = [scored[task].data["n"] for task in asked if scored[task].value is not None] or [0]
     fewest, most = min(counts), max(counts)
     return Cell(float(fewest), written=f"{fewest}–{most}" if fewest < most else "")
+
+
+def _chosen_cell(group: pd.DataFrame) -> Cell:
+    """From how many evaluations a run's checkpoint was chosen and on what, as '20 on dev' or '4–20 held out'."""
+    chosen = group[group["status"].isin(MEASURED) & group["chosen_on"].isin(list(CHOSEN))]
+    if chosen.empty:
+        return Cell("")
+    fewest, most = int(chosen["evaluations"].min()), int(chosen["evaluations"].max())
+    count = f"{fewest}–{most}" if fewest < most else f"{most}"
+    return Cell(" and ".join(f"{count} {CHOSEN[on]}" for on in dict.fromkeys(chosen["chosen_on"])))
 
 
 def _score_cell(group: pd.DataFrame, task: Task, statistic: Statistic) -> Cell:
@@ -310,8 +334,8 @@ def _printed_cells(ours: Cell, column: Column, printed: PrintedRow) -> tuple[Cel
 def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: Statistic) -> tuple[str, ...]:
     """The remarks on the whole table, only those that apply."""
     notes = [
-        "A task's score is the mean of the metrics under its name over its dev splits, at the best of the run's "
-        "evaluations on these same splits; below: training examples."
+        "A task's score is the mean of the metrics under its name over its dev splits; below: training examples.",
+        *selection_remarks({cell for row in rows for cell in [row.cells[CHOSEN_AT].value] if isinstance(cell, str)}),
     ]
     if macros:
         labels = series([asked[name].label for name in macros["macro"][1]])

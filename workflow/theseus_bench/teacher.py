@@ -28,12 +28,14 @@ class TeacherOutputs:
     logits: np.ndarray  # (examples, outputs) float32
     cls: np.ndarray  # (examples, layers stored, hidden) float16
     layers: list[int]  # which layers `cls` holds, counted from 1
+    examples: np.ndarray | None = None  # where a run trains on a part of the set: the numbers of its examples in it
 
     def take(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """For a batch: teacher_logits (batch, outputs) and teacher_cls (batch, layers stored, hidden), float32."""
+        stored = examples if self.examples is None else self.examples[examples]
         return {
-            "teacher_logits": np.asarray(self.logits[examples]),
-            "teacher_cls": self.cls[examples].astype(np.float32),
+            "teacher_logits": np.asarray(self.logits[stored]),
+            "teacher_cls": self.cls[stored].astype(np.float32),
         }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import nn
 
 from theseus_bench.compiled import bucket_of
 from theseus_bench.config import LoopSettings
-from theseus_bench.data import Split, collate, evaluation_order, training_order
+from theseus_bench.data import Split, collate, evaluation_order, hold_out, take, training_order
 from theseus_bench.devices import EnergyMeter, autocast, to_tensors
 from theseus_bench.flops import counted, is_observed, new_count
 from theseus_bench.metrics import measure_task, score
@@ -28,6 +28,8 @@ from theseus_bench.records import atomic
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import TeacherOutputs
 
+HELD_OUT = "held_out"  # the slice of train by whose score a checkpoint is chosen, where it is not the dev set's
+
 
 @dataclass(frozen=True)
 class TaskData:
@@ -35,9 +37,22 @@ class TaskData:
 
     task: Task
     pad: int  # id of the padding token
-    train: Split
+    train: Split  # what it trains on: without the slice that is held out, where one is
     dev: dict[str, Split]
     teacher: TeacherOutputs | None = None
+    held_out: Split | None = None
+
+    @property
+    def chosen_by(self) -> dict[str, Split]:
+        """The splits by whose score the checkpoint is chosen."""
+        return self.dev if self.held_out is None else {HELD_OUT: self.held_out}
+
+
+def without_held_out(data: TaskData) -> TaskData:
+    """The same task with a slice of its training set held out to choose the checkpoint by."""
+    kept, held = hold_out(data.train, data.task.name)
+    teacher = None if data.teacher is None else replace(data.teacher, examples=kept)
+    return replace(data, train=take(data.train, kept), held_out=take(data.train, held), teacher=teacher)
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class Progress:
     best_score: float = -math.inf
     stale: int = 0  # evaluations since the best
     seconds: float = 0.0  # spent training and evaluating, earlier tries included
+    evaluating: float = 0.0  # of these, spent evaluating
     earlier: float = 0.0  # those of earlier tries
     resumed: int = 0
     diverged: str = ""
@@ -84,10 +100,18 @@ def parameters_of(method, model: nn.Module) -> Parameters:
 
 
 def planned_steps(settings: LoopSettings, examples: int) -> int:
-    """How many optimizer steps a run takes unless it stops early."""
+    """How many optimizer steps the settings plan, over so many training examples."""
     batches = math.ceil(examples / settings.batch_size)
     steps = math.ceil(round(settings.epochs * batches, 6))  # 1.1 · 50 is 55, not 55.00000000000001
     return min(steps, settings.max_steps or steps)
+
+
+def evaluation_steps(settings: LoopSettings, examples: int, steps: int) -> set[int]:
+    """After which of a run's `steps` it is evaluated; the last is always among them."""
+    if settings.evaluations:
+        return {math.ceil(steps * i / settings.evaluations) for i in range(1, settings.evaluations + 1)}
+    every = settings.evaluate_every or math.ceil(examples / settings.batch_size)
+    return {*range(every, steps, every), steps}
 
 
 def learning_rate(settings: LoopSettings, step: int, steps: int) -> float:
@@ -97,22 +121,30 @@ def learning_rate(settings: LoopSettings, step: int, steps: int) -> float:
     return settings.learning_rate * scale
 
 
-def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: int, machine: Machine) -> Progress:
-    """Train `model` and leave it with the parameters of its best dev score.
+def fit(
+    method,
+    model: nn.Module,
+    data: TaskData,
+    settings: LoopSettings,
+    seed: int,
+    machine: Machine,
+    steps: int | None = None,
+) -> Progress:
+    """Train `model` for `steps` (those that the settings plan) and leave it with the parameters of its best score.
 
-    `method` fulfils theseus_bench.methods.contract.Method. A loss that is no longer finite ends the run; the best
-    parameters so far stay. A run that was killed goes on from its checkpoint; on a CPU it ends bit-equal to one that
-    was not.
+    The score is that of `data.chosen_by`. `method` fulfils theseus_bench.methods.contract.Method. A loss that is no
+    longer finite ends the run; the best parameters so far stay. A run that was killed goes on from its checkpoint; on
+    a CPU it ends bit-equal to one that was not.
     """
     place(model, machine.device).train()
     parameters = parameters_of(method, model)
     trained = parameters.trained
     if not trained:
-        return _evaluate_only(method, model, data, machine)
+        return _evaluate_only(method, model, data, settings, machine)
     optimizer = make_optimizer(model, trained, settings)
     batches = math.ceil(len(data.train) / settings.batch_size)
-    steps = planned_steps(settings, len(data.train))
-    every = settings.evaluate_every or batches
+    steps = steps or planned_steps(settings, len(data.train))
+    evaluated = evaluation_steps(settings, len(data.train), steps)
     progress, best = Progress(), [p.detach().clone() for p in trained]
     total = torch.zeros((), device=machine.device)
     if (machine.checkpoint / "state.pt").is_file():
@@ -133,9 +165,10 @@ def fit(method, model: nn.Module, data: TaskData, settings: LoopSettings, seed: 
         progress.step += 1
         progress.seconds = before + time.monotonic() - began
         progress.energy_joules = meter.read(at_most_every=60.0)
-        if progress.step % every == 0 or progress.step == steps:
+        if progress.step in evaluated:
             entry = {"step": progress.step, "epoch": progress.step / batches, "loss": float(total) / _since(progress)}
-            _evaluate(method, model, data, machine, progress, entry, trained, best)
+            _evaluate(method, model, data, settings, machine, progress, entry, trained, best)
+            progress.evaluating += before + time.monotonic() - began - progress.seconds
             progress.seconds = before + time.monotonic() - began
             progress.energy_joules = meter.read()
             total.zero_()
@@ -217,14 +250,14 @@ def _since(progress: Progress) -> int:
     return progress.step - (progress.curve[-1]["step"] if progress.curve else 0)
 
 
-def _evaluate(method, model, data, machine, progress, entry, trained, best) -> None:
-    """Score the dev splits, keep the parameters if they are the best yet, and add `entry` to the curve."""
+def _evaluate(method, model, data, settings, machine, progress, entry, trained, best) -> None:
+    """Score the splits to choose by, keep the parameters if they are the best yet, and add `entry` to the curve."""
     if not math.isfinite(entry["loss"]):
         progress.diverged = f"diverged: the loss was no longer finite before step {progress.step}"
         return
     with counted(progress.evaluation_flops, observed=not progress.curve):  # the later ones are of the same examples
-        logits = {name: predict(model, split, data.pad, machine) for name, split in data.dev.items()}
-    values = measure_task(data.task, logits, {name: split.labels for name, split in data.dev.items()})
+        values = measure_splits(model, data, data.chosen_by, machine)
+        watched = measure_splits(model, data, data.dev, machine) if settings.watch_dev and data.held_out else {}
     result = score(values)
     if not math.isfinite(result):
         progress.diverged = f"diverged: the outputs were no longer finite at step {progress.step}"
@@ -234,15 +267,24 @@ def _evaluate(method, model, data, machine, progress, entry, trained, best) -> N
         progress.best_score, progress.best_step, progress.stale = result, progress.step, 0
         for kept, parameter in zip(best, trained, strict=True):
             kept.copy_(parameter.detach())
-    metrics = {f"{split}/{metric}": value for (split, metric), value in values.items()}
-    progress.curve.append(entry | {"score": result} | metrics | method.log())
+    seen = {"dev_score": score(watched)} if watched else {}
+    metrics = {f"{split}/{metric}": value for (split, metric), value in (values | watched).items()}
+    progress.curve.append(entry | {"score": result} | seen | metrics | method.log())
 
 
-def _evaluate_only(method, model, data, machine) -> Progress:
+def measure_splits(
+    model: nn.Module, data: TaskData, splits: dict[str, Split], machine: Machine
+) -> dict[tuple[str, str], float]:
+    """Every (split, metric) of the model on these splits of a task."""
+    logits = {name: predict(model, split, data.pad, machine) for name, split in splits.items()}
+    return measure_task(data.task, logits, {name: split.labels for name, split in splits.items()})
+
+
+def _evaluate_only(method, model, data, settings, machine) -> Progress:
     """A method that trains nothing is scored once."""
     progress = Progress()
     meter = EnergyMeter(machine.device)
-    _evaluate(method, model, data, machine, progress, {"step": 0, "epoch": 0.0, "loss": 0.0}, [], [])
+    _evaluate(method, model, data, settings, machine, progress, {"step": 0, "epoch": 0.0, "loss": 0.0}, [], [])
     progress.energy_joules = meter.read()
     return progress
 

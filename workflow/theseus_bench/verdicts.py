@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import pandas as pd
 
-from theseus_bench.naming import EQUAL, join_name, label_of, protocol_of, read_part, split_name
+from theseus_bench.naming import ADAPTED, EQUAL, join_name, protocol_of, read_part, split_name
 from theseus_bench.plan import Plan
 from theseus_bench.published import PUBLISHED_FOLDER, Claim, Paper, PublishedRow, PublishedTable, load_published
 from theseus_bench.table_formats import Cell, Column, Row, Table, series, signed
@@ -25,6 +25,10 @@ REPRODUCED, WITHIN, NOT_REPRODUCED = "reproduced", "within tolerance", "not repr
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 HOLDS, FAILS = "holds", "does not hold"
 SCORE = "score"
+CHOSEN_ON_DEV = (
+    "Under protocol published, as adapted, a score is the best of its run's evaluations on the dev set that is "
+    "reported, as in the papers; the tables of scores say of how many."
+)
 Kind = tuple[str, tuple[str, ...], Fraction | None]
 Values = dict[tuple[str, str, str, str, str], pd.Series]
 
@@ -80,7 +84,9 @@ def judge_claims(plan: Plan, experiment: str, scores: pd.DataFrame, speed: dict)
             for protocol in plan.suite.experiments[experiment].protocols:
                 groups = [_asked(plan, experiment, paper, names, protocol) for names in claim.models]
                 if claim.table == table.table and all(groups):
-                    judged.append((claim, protocol, *_judge_claim(plan, experiment, values, speed, claim, groups)))
+                    adapted = any(plan.is_adapted(name) for group in groups for name in group)
+                    word = ADAPTED if adapted else protocol
+                    judged.append((claim, word, *_judge_claim(plan, experiment, values, speed, claim, groups)))
     return judged
 
 
@@ -111,13 +117,14 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
             Cell(float(v.seeds)),
             Cell(v.verdict, notes=why, data={"reason": v.reason}),
         )
-        label = plan.specs[method].label + label_of(variant)
+        label = plan.run(v.name, plan.trained_tasks[0], 0).label
         rows.append(Row(label, cells, (method, variant, v.table), v.verdict.replace(" ", "-")))
     rule = plan.suite.verdicts
     by_task = "".join(f", {points:g} on {plan.tasks[name].label}" for name, points in rule.tolerance_by_task.items())
     notes = (
         f"Reproduced: within {rule.reproduced:g} points of the printed number; within tolerance: within "
         f"{rule.tolerance:g}{by_task}; the rule is in the configuration.",
+        CHOSEN_ON_DEV,
         "Ours: median over the seeds; a macro is the mean of the medians of the tasks that are printed.",
     )
     caption = (
@@ -146,6 +153,8 @@ def claims_table(judged: list[tuple[Claim, str, str, str]], title: str) -> Table
         "A claim is judged by the medians alone, on this suite's own backbone and data; in how many seeds it holds "
         "says how sure that is. Shares are rounded to whole per cent and speed-ups to two decimals, as printed.",
     )
+    if any(protocol != EQUAL for _, protocol, _, _ in judged):
+        notes += (CHOSEN_ON_DEV,)
     caption = "Claims about directions, and where they are printed."
     return Table(title, caption, columns, tuple(rows), notes, stub="Claim", identity=("claim", "published"))
 
@@ -222,11 +231,13 @@ def _incomparable(plan: Plan, paper: Paper, table: PublishedTable, name: str, ta
     """Why ours and the printed number are of different things; '' if they are of the same."""
     suite = plan.suite
     compact = suite.compact.get(split_name(name)[0])
-    samples = [task.label for task in tasks if task.name in suite.data.samples]
+    samples = [task.label for task in tasks if plan.is_sample(task.name)]
     if suite.data.source == "demo":
         return "generated sentences"
     if suite.backbone.name != paper.backbone:
         return f"another backbone than {paper.backbone}"
+    if plan.is_adapted(name):
+        return "the suite's settings change its recipe"
     if compact is not None and compact.source == "recipe":
         return "its compact checkpoint was made here, not published"
     if samples:
@@ -252,13 +263,13 @@ def _verdict(
 
 
 def _asked(plan: Plan, experiment: str, paper: Paper, names: list[str], protocol: str) -> list[str]:
-    """Those of the paper's `names` that the experiment has under the protocol; a predecessor is the same under each."""
+    """Those of the paper's `names` that the experiment has under the protocol; a control is the same under each."""
     wanted = {_printed_kind(plan, paper, name) for name in names}
     return [
         name
         for name in plan.experiment_names(experiment)
         if _kind(plan, name) in wanted
-        and (protocol_of(name.partition("@")[2]) == protocol or not plan.specs[split_name(name)[0]].compressed)
+        and (protocol_of(name.partition("@")[2]) == protocol or not plan.specs[split_name(name)[0]].trained)
     ]
 
 

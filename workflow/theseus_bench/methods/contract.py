@@ -102,8 +102,18 @@ class Method:
     def on_step(self, step: int) -> None:
         """Called before each optimizer step, counted from 0, before its forward pass."""
 
+    def run_length(self, settings: SimpleNamespace, steps: int) -> int:
+        """How many optimizer steps a run takes, where the settings' epochs and max_steps plan `steps`.
+
+        Asked before `build`, and never under equal effort, where all take the steps that are planned.
+        """
+        return steps
+
     def may_stop(self) -> bool:
-        """Whether training may stop early after the current step; until then no evaluation counts as stale."""
+        """Whether training may stop early after the current step; until then no evaluation counts as stale.
+
+        Never asked under equal effort, where nothing stops early.
+        """
         return True
 
     def log(self) -> dict[str, float]:

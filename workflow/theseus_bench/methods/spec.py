@@ -46,6 +46,7 @@ class MethodSpec(Strict):
     per_task: dict[str, dict[str, Any]] = {}
     allowed: dict[str, Range | list[Any]] = {}
     search: dict[str, list[Any]] = {}
+    search_per_task: dict[str, dict[str, list[Any]]] = {}
     variants: dict[Name, dict[str, Any]] = {}
     exclude: dict[str, str] = {}
     published: dict[str, list[str]] = {}
@@ -54,6 +55,11 @@ class MethodSpec(Strict):
     def compressed(self) -> bool:
         """Whether it makes a compressed model: neither a control nor the teacher."""
         return self.role in ("baseline", "proposed")
+
+    @property
+    def trained(self) -> bool:
+        """Whether it trains a model, so that a protocol says how and its settings can be searched."""
+        return self.role != "control"
 
     @cached_property
     def options(self) -> set[str]:
@@ -78,14 +84,16 @@ def load_spec(folder: Path) -> MethodSpec:
         raise UserError(f"{folder}: method.py is missing")
     blocks = [("per_task." + k, v) for k, v in spec.per_task.items()]
     blocks += [("variants." + k, v) for k, v in spec.variants.items()]
-    blocks += [("search", spec.search), ("allowed", spec.allowed)]
+    grids = [("search", spec.search)] + [("search_per_task." + k, v) for k, v in spec.search_per_task.items()]
+    blocks += [*grids, ("allowed", spec.allowed)]
     for key in spec.defaults.keys() - LoopSettings.model_fields:
         close = difflib.get_close_matches(key, LoopSettings.model_fields, n=1, cutoff=0.8)
         if close:
             raise UserError(
                 f"{file}: defaults: {key!r} is easily taken for the loop's {close[0]!r}; correct or rename it"
             )
-    check_grid(spec.search, f"{file}: search")
+    for where, grid in grids:
+        check_grid(grid, f"{file}: {where}")
     for where, block in blocks:
         for key in block:
             check_option(spec, key, f"{file}: {where}")

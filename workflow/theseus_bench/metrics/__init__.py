@@ -37,9 +37,9 @@ def measure(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
 def measure_task(
     task: Task, logits: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> dict[tuple[str, str], float]:
-    """Every (dev split, metric) of a task, in [0, 1] or [-1, 1]; NaN where the logits are not finite."""
+    """Every (split, metric) of the splits in `logits`, in [0, 1] or [-1, 1]; NaN where the logits are not finite."""
     values = {}
-    for split in task.dev:
+    for split in logits:
         finite = np.isfinite(logits[split]).all()
         for metric in task.metrics:
             values[split, metric] = (
@@ -49,5 +49,5 @@ def measure_task(
 
 
 def score(values: dict[tuple[str, str], float]) -> float:
-    """A task's score: the plain mean over its dev splits and metrics (paper, section 4.1)."""
+    """A task's score: the plain mean over the splits and metrics (paper, section 4.1)."""
     return float(np.mean(list(values.values())))
