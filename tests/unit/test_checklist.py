@@ -115,14 +115,15 @@ def test_the_search_is_what_was_really_tried(tmp_path):
         :3
     ]:  # both seeds of the first setting, one of the second; the third is missing
         leave_run(SEARCHED, trial, tmp_path, {})
-    write_json(tmp_path / run.search_file, {"chosen": {}})
+    for searched in (run, SEARCHED.teacher_of(run)):
+        write_json(tmp_path / searched.search_file, {"chosen": {}})
     records = [record for trial in SEARCHED.runs.values() if (record := state(SEARCHED, trial, tmp_path)[2])]
     found = answers(SEARCHED, records, tmp_path)[ACL, "C2"]
-    assert "Searches: 1, of which 1 have chosen" in found
+    assert "Searches: 2, of which 2 have chosen" in found
     assert "budget for each method and task: 3 (published), 1 (equal)" in found
-    assert "settings tried: 2 of 3." in found
-    # the first two have base rates of 0.3 and 0.1; the third, which alone has 1e-05 and 5000, did not run
-    assert found.endswith("Values tried: base_rate 0.1, 0.3; full_rate_at 1000.0; learning_rate 2e-05.")
+    assert "settings tried: 2 of 6." in found
+    # the first two have base rates of 0.3 and 0.1; the third did not run
+    assert found.endswith("Values tried: base_rate 0.1, 0.3; full_rate_at 1000.0, 5000.0; learning_rate 2e-05.")
 
 
 def test_no_search_is_said_to_be_none(tmp_path):

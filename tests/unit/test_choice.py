@@ -171,3 +171,25 @@ def test_the_halves_are_of_the_tasks_own_score(tmp_path):
         leave_run(plan, trial, tmp_path, dev)
         folders.append(tmp_path / trial.path)
     assert nested_selection(run, folders, 1)["other_half"] == pytest.approx(50.0)
+
+
+def test_under_equal_effort_the_score_on_the_slice_held_out_decides_and_dev_has_no_say(tmp_path):
+    plan = make_plan(
+        search={"budget": {"equal": 2}, "seeds": [101]},
+        equal={"search": {"learning_rate": [1e-5, 5e-5]}},
+        experiments={"first": {"title": "One", "methods": ["finetune"], "tasks": ["rte"], "protocols": ["equal"]}},
+    )
+    run = plan.run("finetune@equal", "rte", 1)
+    for trial, (held_out, dev) in zip(plan.trials_of(run), [(30, 250), (40, 100)], strict=True):
+        parts = {}
+        for split, size, right in (("held_out", 50, held_out), ("validation", 277, dev)):
+            predicted = np.where(np.arange(size) < right, LABELS[:size], 1 - LABELS[:size])
+            parts[split] = (range(size), LABELS[:size], deciding(predicted, 2))
+        scores = {"held_out_score": held_out / 50, "dev_score": dev / 277, "chosen_on": "held_out"}
+        leave_run(plan, trial, tmp_path, parts, seconds={"all": 1.0}, **scores)
+    write_choice(plan, run, tmp_path)
+    choice = read_choice(tmp_path / run.search_file)
+    assert choice["chosen"]["trial"] == 1
+    assert choice["chosen"]["score"] == pytest.approx(100 * 40 / 50)
+    assert choice["nested"]["same_half"] == pytest.approx(80, abs=8)  # of the slice; the first trial's dev is 90
+    assert choice["nested"]["other_half"] == pytest.approx(80, abs=8)

@@ -25,7 +25,7 @@ def plan():
 def leave(plan, folder, **changes):
     """A record for every run of the suite; of the predecessor's 100 device-seconds, of the others 10."""
     for run in plan.runs.values():
-        seconds = {"training": 1.0, "all": 100.0 if run.name == "predecessor" else 10.0}
+        seconds = {"training": 1.0, "all": 100.0 if run.spec.role == "teacher" else 10.0}
         leave_run(plan, run, folder, {}, **COST | {"seconds": seconds} | changes)
 
 
@@ -56,7 +56,7 @@ def test_a_search_counts_apart_with_the_predecessors_that_it_needed(plan, tmp_pa
     assert len(plan.trials_of(plan.run("finetune@equal", "rte", 1))) == 2  # for both seeds together
     assert found["device_seconds"].value == 20
     assert found["search_device_seconds"].value == 2 * 10 + 100  # a try may start from the predecessor of its seed
-    assert found["needs_device_seconds"].value == 200
+    assert found["needs_device_seconds"].value == 200 + 2 * 100  # the predecessors of both seeds, searched themselves
 
 
 def test_the_largest_memory_counts(plan, tmp_path):
@@ -90,13 +90,14 @@ def test_small_operations_are_not_shown_as_none(plan, tmp_path):
 def test_the_total_counts_each_run_once_and_searches_apart(plan, tmp_path):
     leave(plan, tmp_path)
     total = total_costs(plan, tmp_path)
-    # Majority, fine-tuning, Theseus and equal fine-tuning twice, two predecessors; two tries and their predecessor.
+    # Majority, fine-tuning, Theseus and equal fine-tuning twice, two predecessors of either protocol; two tries, their
+    # predecessor, and two tries for its own settings.
     assert total == {
-        "runs": 13,
-        "device_seconds": 8 * 10 + 2 * 100,
-        "search_device_seconds": 2 * 10 + 100,
-        "flops": pytest.approx(13 * 5e15),
-        "energy_joules": pytest.approx(13 * 500),
+        "runs": 17,
+        "device_seconds": 8 * 10 + 4 * 100,
+        "search_device_seconds": 2 * 10 + 100 + 2 * 100,
+        "flops": pytest.approx(17 * 5e15),
+        "energy_joules": pytest.approx(17 * 500),
         "peak_memory_mb": 100.0,
     }
 
@@ -106,6 +107,6 @@ def test_a_total_of_which_a_part_is_unknown_is_not_given(plan, tmp_path):
     leave_run(plan, plan.run("theseus", "rte", 1), tmp_path, {}, seconds={"all": 10.0}, flops=None, energy_joules=None)
     total = total_costs(plan, tmp_path)
     assert (total["flops"], total["energy_joules"]) == (None, None)
-    assert total["device_seconds"] == 280
+    assert total["device_seconds"] == 480
     empty = total_costs(plan, tmp_path / "nothing")
     assert (empty["runs"], empty["flops"], empty["peak_memory_mb"]) == (0, None, None)

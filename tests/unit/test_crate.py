@@ -93,7 +93,11 @@ def suite(tmp_path: Path) -> Path:
     leave_inputs(PLAN, tmp_path)
     for seed in (1, 2):
         leave(PLAN, tmp_path, "predecessor", seed)
-        write(tmp_path, f"runs/predecessor/rte/seed-{seed}/model/model.safetensors", f"teacher/rte/seed-{seed}/cls.npy")
+        write(
+            tmp_path,
+            f"runs/predecessor/rte/seed-{seed}/model/model.safetensors",
+            f"teacher/predecessor/rte/seed-{seed}/cls.npy",
+        )
     leave(PLAN, tmp_path, "finetune", 1, resumed=1)
     leave(PLAN, tmp_path, "finetune", 2, status="failed", reason="at or below the majority class")
     leave(PLAN, tmp_path, "pkd", 1)
@@ -221,7 +225,9 @@ def test_a_run_leads_to_data_backbone_predecessor_and_code(suite):
     entities = entities_of(crate_of(PLAN, suite))
     run = entities["#train/pkd/rte/seed-1"]
     read = ids(run["object"])
-    assert {"data/rte/", "backbone/", "teacher/rte/seed-1/", "runs/predecessor/rte/seed-1/run.json"} <= set(read)
+    assert {"data/rte/", "backbone/", "teacher/predecessor/rte/seed-1/", "runs/predecessor/rte/seed-1/run.json"} <= set(
+        read
+    )
     assert ids(run["result"]) == ["runs/pkd/rte/seed-1/run.json", "runs/pkd/rte/seed-1/predictions.parquet"]
     tool, code = (entities[name] for name in ids(run["instrument"]))
     assert (tool["name"], tool["softwareVersion"]) == ("BERT-PKD", str(PLAN.specs["pkd"].version))
@@ -238,7 +244,7 @@ def test_a_run_leads_to_data_backbone_predecessor_and_code(suite):
     assert facts["SHA-256 of the texts and labels of validation"] == "2" * 64
     assert ids(entities["#fetch/rte"]["object"])[-1] == f"https://huggingface.co/datasets/nyu-mll/glue/tree/{'0' * 40}"
     assert entities["backbone/"]["version"] == "0" * 40
-    assert ids(entities["#teacher/rte/seed-1"]["object"])[0] == "runs/predecessor/rte/seed-1/model/"
+    assert ids(entities["#teacher/predecessor/rte/seed-1"]["object"])[0] == "runs/predecessor/rte/seed-1/model/"
 
 
 def test_times_are_those_of_the_files(suite):

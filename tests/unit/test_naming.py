@@ -56,7 +56,8 @@ def test_a_name_is_no_setting_and_half_a_setting_is_a_mistake():
 
 
 def test_variants_in_words():
-    assert label_of("") == ""
-    assert label_of("constant+base_rate=0.7") == ", constant, base rate 0.7"
-    assert label_of("equal+layers=4") == ", layers 4 (equal)"
+    assert label_of("", "published") == ""
+    assert label_of("constant+base_rate=0.7", "published") == ", constant, base rate 0.7"
+    assert label_of("equal+layers=4", "equal") == ", layers 4 (equal)"
+    assert label_of("layers=4", "adapted") == ", layers 4 (adapted)"
     assert [protocol_of(v) for v in ("", "constant", "equal", "equal+layers=4")] == ["published"] * 2 + ["equal"] * 2

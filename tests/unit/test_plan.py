@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from theseus_bench.config import read_yaml
+from theseus_bench.config import EFFORT, LoopSettings, read_yaml
 from theseus_bench.errors import UserError
 from theseus_bench.plan import source_files
 from theseus_bench.suites import load_plan, read_plan
@@ -439,23 +439,101 @@ def test_what_a_name_fixes_is_not_searched(root):
     assert trials.keys() == {"plain", "plain@epochs=4", "plain@epochs=4+learning_rate=5e-05"}
 
 
-EQUAL = {"set": {"epochs": 11, "patience": 2}, "search": {"start": ["pretrained", "predecessor"]}}
+EQUAL = {"set": {"epochs": 11}, "search": {"start": ["pretrained", "predecessor"]}}
 
 
-def test_equal_effort_is_the_same_for_every_compressed_model_and_leaves_the_rest_alone(root):
+def test_equal_effort_is_the_same_for_all_and_leaves_the_published_recipes_alone(root):
     experiment = {"protocols": ["published", "equal"], "methods": ["elder", "plain", "pupil", "heir"]}
     plan = load_plan(searched(root, experiment=experiment, equal=EQUAL), root)
     equal = ["plain@equal", "pupil@equal", "heir@equal"]
-    assert names(plan) == ["elder", "plain", "pupil", "heir", *equal]
+    assert names(plan) == ["elder", "plain", "pupil", "heir", "elder@equal", *equal]
+    efforts = [{key: plan.run(name, "rte", 1).settings[key] for key in EFFORT} for name in ("elder@equal", *equal)]
+    loop = {key: LoopSettings.model_fields[key].default for key in EFFORT}
+    assert efforts == [loop | {"epochs": 11, "choose_on": "held_out"}] * 4
     for name in equal:
-        settings, trials = plan.run(name, "rte", 1).settings, plan.run(name, "rte", 1).trials
-        assert (settings["epochs"], settings["patience"]) == (11, 2)
+        trials = plan.run(name, "rte", 1).trials
         assert {trial["start"] for trial in trials} == {"pretrained", "predecessor"}
         assert "teacher_model" in plan.run(name, "rte", 1).needs
     assert len({len(plan.run(name, "rte", 1).trials) for name in equal[:2]}) == 1
     assert plan.run("plain", "rte", 1).settings["epochs"] == 4
     assert plan.run("elder", "rte", 1).settings["epochs"] == 4
     assert plan.run("pupil", "rte", 1).settings["epochs"] == 8
+
+
+def test_no_recipe_and_no_setting_of_single_methods_makes_the_effort_unequal(root):
+    """Whatever a recipe or the suite gives a method, its effort under the protocol is that of all."""
+    settings = [{"methods": ["pupil"], "set": {"epochs": 3, "batch_size": 8, "patience": 1, "evaluate_every": 2}}]
+    equal = {"set": {"epochs": 11, "evaluations": 5}, "per_task": {"rte": {"epochs": 13, "learning_rate": 3e-4}}}
+    experiment = {"protocols": ["equal"], "methods": ["elder", "plain", "pupil"]}
+    plan = load_plan(searched(root, experiment=experiment, equal=equal, settings=settings, budget=1), root)
+    for task, epochs in (("rte", 13), ("stsb", 11)):
+        for name in ("elder@equal", "plain@equal", *["pupil@equal"] * (task == "rte")):
+            run = plan.run(name, task, 1).settings
+            assert {key: run[key] for key in EFFORT} == {
+                "epochs": epochs, "max_steps": None, "batch_size": 32, "evaluate_every": None, "evaluations": 5,
+                "patience": None, "choose_on": "held_out",
+            }  # fmt: skip
+            assert (run["learning_rate"] == 3e-4) == (task == "rte")
+
+
+def test_students_of_equal_effort_learn_from_its_own_predecessor(root):
+    experiment = {"protocols": ["published", "equal"], "methods": ["pupil"], "tasks": ["rte"]}
+    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL, budget=1), root)
+    for name, teacher in (("pupil", "elder"), ("pupil@equal", "elder@equal")):
+        run = plan.run(name, "rte", 2)
+        assert plan.teacher_of(run).path == f"runs/{teacher}/rte/seed-2"
+        assert plan.teacher_outputs_of(run) == f"teacher/{teacher}/rte/seed-2"
+        assert plan.teacher_of(run).path in plan.needed([run])
+
+
+def test_the_predecessor_is_searched_once_for_all_its_students(root):
+    experiment = {"protocols": ["equal"], "methods": ["elder", "plain", "pupil", "heir"], "tasks": ["rte"]}
+    equal = EQUAL | {"search": EQUAL["search"] | {"learning_rate": [1e-5, 2e-5]}}
+    plan = load_plan(searched(root, experiment=experiment, equal=equal, budget=2), root)
+    teacher = plan.run("elder@equal", "rte", 1)
+    assert [trial.keys() for trial in teacher.trials] == [{"learning_rate"}] * 2  # it starts as what it is
+    assert {plan.teacher_of(run).search_file for run in plan.runs.values() if run.learns} == {teacher.search_file}
+    assert {run.path for run in plan.trials_of(teacher)} <= plan.runs.keys()
+    assert not any(plan.keeps_model(trial) for trial in plan.trials_of(teacher))
+    assert plan.keeps_model(plan.run("elder@equal", "rte", 9))  # which the students' tries read
+
+
+def test_a_suite_that_changes_a_recipe_calls_it_adapted(root):
+    def labels(**changes):
+        both = {"protocols": ["published", "equal"], "methods": ["elder", "plain"]}
+        plan = load_plan(searched(root, experiment=both, equal=EQUAL, budget=2, **changes), root)
+        return [plan.run(name, "rte", 1).label for name in names(plan)]
+
+    assert labels() == ["Elder", "Plain", "Elder (equal)", "Plain (equal)"]
+    assert labels(settings=[{"set": {"watch_dev": True, "precision": "fp32"}}]) == labels()
+    assert labels(settings=[{"methods": ["plain"], "set": {"epochs": 4}}]) == labels()  # that is its recipe
+    changed = labels(settings=[{"methods": ["plain"], "tasks": ["stsb"], "set": {"epochs": 9}}])
+    assert changed == ["Elder", "Plain (adapted)", "Elder (equal)", "Plain (equal)"]
+
+
+def test_where_data_lie_changes_no_fingerprint_and_how_many_are_used_does(root, tmp_path):
+    def found(**data):
+        plan = load_plan(values(data={"source": "demo", "rows": 16} | data), root)
+        return [plan.fingerprint(plan.run("plain", task, 1)) for task in ("rte", "stsb")]
+
+    for name in ("one", "other"):
+        for task in ("rte", "stsb"):
+            for split in ("train", "validation", "test"):
+                (tmp_path / name / task).mkdir(parents=True, exist_ok=True)
+                (tmp_path / name / task / f"{split}.parquet").touch()
+    local = [found(source="local", path=str(tmp_path / name)) for name in ("one", "other")]
+    assert local[0] == local[1] != found()
+    fewer = found(max_train={"rte": 20})
+    assert fewer[0] != found()[0]
+    assert fewer[1] == found()[1]
+
+
+def test_a_part_of_the_training_set_is_called_a_sample(root):
+    plan = load_plan(values(data={"source": "demo", "rows": 16, "max_train": {"rte": 20, "stsb": 9999}}), root)
+    assert (plan.is_sample("rte"), plan.is_sample("stsb")) == (True, False)
+    assert "data.max_train: there is no task 'rt'" in complaint(
+        root, values(data={"source": "demo", "rows": 16, "max_train": {"rt": 20}})
+    )
 
 
 def test_a_varied_start_is_searched_for_each_start_apart(root):
@@ -465,7 +543,7 @@ def test_a_varied_start_is_searched_for_each_start_apart(root):
         "vary": [{"start": "pretrained"}, {"start": "predecessor"}],
     }
     plan = load_plan(
-        searched(root, experiment=experiment, equal=EQUAL | {"search": EQUAL["search"] | {"epochs": [2, 3]}}), root
+        searched(root, experiment=experiment, equal=EQUAL | {"search": EQUAL["search"] | {"warmup": [0.0, 0.2]}}), root
     )
     assert names(plan) == ["heir@equal+start=pretrained", "heir@equal+start=predecessor"]
     assert [plan.run(name, "rte", 1).settings["start"] for name in names(plan)] == ["pretrained", "predecessor"]
@@ -563,6 +641,8 @@ def test_a_name_does_not_depend_on_the_suites_tasks(root):
         ({"compare_with": ["theseus: Table 9"]}, "no table 'theseus: Table 9' is published"),
         ({"control": "pupil"}, "experiments.first.control: 'pupil' is none of the experiment's runs"),
         ({"protocols": ["fair"]}, "experiments.first.protocols.0: "),
+        ({"protocols": ["equal"], "vary": [{"epochs": 2}]}, "epochs is part of the effort, which under protocol equal"),
+        ({"protocols": ["equal"], "methods": ["plain@batch_size=8"]}, "batch_size is part of the effort"),
     ],
 )
 def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said):
@@ -586,6 +666,10 @@ def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said)
             "keep_models: pupil@hard: there is no variant 'hard' (did you mean 'hard_only'?)",
         ),
         ({"equal": {"set": {"weight": 0.1}}}, "equal.set: 'weight' is no setting of the training loop"),
+        ({"equal": {"set": {"patience": 3}}}, "equal.set: patience: under equal effort nothing stops early; drop it"),
+        ({"equal": {"per_task": {"rte": {"choose_on": "dev"}}}}, "equal.per_task.rte: choose_on: under equal effort"),
+        ({"equal": {"per_task": {"rt": {}}}}, "equal.per_task: there is no task 'rt'"),
+        ({"equal": {"search": {"epochs": [1, 2]}}}, "equal.search: epochs is part of the effort, the same for all"),
         ({"equal": {"search": {"weight": [0.1]}}}, "equal.search: 'weight' is no setting of the training loop"),
         (
             {"significance": {"control": "plane"}},

@@ -23,7 +23,7 @@ from theseus_bench.runs import predictions_table
 from tiny import make_split
 
 RECORD = {
-    "schema_version": 3,
+    "schema_version": 4,
     "method": "finetune",
     "variant": "",
     "method_version": 1,
@@ -34,6 +34,9 @@ RECORD = {
     "reason": "",
     "settings": {"epochs": 3.0},
     "trial": None,
+    "chosen_on": "dev",
+    "evaluations": 2,
+    "held_out_score": None,
     "dev_score": 0.625,
     "majority_score": 0.5,
     "best_step": 4,
@@ -47,7 +50,10 @@ RECORD = {
     "precision": "fp32",
     "device": "cpu",
     "threads": 1,
+    "micro_batch": 32,
     "seconds": {"all": 1.5},
+    "steps_per_second": 8.0,
+    "examples_per_second": 256.0,
     "peak_memory_mb": 100.0,
     "flops": {"training": 6e12, "evaluation": 1e12},
     "energy_joules": None,
@@ -140,7 +146,7 @@ def test_a_broken_record_is_named_on_one_line(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError) as caught:
         read_record(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 3")
+    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 4")
     assert "\n" not in str(caught.value)
 
 

@@ -77,9 +77,13 @@ def test_a_baseline_in_several_versions_is_met_in_each():
     assert others == ["finetune", "pkd@beta=10", "pkd@beta=500"]
 
 
-def test_the_predecessor_meets_the_control_of_whatever_protocol():
-    plan = make_suite(**methods("predecessor", "finetune", protocols=["equal"]), equal={"set": {"epochs": 7}})
-    assert compared(plan, "first") == [Comparison("control", "predecessor", "finetune@equal")]
+def test_the_predecessor_meets_the_control_of_its_protocol():
+    both = ["published", "equal"]
+    plan = make_suite(**methods("predecessor", "finetune", protocols=both), equal={"set": {"epochs": 7}})
+    assert compared(plan, "first") == [
+        Comparison("control", "predecessor", "finetune"),
+        Comparison("control", "predecessor@equal", "finetune@equal"),
+    ]
 
 
 def test_like_is_compared_with_like():

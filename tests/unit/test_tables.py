@@ -114,6 +114,9 @@ def small_case():
                 path = f"runs/{name}/{task}/seed-{seed}"
                 seconds = NAN if value is None else 60.0 * seed
                 about = {"path": path, "seconds": seconds, "parameters": parameters, "label": label, "role": role}
+                held_out = variant == "equal" or (role == "teacher" and seed == 3)
+                chosen = "nothing" if role == "control" else "held_out" if held_out else "dev"
+                about |= {"chosen_on": "" if value is None else chosen, "evaluations": 3 + seed}
                 runs.append({**run, "status": status, "reason": reason, **about})
                 if value is not None:
                     where = {"suite": "small", "experiment": "glue", **run}
@@ -191,7 +194,7 @@ def test_macro_columns_only_where_they_say_something():
     _scores, runs = small_case()
     for names, macros in ((["cola", "rte"], ["macro"]), (["rte", "stsb"], ["macro"]), (["rte", "wnli"], [])):
         table = small_table("median", runs=runs[runs["task"].isin(names)])
-        assert [column.key for column in table.columns][3:] == names + macros
+        assert [column.key for column in table.columns][4:] == names + macros
 
 
 def test_one_seed_has_no_deviation():
@@ -260,7 +263,7 @@ def test_no_run_and_no_score_at_all():
     runs = runs.assign(status="missing", reason="", seconds=NAN, parameters=NAN)
     table = small_table("median", scores=scores[:0], runs=runs, speed={})
     assert {cell(table, row.label, "seeds").value for row in table.rows} == {0}
-    assert all(c.value is None and c.notes for row in table.rows for c in row.cells[:2] + row.cells[3:])
+    assert all(c.value is None and c.notes for row in table.rows for c in row.cells[:2] + row.cells[4:])
     assert "missing: no reason recorded" in table.footnotes
 
 
@@ -290,7 +293,7 @@ def test_marks_of_ties():
         scores, runs = small_case()
         runs = runs[runs["method"].isin(kept) & (runs["variant"] == "") & (runs["task"] == "cola")]
         scores = scores.assign(value=[points[kept.get(method, 0)] for method in scores["method"]])
-        return [row.cells[3].mark for row in small_table("median", scores=scores, runs=runs).rows]
+        return [row.cells[4].mark for row in small_table("median", scores=scores, runs=runs).rows]
 
     assert marks([50, 60, 60]) == ["", "best", "best"]
     assert marks([50, 50, 60]) == ["second", "second", "best"]
@@ -322,7 +325,7 @@ def test_csv_is_plain_numbers():
     assert (rows[3]["stsb"], rows[3]["stsb_n"]) == ("", "0")
     for row in rows:
         for name in [key for key in row if key not in ("method", "variant", "role", "label", "notes")]:
-            if name.endswith("_significant"):
+            if name.endswith("_significant") or name == "chosen":
                 continue
             assert row[name] == "" or math.isfinite(float(row[name])), name
 
@@ -382,7 +385,7 @@ def test_all_formats_show_the_same_numbers():
     table = small_table("median")
     shown = [re.sub(r"<[^>]+>|\*", "", part).strip() for part in to_markdown(table).split("\n")[6].split("|")[1:-1]]
     latex = next(line for line in to_latex(table).splitlines() if line.startswith("Fine-tuning"))
-    assert shown[3:7] == ["3", "43.0", "60.0b", "82.0"]
+    assert shown[3:8] == ["3", "4–6 on dev", "43.0", "60.0b", "82.0"]
     for text in ("43.0", "82.0", "61.7"):
         assert text in latex
         assert text in to_html(table)
@@ -506,8 +509,8 @@ def test_html_has_the_numbers_in_full_for_sorting():
     tree = ElementTree.fromstring(f"<div>{to_html(small_table('mean'))}</div>")
     fine = next(row for row in tree.findall(".//tbody/tr") if row.find("th").text == "Fine-tuning")
     values = [td.get("data-value") for td in fine.findall("td")]
-    assert float(values[4]) == pytest.approx((62 + 60 + 52.7) / 3, abs=1e-7)
-    assert "".join(fine.findall("td")[4].itertext()) == "58.2 ± 4.9b"
+    assert float(values[5]) == pytest.approx((62 + 60 + 52.7) / 3, abs=1e-7)
+    assert "".join(fine.findall("td")[5].itertext()) == "58.2 ± 4.9b"
     pkd = next(row for row in tree.findall(".//tbody/tr") if row.find("th").text == "BERT-PKD")
     assert ["data-value" in td.attrib for td in pkd.findall("td")] == [
         td.get("class") == "number" for td in pkd.findall("td")

@@ -1,17 +1,23 @@
 """Module replacing against plain transformers models, the paper's formulas and the official code's update."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from theseus_bench.conformance import make_bench
 from theseus_bench.data import training_order
 from theseus_bench.devices import seed_everything
+from theseus_bench.methods.contract import load_method
+from theseus_bench.methods.spec import load_spec
 from theseus_bench.models import save_checkpoint
+from theseus_bench.runs import run_length
 from theseus_bench.training import fit, learning_rate
 from tiny import (
     LAYERS,
+    METHODS,
     build,
     inputs_of,
     make_batch,
@@ -291,12 +297,48 @@ def test_the_clipped_norm_covers_what_the_setting_says(checkpoints, tmp_path, cl
 
 @pytest.mark.parametrize("clip_frozen", [True, False])
 def test_steps_with_no_successor_drawn_are_survived_and_counted(checkpoints, tmp_path, clip_frozen):
-    built = make(checkpoints, clip_frozen=clip_frozen, schedule="constant", base_rate=0.0, full_rate_at=1e9, epochs=2)
+    never = {"schedule": "constant", "base_rate": 0.0, "full_rate_at": 1.0}
+    built = make(checkpoints, clip_frozen=clip_frozen, epochs=2, evaluate_every=5, **never)
     before = weights(built.model)
     progress = fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
     assert [entry["undrawn_steps"] for entry in progress.curve] == [5, 10]
     assert all(np.isfinite(entry["loss"]) for entry in progress.curve)
     assert same(weights(built.model), before)  # nothing has had a gradient yet, so nothing has momentum
+
+
+@pytest.mark.parametrize(
+    ("changes", "planned", "length"),
+    [
+        ({"full_rate_at": 1000.0}, 1560, 2000),  # RTE: 20 epochs are fewer than twice N
+        ({"full_rate_at": 1000.0}, 5360, 5360),
+        ({"full_rate_at": 30000.0}, 60000, 60000),
+        ({"full_rate_at": 40000.0}, 1560, 60000),  # the cap
+        ({"full_rate_at": 0.5}, 1560, 1560),
+        ({"full_rate_at": 1.0, "schedule": "constant"}, 1560, 1560),
+        ({"full_rate_at": 1000.0, "schedule": "constant"}, 1560, 2000),
+        ({"full_rate_at": 5000.0, "schedule": "anti_curriculum"}, 1560, 1560),
+    ],
+)
+def test_a_run_is_as_long_as_its_curriculum_needs(changes, planned, length):
+    settings = SimpleNamespace(**load_spec(METHODS / "theseus").defaults | {"max_steps": 60000} | changes)
+    assert load_method(METHODS / "theseus").run_length(settings, planned) == length
+
+
+def test_a_run_takes_the_length_that_the_method_asks_for_but_not_under_equal_effort(tmp_path):
+    bench = make_bench("theseus", tmp_path)
+    method = load_method(METHODS / "theseus")
+    published, equal = (bench.plan.run(name, "rte", 1) for name in ("theseus", "theseus@equal"))
+    for run, length in ((published, 20), (equal, 15)):
+        settings = run.settings | {"full_rate_at": 10.0, "max_steps": 40, "epochs": 3.0, "batch_size": 8}
+        assert run_length(replace(run, settings=settings), method, 40) == length
+
+
+def test_the_anti_curriculum_falls_over_the_whole_run(checkpoints):
+    variant = load_spec(METHODS / "theseus").variants["anti_curriculum"]
+    rates = make(checkpoints, steps=50, base_rate=0.3, **variant).method.rates
+    assert rates[0] == pytest.approx(0.7)
+    assert 0 < rates[-1] < 0.02
+    assert (np.diff(rates) < 0).all()
 
 
 def test_training_may_stop_only_once_replacing_is_over(checkpoints):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from theseus_bench import data as data_module
+from theseus_bench import runs as runs_module
 from theseus_bench.conformance import make_bench
-from theseus_bench.data import collate, training_order
+from theseus_bench.data import ROW, Split, collate, hold_out, take, training_order
 from theseus_bench.devices import autocast, choose_precision, seed_everything
 from theseus_bench.methods.contract import Method, classify, task_loss
 from theseus_bench.runs import judge, majority_score
-from theseus_bench.training import Progress, discard_checkpoint, fit, learning_rate, planned_steps, predict
+from theseus_bench.training import discard_checkpoint, fit, learning_rate, planned_steps, predict, without_held_out
 from tiny import (
     build,
     inputs_of,
@@ -192,6 +193,9 @@ def test_patience_counts_evaluations_since_the_best(tmp_path):
         ({"epochs": 2}, [5, 10]),
         ({"epochs": 1.5}, [5, 8]),
         ({"epochs": 3, "max_steps": 7}, [5, 7]),
+        ({"epochs": 2, "evaluations": 4}, [3, 5, 8, 10]),
+        ({"epochs": 2, "evaluations": 4, "evaluate_every": 1}, [3, 5, 8, 10]),
+        ({"epochs": 2, "evaluations": 99}, list(range(1, 11))),
     ],
 )
 def test_evaluation_steps(tmp_path, options, expected):
@@ -209,7 +213,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_best(tmp_path, broken_at,
     assert progress.step == broken_at - broken_at % 2 + 2  # seen at the next evaluation
     assert progress.best_step == best_step
     assert model.number.item() == pytest.approx([0.0, 0, 0, 0, -3.4e-3][best_step])
-    assert judge("baseline", progress, 0.1)[0] == "failed"
+    assert judge("baseline", progress.diverged, 0.9, 0.1)[0] == "failed"
 
 
 def test_outputs_that_are_not_finite_end_the_run_at_its_best(tmp_path):
@@ -274,7 +278,7 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_pat
         assert np.array_equal(resumed.logits, whole.logits)
         assert resumed.progress.resumed == 1
         assert 0 < resumed.progress.earlier < resumed.progress.seconds
-        skipped = {"seconds": 0, "earlier": 0, "resumed": 0, "energy_joules": 0}
+        skipped = {"seconds": 0, "evaluating": 0, "earlier": 0, "resumed": 0, "energy_joules": 0}
         assert vars(resumed.progress) | skipped == vars(whole.progress) | skipped
 
 
@@ -298,6 +302,118 @@ def test_the_record_says_what_the_run_computed(tmp_path):
     rows = record.data["validation"]["rows"]
     forward = record.flops["evaluation"] / (4 * rows + record.data["test"]["rows"])
     assert record.flops["training"] == pytest.approx(3 * 3 * 8 * forward, rel=0.2)  # lengths differ
+
+
+# -- the two seeds of a run
+
+
+def test_dropout_begins_alike_however_much_building_drew(tmp_path, monkeypatch):
+    bench = make_bench("finetune", tmp_path)
+    _, plain = bench.execute("rte", "plain")
+    load = runs_module.load_method
+
+    def greedy(folder):
+        method = load(folder)
+        build = method.build
+
+        def drawing(run):
+            model = build(run)
+            torch.rand(1000)
+            return model
+
+        method.build = drawing
+        return method
+
+    monkeypatch.setattr(runs_module, "load_method", greedy)
+    _, other = bench.execute("rte", "greedy")
+    assert np.array_equal(plain, other)
+
+
+def test_what_building_draws_depends_on_the_seed_alone(tmp_path, monkeypatch):
+    bench = make_bench("finetune", tmp_path)
+    load, drawn = runs_module.load_method, []
+
+    def drawing(folder):
+        method = load(folder)
+        build = method.build
+
+        def draw(run):
+            drawn.append((torch.rand(4), np.random.random(4)))
+            return build(run)
+
+        method.build = draw
+        return method
+
+    monkeypatch.setattr(runs_module, "load_method", drawing)
+    for place, state in (("one", 5), ("two", 6)):
+        torch.manual_seed(state)
+        np.random.seed(state)
+        bench.execute("rte", place)
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert np.array_equal(drawn[0][1], drawn[1][1])
+
+
+# -- a slice held out of train
+
+
+def test_the_slice_is_a_tenth_stratified_and_the_same_every_time():
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [600, 300, 100])).astype(np.float32)
+    split = Split(np.zeros(1, np.uint16), np.zeros(1000, ROW))
+    split.rows["label"] = labels
+    kept, held = hold_out(split, "tiny")
+    assert np.array_equal(np.sort(np.concatenate([kept, held])), np.arange(1000))
+    assert [int((labels[held] == label).sum()) for label in (0, 1, 2)] == [60, 30, 10]
+    assert np.array_equal(hold_out(split, "tiny")[1], held)
+    assert not np.array_equal(hold_out(split, "other")[1], held)
+    large = Split(split.tokens, np.zeros(30_000, ROW))
+    assert len(hold_out(large, "tiny")[1]) == 1000
+    assert np.std(np.diff(held)) > 2  # from all over the set
+
+
+def test_values_are_held_out_evenly():
+    values = np.random.default_rng(1).permutation(np.linspace(0, 5, 400)).astype(np.float32)
+    split = Split(np.zeros(1, np.uint16), np.zeros(400, ROW))
+    split.rows["label"] = values
+    held = np.sort(values[hold_out(split, "tiny")[1]])
+    assert len(held) == 40
+    assert np.abs(held - np.linspace(0, 5, 40)).max() < 0.2
+
+
+def test_a_run_neither_trains_on_the_slice_nor_chooses_by_dev(checkpoints, tmp_path):
+    teacher = make_teacher(60, 2, [2, 4])
+    whole = make_data(train=60, teacher=teacher)
+    data = without_held_out(whole)
+    kept, held = hold_out(whole.train, "tiny")
+    assert (len(kept), len(held)) == (54, 6)
+    seen, built = [], build("vanilla_kd", data, checkpoints.backbone, epochs=2)
+    loss = built.method.loss
+    built.method.loss = lambda model, batch: seen.append(batch["teacher_logits"]) or loss(model, batch)
+    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    epoch = torch.cat(seen[:7])  # 54 examples in batches of 8
+    wanted = torch.from_numpy(teacher.logits[kept])
+    assert torch.equal(epoch.sort(dim=0).values, wanted.sort(dim=0).values)
+    for entry in progress.curve:
+        assert {name.partition("/")[0] for name in entry if "/" in name} == {"held_out"}
+        assert entry["score"] == entry["held_out/accuracy"]
+    logits = predict(built.model, take(whole.train, held), data.pad, make_machine(tmp_path))
+    accuracy = (logits.argmax(axis=1) == whole.train.labels[held]).mean()
+    assert progress.best_score == accuracy == max(entry["score"] for entry in progress.curve)
+
+
+def test_dev_is_watched_for_the_record_alone(checkpoints, tmp_path):
+    data = without_held_out(make_data(train=60))
+    runs = []
+    for watched in (False, True):
+        built = build("finetune", data, checkpoints.backbone, epochs=3, watch_dev=watched)
+        progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path / str(watched)))
+        runs.append((progress, weights(built.model)))
+    (plain, before), (watching, after) = runs
+    assert same(before, after)
+    assert plain.best_step == watching.best_step
+    assert all("dev_score" not in entry for entry in plain.curve)
+    assert [entry["dev_score"] for entry in watching.curve] == [
+        entry["validation/accuracy"] for entry in watching.curve
+    ]
 
 
 # -- evaluation, precision, pairing
@@ -406,10 +522,11 @@ def test_methods_see_identical_batches(checkpoints, tmp_path):
         ("control", 0.5, "", "complete"),
         ("control", 0.1, "", "complete"),
         ("baseline", 0.9, "diverged: so", "failed"),
-        ("baseline", -math.inf, "diverged: so", "failed"),
+        ("baseline", None, "diverged: so", "failed"),
+        ("baseline", None, "", "failed"),
     ],
 )
 def test_judge(role, score, diverged, status):
-    found, reason = judge(role, Progress(best_score=score, diverged=diverged), majority=0.5)
+    found, reason = judge(role, diverged, score, majority=0.5)
     assert found == status
     assert reason == ("" if status == "complete" else diverged or "at or below the majority class")

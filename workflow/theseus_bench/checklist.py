@@ -175,10 +175,13 @@ def _settings(plan: Plan, records: list[RunRecord]) -> str:
     if not records:
         return NO_RECORDS
     protocols = dict.fromkeys(name for wanted in plan.suite.experiments.values() for name in wanted.protocols)
-    return (
-        f"Each of {len(records)} records has its resolved settings; protocols: {', '.join(protocols)}. The best "
-        "evaluation on the dev set is kept."
-    )
+    chosen = {
+        "dev": "on the dev set that is reported, as the papers do",
+        "held_out": "on a slice held out of train",
+    }
+    ways = [words for key, words in chosen.items() if any(record.chosen_on == key for record in records)]
+    kept = f" The best evaluation is kept: {', or under equal effort '.join(ways)}." if ways else ""
+    return f"Each of {len(records)} records has its resolved settings; protocols: {', '.join(protocols)}.{kept}"
 
 
 def _search(plan: Plan, records: list[RunRecord], folder: Path) -> str:

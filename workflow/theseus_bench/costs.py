@@ -20,8 +20,8 @@ Records = list[RunRecord | None]  # of some runs; None where a run has none
 
 NOTES = (
     "Training: the method's own runs, from start to record. Search: what was tried to find settings, with what that "
-    "needed. Needs: the predecessors and sources that the runs learn from; methods share them, and each was trained "
-    "once.",
+    "needed. Needs: the predecessors and sources that the runs learn from, with the searches for their settings; "
+    "methods share them, and each was trained once.",
     "Not counted: a predecessor's pass over the training set whose outputs students read, the pretraining of the "
     "backbone and of compact checkpoints, and work that an interruption undid.",
     "FLOPs: products of matrices, forward and backward, a multiplication and an addition being two; those of linear "
@@ -88,10 +88,11 @@ def total_costs(plan: Plan, folder: Path) -> dict[str, float | None]:
 
 def _row(plan: Plan, own: list[Run], read: Callable[[Iterable[Run]], Records]) -> Row:
     """The row of one method, whose runs in the experiment are `own`."""
-    needed = plan.needed(own, searches=False)
-    everything = plan.needed(own, searches=True)
-    search = read(run for path, run in everything.items() if path not in needed)
-    others = read(needed[path] for path in needed.keys() - {run.path for run in own})
+    paths = {run.path for run in own}
+    learned_from = [run for path, run in plan.needed(own, searches=False).items() if path not in paths]
+    shared = plan.needed(learned_from)
+    search = read(run for path, run in plan.needed(own).items() if path not in shared.keys() | paths)
+    others = read(run for path, run in shared.items() if path not in paths)
     records = read(own)
     cells = (
         Cell(float(sum(record is not None for record in records)), data={"asked": len(own)}),
