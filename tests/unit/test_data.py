@@ -209,6 +209,24 @@ def test_an_encoded_task_says_what_went_in(tmp_path, tokenizer_folder, tokenizer
     }
 
 
+def test_of_a_large_training_set_the_same_few_examples_are_kept(tmp_path, tokenizer_folder):
+    many = {name: [value for value in values for _ in range(25)] for name, values in COLUMNS.items()}
+    many["idx"] = list(range(100))
+    for split in ("train", "validation"):
+        pq.write_table(pa.table(many), tmp_path / f"{split}.parquet")
+    files = {split: tmp_path / f"{split}.parquet" for split in ("train", "validation")}
+    for place in ("one", "two"):
+        data.encode_task(task(), files, tokenizer_folder, tmp_path / place, sample=True, verify=False, max_train=20)
+    kept = data.open_split(tmp_path / "one", "train")
+    assert len(kept) == 20
+    counts = np.unique(many["label"], return_counts=True)[1]
+    assert np.array_equal(np.unique(kept.labels, return_counts=True)[1], counts / 5)  # each class has its share
+    assert (np.diff(kept.rows["idx"]) > 0).all()
+    assert np.array_equal(kept.rows, data.open_split(tmp_path / "two", "train").rows)
+    assert len(data.open_split(tmp_path / "one", "validation")) == 100
+    assert data.summary(tmp_path / "one")["splits"]["train"]["rows"] == 20
+
+
 def pairs():
     return list(zip(COLUMNS["premise"], COLUMNS["guess"], strict=True))
 
