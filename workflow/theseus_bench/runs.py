@@ -38,9 +38,16 @@ from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
-from theseus_bench.training import Machine, Progress, TaskData, discard_checkpoint, fit, planned_steps, predict
-
-CHECKPOINTS = Path(".cache/checkpoints")
+from theseus_bench.training import (
+    CHECKPOINTS,
+    Machine,
+    Progress,
+    TaskData,
+    discard_checkpoint,
+    fit,
+    planned_steps,
+    predict,
+)
 
 
 def execute(
