@@ -113,8 +113,8 @@ def test_a_batch_without_a_masked_token_does_no_harm(backbone, tokenizer, tmp_pa
     teacher, student = (AutoModelForMaskedLM.from_pretrained(backbone) for _ in range(2))
     settings = make_loop(max_steps=12)
     for losses in (
-        pretrain(student, text, tokenizer, settings, make_machine(tmp_path)),
-        distil(teacher, student, text, tokenizer, settings, make_machine(tmp_path)),
+        pretrain(student, text, tokenizer, settings, make_machine(tmp_path / "one")),
+        distil(teacher, student, text, tokenizer, settings, make_machine(tmp_path / "other")),
     ):
         assert np.isfinite(losses).all()
     assert all(torch.isfinite(p).all() for p in student.parameters())

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from suite import make_plan
+from theseus_bench.config import parse
+from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import METHODS_FOLDER, load_specs
-from theseus_bench.published import cite_speed, paper_with_speed
+from theseus_bench.published import PublishedRow, cite_speed, paper_with_speed
 from theseus_bench.tasks import TASKS_FILE, load_tasks
 
 TABLES = [
@@ -40,6 +43,40 @@ def test_scores_are_points_of_known_tasks():
         assert row["scores"].keys() <= tasks.keys(), name
         flat = [v for value in row["scores"].values() for v in (value if isinstance(value, list) else [value])]
         assert all(20 < value < 100 for value in flat), name
+
+
+def test_a_number_of_one_split_names_one_that_the_task_has_and_its_metric():
+    tasks = load_tasks(TASKS_FILE)
+    alone = [(row, task, split) for _, row in ROWS for task, split in row.get("splits", {}).items()]
+    assert len(alone) == 3  # MNLI, matched, in each row of Sun et al.
+    for row, task, split in alone:
+        assert split in tasks[task].dev
+        assert row["metrics"][task] in tasks[task].metrics
+    with pytest.raises(UserError, match=r"splits: mnli: .* name its metric too"):
+        parse(PublishedRow, {"scores": {"mnli": 82.3}, "macro": None, "splits": {"mnli": "validation_matched"}}, "x")
+
+
+# learning rate, temperature and α of each task's best run in Sun et al.'s kd_6layer_all.csv, and the rate in their
+# ft_6layer_all.csv, which lacks CoLA.
+BEST_KD = {
+    "mrpc": (2e-5, 20, 0.7), "rte": (2e-5, 20, 0.7), "sst2": (2e-5, 20, 0.2), "cola": (2e-5, 5, 0.7),
+    "mnli": (5e-5, 10, 0.5), "qnli": (5e-5, 5, 0.7), "qqp": (5e-5, 20, 0.7),
+}  # fmt: skip
+BEST_FINETUNE = {"mrpc": 2e-5, "rte": 2e-5, "mnli": 2e-5, "sst2": 5e-5, "qnli": 5e-5, "qqp": 5e-5}
+
+
+def test_the_plain_baselines_have_the_best_settings_of_the_result_files():
+    specs = load_specs(METHODS_FOLDER)
+    assert specs["vanilla_kd"].per_task.keys() == BEST_KD.keys()
+    assert specs["finetune"].per_task.keys() == BEST_FINETUNE.keys()
+    plan = make_plan(
+        tasks=[*BEST_KD, "stsb", "wnli"],
+        experiments={"first": {"title": "One", "methods": ["vanilla_kd", "finetune"]}},
+    )
+    for task, best in BEST_KD.items():
+        settings = plan.run("vanilla_kd", task, 1).settings
+        assert (settings["learning_rate"], settings["temperature"], settings["alpha"]) == best, task
+        assert plan.run("finetune", task, 1).settings["learning_rate"] == BEST_FINETUNE.get(task, 5e-5), task
 
 
 def test_methods_are_compared_with_rows_that_exist():

@@ -123,6 +123,32 @@ def test_one_printed_metric_is_compared_with_that_metric():
     assert "the best of its runs" in found.reason
 
 
+@pytest.mark.parametrize(("method", "printed"), [("pkd", 82.3), ("vanilla_kd", 80.8), ("finetune", 80.3)])
+def test_a_number_of_one_split_is_compared_with_ours_of_that_split(method, printed):
+    """Sun et al.'s MNLI is the matched set alone."""
+    plan = plan_of({"methods": [method], "tasks": ["mnli"], "compare_with": ["pkd: result files"]})
+    halves = [("validation_matched", [81.5, 82.0, 84.0]), ("validation_mismatched", [70.0] * 3)]
+    parts = [(method, "mnli", points, "accuracy", split) for split, points in halves]
+    whole = (method, "mnli", [76.0] * 3)
+    found = verdict(plan, frame(whole, *parts), method, "mnli")
+    assert (found.printed, found.ours, found.seeds) == (printed, 82.0, 3)
+    assert (found.metric, found.split) == ("accuracy", "validation_matched")
+    assert "the best of its runs" in found.reason
+    (row,) = verdicts_table(plan, [found], "One").rows
+    assert row.cells[1].value == "accuracy (validation_matched)"
+    assert verdict(plan, frame(whole, parts[1]), method, "mnli").verdict == "not run"
+
+
+def test_each_half_of_a_printed_test_says_which_it_is():
+    plan = plan_of({"tasks": ["mnli"], "compare_with": ["theseus: Table 3"]})
+    parts = [("theseus", "mnli", [82.4] * 3, "accuracy", f"test_{half}") for half in ("matched", "mismatched")]
+    found = [v for v in judge_numbers(plan, "first", frame(*parts)) if v.name == "theseus"]
+    assert [(v.split, v.printed, v.ours) for v in found] == [
+        ("test_matched", 82.4, 82.4),
+        ("test_mismatched", 82.1, 82.4),
+    ]
+
+
 def test_test_numbers_are_compared_with_test_numbers_only():
     plan = plan_of({"tasks": ["mrpc", "rte"], "compare_with": ["theseus: Table 3"]})
     dev = [("theseus", "rte", [66.2] * 3), ("theseus", "mrpc", [85.4] * 3)]

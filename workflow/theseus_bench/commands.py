@@ -19,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
 )
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
+Interval = Annotated[float, typer.Option(min=0, help="seconds between checkpoints, from which it goes on if stopped")]
 
 
 @app.command()
@@ -59,21 +60,21 @@ def fetch(folder: Folder, task: str, output: Path) -> None:
 
 
 @app.command()
-def backbone(folder: Folder) -> None:
+def backbone(folder: Folder, checkpoint_every: Interval = 600.0) -> None:
     """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
     from theseus_bench.source import make_backbone
     from theseus_bench.suites import read_plan
 
-    make_backbone(read_plan(folder), folder)
+    make_backbone(read_plan(folder), folder, checkpoint_every)
 
 
 @app.command()
-def compact(folder: Folder, method: str) -> None:
+def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> None:
     """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
     from theseus_bench.source import make_compact_checkpoint
     from theseus_bench.suites import read_plan
 
-    make_compact_checkpoint(read_plan(folder), method, folder)
+    make_compact_checkpoint(read_plan(folder), method, folder, checkpoint_every)
 
 
 @app.command()

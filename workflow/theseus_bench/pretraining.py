@@ -6,8 +6,11 @@ language modelling, on unlabelled text, started from evenly spaced layers of the
 
 from __future__ import annotations
 
+import math
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ from theseus_bench.demo import chronicle, write_tokenizer
 from theseus_bench.devices import autocast, seed_everything, to_tensors
 from theseus_bench.dropout import ATTENTION
 from theseus_bench.models import body_of, cut_to, layers_of, load_masked_lm, model_inputs, place, save_checkpoint
-from theseus_bench.training import Machine, learning_rate, make_optimizer
+from theseus_bench.training import Machine, learning_rate, make_optimizer, restore_state, save_state
 
 IGNORED = -100  # the label of a position that counts in no loss
 MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
@@ -76,7 +79,8 @@ def make_compact(
     It starts from evenly spaced layers of the backbone, and learns from the backbone and the masked words, or with the
     objective masked_words from these alone (the pre-training of Turc et al. 2019, which begins with random layers).
     With `recipe.head_steps` the backbone's masked-language head is fitted first, its body held fixed: a backbone
-    published without one (a sentence encoder) has no soft labels to give otherwise.
+    published without one (a sentence encoder) has no soft labels to give otherwise. Stopped and called again, it goes
+    on where it was: each of these two phases has its own checkpoint in machine.checkpoint.
     """
     tokenizer = AutoTokenizer.from_pretrained(backbone_folder)
     seed_everything(0)
@@ -86,7 +90,8 @@ def make_compact(
         inside = {id(p) for p in body_of(teacher).parameters()}
         head = [p for p in teacher.parameters() if id(p) not in inside]
         body_of(teacher).requires_grad_(False)  # so that nothing is computed for it
-        fitted = pretrain(teacher, text, tokenizer, _loop(recipe, recipe.head_steps), machine, head)
+        apart = replace(machine, checkpoint=machine.checkpoint / "head")
+        fitted = pretrain(teacher, text, tokenizer, _loop(recipe, recipe.head_steps), apart, head)
         losses |= {"head_first": fitted[0], "head_last": float(np.mean(fitted[-20:]))}
     student = load_masked_lm(backbone_folder)
     student.load_state_dict(teacher.state_dict())
@@ -170,43 +175,58 @@ def _descend(
     settings: LoopSettings,
     machine: Machine,
 ) -> list[float]:
-    """Minimise `loss` over masked batches of `text` for settings.max_steps steps."""
+    """Minimise `loss` over masked batches of `text` for settings.max_steps steps; the loss at each.
+
+    The state is kept in machine.checkpoint every machine.checkpoint_every seconds and at the end, so that a phase that
+    is over is not repeated if the next one is stopped. Where there is one, training goes on from it: on a CPU it ends
+    bit-equal to one that was not stopped.
+    """
     place(model, machine.device).train()
     optimizer = make_optimizer(model, trained, settings)
-    losses = []
-    for step, batch in enumerate(_masked_batches(text, tokenizer, settings, bucket_of(machine.device))):
+    file, losses = machine.checkpoint / "state.pt", []
+    if file.is_file():
+        losses = list(restore_state(file, trained, optimizer, machine.device)["losses"])
+    saved = time.monotonic()
+    for batch in _masked_batches(text, tokenizer, settings, bucket_of(machine.device), first=len(losses)):
         with autocast(machine.device, machine.precision):
             value = loss(to_tensors(batch, machine.device))
         model.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(trained, settings.clip_norm)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step + 1, settings.max_steps + 1)
+            group["lr"] = learning_rate(settings, len(losses) + 1, settings.max_steps + 1)
         optimizer.step()
         losses.append(value.detach())
+        if time.monotonic() - saved >= machine.checkpoint_every or len(losses) == settings.max_steps:
+            save_state(file, trained, optimizer, {"losses": torch.stack(losses)})
+            saved = time.monotonic()
     return torch.stack(losses).tolist()  # only now, as the processor waits for a GPU here
 
 
-def _masked_batches(text: Split, tokenizer, settings: LoopSettings, bucket: int = 1) -> Iterator[dict[str, np.ndarray]]:
-    """settings.max_steps batches with tokens masked.
+def _masked_batches(
+    text: Split, tokenizer, settings: LoopSettings, bucket: int = 1, first: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of step `first` (from 0) up to settings.max_steps, with tokens masked.
 
     `labels` (batch, length) holds the original at masked positions, `example_labels` (batch,) the text's own labels,
-    `real` (tokens,) where in the flattened batch there is no padding.
+    `real` (tokens,) where in the flattened batch there is no padding. What is masked depends on the step alone, so that
+    no batch needs those before it.
     """
-    random = np.random.default_rng(0)
-    made, epoch = 0, 0
     special = np.array(tokenizer.all_special_ids)
-    while made < settings.max_steps:
-        for examples in training_order(text, "text", 0, epoch, settings.batch_size)[: settings.max_steps - made]:
-            batch = collate(text, examples, tokenizer.pad_token_id, bucket)
-            batch["real"] = np.flatnonzero(batch["attention_mask"])
-            ids = batch["input_ids"]
-            chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
-            batch["example_labels"], batch["labels"] = batch["labels"], np.where(chosen, ids, IGNORED)
-            fate = random.random(ids.shape)
-            ids[chosen & (fate < 0.8)] = tokenizer.mask_token_id
-            swapped = chosen & (fate >= 0.9)
-            ids[swapped] = random.integers(0, len(tokenizer), int(swapped.sum()))
-            yield batch
-            made += 1
-        epoch += 1
+    batches = math.ceil(len(text) / settings.batch_size)
+    epoch, order = -1, []
+    for step in range(first, settings.max_steps):
+        if step // batches != epoch:
+            epoch = step // batches
+            order = training_order(text, "text", 0, epoch, settings.batch_size)
+        random = np.random.default_rng([0, step])
+        batch = collate(text, order[step % batches], tokenizer.pad_token_id, bucket)
+        batch["real"] = np.flatnonzero(batch["attention_mask"])
+        ids = batch["input_ids"]
+        chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
+        batch["example_labels"], batch["labels"] = batch["labels"], np.where(chosen, ids, IGNORED)
+        fate = random.random(ids.shape)
+        ids[chosen & (fate < 0.8)] = tokenizer.mask_token_id
+        swapped = chosen & (fate >= 0.9)
+        ids[swapped] = random.integers(0, len(tokenizer), int(swapped.sum()))
+        yield batch

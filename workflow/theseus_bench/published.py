@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from theseus_bench.config import Strict, parse, read_yaml
 
@@ -19,6 +19,14 @@ class PublishedRow(Strict):
     scores: dict[str, float | list[float]]
     macro: float | None
     metrics: dict[str, str] = Field({}, description="the one metric that is printed, where it is not the task's score")
+    splits: dict[str, str] = Field({}, description="the one dev split that is printed, where the task has several")
+
+    @model_validator(mode="after")
+    def _complete(self):
+        bare = self.splits.keys() - self.metrics.keys()
+        if bare:
+            raise ValueError(f"splits: {', '.join(sorted(bare))}: a score is of all dev splits; name its metric too")
+        return self
 
 
 class PublishedTable(Strict):

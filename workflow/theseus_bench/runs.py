@@ -40,6 +40,7 @@ from theseus_bench.records import SCHEMA, RunRecord, atomic, crash_recorded, pro
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
 from theseus_bench.training import (
+    CHECKPOINTS,
     HELD_OUT,
     Machine,
     TaskData,
@@ -49,8 +50,6 @@ from theseus_bench.training import (
     predict,
     without_held_out,
 )
-
-CHECKPOINTS = Path(".cache/checkpoints")
 
 
 def execute(

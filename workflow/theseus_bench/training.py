@@ -29,6 +29,7 @@ from theseus_bench.tasks import Task
 from theseus_bench.teacher import TeacherOutputs
 
 HELD_OUT = "held_out"  # the slice of train by whose score a checkpoint is chosen, where it is not the dev set's
+CHECKPOINTS = Path(".cache/checkpoints")  # a folder in it for each training
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def fit(
     progress, best = Progress(), [p.detach().clone() for p in trained]
     total = torch.zeros((), device=machine.device)
     if (machine.checkpoint / "state.pt").is_file():
-        total.fill_(_restore(machine.checkpoint, progress, model, trained, best, optimizer, machine.device))
+        total.fill_(_restore(machine.checkpoint, progress, trained, best, optimizer, machine.device))
     began, saved, before = time.monotonic(), time.monotonic(), progress.seconds
     meter = EnergyMeter(machine.device, progress.energy_joules)
     epoch, order = -1, []
@@ -175,11 +176,9 @@ def fit(
             if settings.patience and progress.stale >= settings.patience:
                 break
         if time.monotonic() - saved >= machine.checkpoint_every:
-            _save(machine.checkpoint, progress, model, trained, best, optimizer, float(total))
+            _save(machine.checkpoint, progress, trained, best, optimizer, float(total))
             saved = time.monotonic()
-    with torch.no_grad():
-        for parameter, value in zip(trained, best, strict=True):
-            parameter.copy_(value)
+    copy_parameters(trained, best)
     return progress
 
 
@@ -289,31 +288,44 @@ def _evaluate_only(method, model, data, settings, machine) -> Progress:
     return progress
 
 
-def _save(folder: Path, progress: Progress, model, trained, best, optimizer, total: float) -> None:
+def save_state(file: Path, trained: list[nn.Parameter], optimizer, rest: dict[str, Any]) -> None:
+    """Write a training's state to `file`: its parameters, optimizer and torch's generators, and the caller's `rest`."""
     state = {
-        "progress": vars(progress),
         "trained": [p.detach() for p in trained],
-        "best": best,
         "optimizer": optimizer.state_dict(),
-        "total": total,
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state(trained[0].device) if trained[0].is_cuda else None,
     }
-    with atomic(folder / "state.pt") as scratch:
-        torch.save(state, scratch)
+    with atomic(file) as scratch:
+        torch.save(state | rest, scratch)
 
 
-def _restore(folder: Path, progress: Progress, model, trained, best, optimizer, device) -> float:
-    """Take a run up where its checkpoint left it; returns the loss summed since the last evaluation."""
-    state = torch.load(folder / "state.pt", map_location=device, weights_only=True)
-    vars(progress).update(state["progress"])
-    progress.resumed += 1
-    progress.earlier = progress.seconds
-    with torch.no_grad():
-        for target, source in zip([*trained, *best], [*state["trained"], *state["best"]], strict=True):
-            target.copy_(source)
+def restore_state(file: Path, trained: list[nn.Parameter], optimizer, device: torch.device) -> dict[str, Any]:
+    """Take a training's state up again from `file`; returns all that is in it, the caller's own too."""
+    state = torch.load(file, map_location=device, weights_only=True)
+    copy_parameters(trained, state["trained"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"].cpu())
     if state["random_cuda"] is not None:
         torch.cuda.set_rng_state(state["random_cuda"].cpu(), device)
+    return state
+
+
+@torch.no_grad()
+def copy_parameters(targets: list[torch.Tensor], sources: list[torch.Tensor]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
+
+
+def _save(folder: Path, progress: Progress, trained, best, optimizer, total: float) -> None:
+    save_state(folder / "state.pt", trained, optimizer, {"progress": vars(progress), "best": best, "total": total})
+
+
+def _restore(folder: Path, progress: Progress, trained, best, optimizer, device) -> float:
+    """Take a run up where its checkpoint left it; returns the loss summed since the last evaluation."""
+    state = restore_state(folder / "state.pt", trained, optimizer, device)
+    vars(progress).update(state["progress"])
+    progress.resumed += 1
+    progress.earlier = progress.seconds
+    copy_parameters(best, state["best"])
     return state["total"]

@@ -46,6 +46,7 @@ class Verdict:
     seeds: int
     verdict: str
     reason: str
+    split: str = ""  # the one that is printed, of a task with several; '' for all of them
 
 
 def judge_numbers(plan: Plan, experiment: str, scores: pd.DataFrame) -> list[Verdict]:
@@ -110,7 +111,7 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
         difference = None if v.ours is None else v.ours - v.printed
         cells = (
             Cell(plan.tasks[v.what].label if v.what in plan.tasks else v.what),
-            Cell(METRIC_NAMES.get(v.metric, v.metric)),
+            Cell(METRIC_NAMES.get(v.metric, v.metric) + (f" ({v.split})" if v.split else "")),
             Cell(v.printed, notes=(f"printed in {v.table}",) if len(published) > 1 else ()),
             Cell(v.ours, notes=why if v.ours is None else ()),
             Cell("") if difference is None else Cell(difference, signed(difference)),
@@ -186,7 +187,8 @@ def _judge_row(
             reason = _incomparable(plan, paper, table, name, [task])
             missing = "the labels are the GLUE server's" if table.split == "test" else "no run of it has a score"
             verdict = _verdict(plan, number, value, len(values), seeds, tolerance, reason, missing)
-            yield Verdict(key, name, task_name, metric, number, value, len(values), *verdict)
+            split = splits[0] if len(task.dev) > 1 and len(splits) == 1 and splits != ["dev"] else ""
+            yield Verdict(key, name, task_name, metric, number, value, len(values), *verdict, split)
     if row.macro is not None and table.split == "dev" and row.scores.keys() <= asked:
         complete = ours.keys() == row.scores.keys()
         value = sum(float(values.median()) for values in ours.values()) / len(ours) if complete else None
@@ -201,7 +203,8 @@ def _measured(task: Task, split: str, row: PublishedRow, numbers: list[float]) -
     """The splits and the metric of each printed number."""
     if split == "dev":
         metric = row.metrics.get(task.name, SCORE)
-        return [(["dev"] if metric == SCORE else task.dev, metric)]
+        splits = [row.splits[task.name]] if task.name in row.splits else task.dev
+        return [(["dev"] if metric == SCORE else splits, metric)]
     if len(task.test) > 1:
         return [([name], task.metrics[0]) for name in task.test]
     return [(task.test, metric) for metric in task.metrics[: len(numbers)]]
