@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
 import time
@@ -35,7 +36,8 @@ from theseus_bench.methods.contract import RunContext, load_method
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.metrics import measure_task, score
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
+from theseus_bench.records import AGAIN, RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
+from theseus_bench.run_files import checksum, inputs_of
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
 from theseus_bench.training import Machine, Progress, TaskData, discard_checkpoint, fit, planned_steps, predict
@@ -55,8 +57,9 @@ def execute(
     folder.mkdir(parents=True, exist_ok=True)
     with crash_recorded(folder):
         run, trial = with_chosen(run, suite_folder)
-        machine = _machine(plan, run, checkpoints / _identity(plan, run, suite_folder), checkpoint_every)
-        record = _execute(plan, run, trial, suite_folder, folder, machine)
+        inputs = inputs_of(plan, run, suite_folder)
+        machine = _machine(plan, run, checkpoints / _identity(plan, run, suite_folder, inputs), checkpoint_every)
+        record = _execute(plan, run, trial, suite_folder, folder, machine, inputs)
         write_json(folder / "run.json", record.model_dump())
         discard_checkpoint(machine)
     return record
@@ -73,7 +76,9 @@ def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
     return replace(run, settings=choice["chosen"]["settings"]), choice["chosen"]["trial"]
 
 
-def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine) -> RunRecord:
+def _execute(
+    plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine, inputs: dict[str, str]
+) -> RunRecord:
     began = time.monotonic()
     data = _task_data(run, suite_folder)
     seed_everything(run.seed)
@@ -85,22 +90,23 @@ def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder
         predictions = _predict_all(plan, run, suite_folder, model, data, machine)
     seconds = {"training": progress.seconds, "all": progress.earlier + time.monotonic() - began}
     compressed = method.compressed(model)
-    record = _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds)
+    with atomic(folder / "predictions.parquet") as scratch:
+        pq.write_table(predictions, scratch, compression="zstd")
+    made = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet")}
+    record = _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds, made)
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
     if plan.keeps_model(run) and compressed is not None:
         card = model_card(run, record)
         models.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model", card)
-    with atomic(folder / "predictions.parquet") as scratch:
-        pq.write_table(predictions, scratch, compression="zstd")
     return record
 
 
-def _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds) -> RunRecord:
+def _record(plan, run, trial, suite_folder, data, progress, compressed, machine, seconds, made) -> RunRecord:
     majority = majority_score(data)
     compact = plan.suite.compact.get(run.spec.name)
     status, reason = judge(run.spec.role, progress, majority)
     return RunRecord(
-        schema_version=3,
+        schema_version=4,
         method=run.spec.name,
         variant=run.variant,
         method_version=run.spec.version,
@@ -135,6 +141,7 @@ def _record(plan, run, trial, suite_folder, data, progress, compressed, machine,
         compact=compact.model_dump(exclude_none=True) if "compact_checkpoint" in run.needs else None,
         teacher=plan.fingerprint(plan.teacher_of(run)) if run.learns else None,
         source=plan.fingerprint(plan.source_of(run)) if run.spec.source else None,
+        **made,
         provenance=provenance(),
     )
 
@@ -145,7 +152,7 @@ def write_outputs_of(plan: Plan, run: Run, suite_folder: Path) -> None:
     data = _task_data(run, suite_folder)
     model_folder = suite_folder / run.path / "model"
     if not model_folder.is_dir():
-        raise UserError(f"{model_folder}: the predecessor's model is gone; delete {run.path}/run.json and run again")
+        raise UserError(f"{model_folder}: the predecessor's model is gone; {AGAIN}")
     model = models.load_classifier(model_folder, run.task)
     output = suite_folder / "teacher" / run.task.name / f"seed-{run.seed}"
     layers = followed_layers(plan)
@@ -183,22 +190,10 @@ def _loop(run: Run) -> LoopSettings:
     return LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
 
 
-def _identity(plan: Plan, run: Run, suite_folder: Path) -> str:
-    """A hash of the run and of the files it reads, so that no run goes on from the checkpoint of another."""
-    digest = hashlib.sha256(plan.fingerprint(run).encode())
-    digest.update(str(suite_folder.resolve()).encode())
-    digest.update((METHODS_FOLDER / run.spec.name / "method.py").read_bytes())
-    read = [suite_folder / "data" / run.task.name / "data.json", suite_folder / "backbone" / "model.safetensors"]
-    read += [suite_folder / plan.teacher_of(run).path / "run.json"] if run.learns else []
-    read += (
-        [suite_folder / "compact" / run.spec.name / "model.safetensors"] if "compact_checkpoint" in run.needs else []
-    )
-    read += [suite_folder / plan.source_of(run).path / "run.json"] if run.spec.source else []
-    read += [suite_folder / run.search_file] if run.trials else []
-    for file in read:
-        stat = file.stat()
-        digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:24]
+def _identity(plan: Plan, run: Run, suite_folder: Path, inputs: dict[str, str]) -> str:
+    """A hash of the run and of the contents it reads, so that no run goes on from the checkpoint of another."""
+    parts = [plan.fingerprint(run), str(suite_folder.resolve()), json.dumps(inputs, sort_keys=True)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
 def _machine(plan: Plan, run: Run, checkpoint: Path = CHECKPOINTS, checkpoint_every: float = math.inf) -> Machine:
@@ -223,7 +218,7 @@ def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, device: t
     source_model = suite_folder / plan.source_of(run).path / "model" if run.spec.source else None
     for folder in (teacher_model, source_model):
         if folder is not None and not folder.is_dir():
-            raise UserError(f"{folder}: the model is gone; delete run.json beside it and run again")
+            raise UserError(f"{folder}: the model is gone; {AGAIN}")
     return RunContext(
         task=run.task,
         seed=run.seed,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from theseus_bench import models
+from theseus_bench.config import Compact
 from theseus_bench.data import concatenate, open_split
 from theseus_bench.demo import generate
 from theseus_bench.devices import choose_device, choose_precision, use_threads
@@ -14,6 +16,8 @@ from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan
 from theseus_bench.pretraining import make_compact, make_demo_backbone
 from theseus_bench.records import atomic, write_json
+from theseus_bench.run_files import checksum, keep_checkpoint, sign_checkpoint
+from theseus_bench.status import WEIGHTS
 from theseus_bench.training import Machine
 
 
@@ -33,18 +37,35 @@ def fetch_task(plan: Plan, task: str, output: Path) -> None:
 
 
 def make_backbone(plan: Plan, folder: Path) -> None:
-    """Put the backbone into `folder`/backbone."""
-    backbone = plan.suite.backbone
-    if backbone.source != "demo":
-        models.fetch_checkpoint(backbone, folder / "backbone")
+    """Put the backbone into `folder`/backbone; what is there and was made of the same stays."""
+    backbone, output = plan.suite.backbone, folder / "backbone"
+    made_from: dict[str, Any] = {"settings": backbone.model_dump(mode="json")}
+    if backbone.source == "folder":
+        made_from["files"] = checksum(Path(backbone.name).expanduser())
+    if keep_checkpoint(output, made_from, folder):
+        print(f"{output}: kept, as it was made of the same")
         return
-    losses = make_demo_backbone(backbone.layers, backbone.steps, _machine(plan), folder / "backbone")
-    write_json(folder / "backbone" / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
+    if backbone.source == "demo":
+        losses = make_demo_backbone(backbone.layers, backbone.steps, _machine(plan), output)
+        write_json(output / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
+    else:
+        models.fetch_checkpoint(backbone, output)
+    sign_checkpoint(output, made_from)
 
 
 def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
-    """Put the compact checkpoint of `method` into `folder`/compact/<method>."""
+    """Put the compact checkpoint of `method` into `folder`/compact/<method>; what was made of the same stays."""
     compact, output = plan.suite.compact[method], folder / "compact" / method
+    read = [f"backbone/{WEIGHTS}"]
+    read += [f"data/{task}" for task in plan.trained_tasks] if compact.source == "recipe" else []
+    made_from = {
+        "settings": compact.model_dump(mode="json"),
+        "layers": plan.suite.student_layers,
+        "inputs": {name: checksum(folder / name) for name in read},
+    }
+    if keep_checkpoint(output, made_from, folder):
+        print(f"{output}: kept, as it was made of the same")
+        return
     if compact.source == "hub":
         if compact.revision is None:
             raise UserError(
@@ -55,7 +76,13 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
             models.download(compact.name, compact.revision, scratch)
             models.check_same_vocabulary(scratch, folder / "backbone", compact.name)
             write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
-        return
+    else:
+        _distil(plan, compact, folder, output)
+    sign_checkpoint(output, made_from)
+
+
+def _distil(plan: Plan, compact: Compact, folder: Path, output: Path) -> None:
+    """Make a compact checkpoint by its recipe."""
     text = concatenate([open_split(folder / "data" / task, "train") for task in plan.trained_tasks])
     losses = make_compact(folder / "backbone", text, compact, plan.suite.student_layers, _machine(plan), output)
     write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
