@@ -7,17 +7,21 @@
 #   verify    all of it, and fail unless every run is complete and sound
 #   NAME      one experiment of the suite, by its name in the configuration: its runs and all that is made of them
 import json
+import shutil
 import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 from theseus_bench.errors import UserError
+from theseus_bench.locks import hold_suite
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.plan import source_files
 from theseus_bench.published import PUBLISHED_FOLDER
-from theseus_bench.suites import load_plan
 from theseus_bench.records import write_json
+from theseus_bench.run_files import ASIDE, set_aside
+from theseus_bench.status import unsound
+from theseus_bench.suites import load_plan
 from theseus_bench.tasks import TASKS_FILE
 
 min_version("9.19")
@@ -55,29 +59,27 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{SUITE}/report/index.html",
-        f"{SUITE}/ro-crate-metadata.json",
+        lambda w: all_of(*EXPERIMENTS) + made_by("write_report") + made_by("provenance"),
 
 
 rule tables:
     input:
-        [file for name in EXPERIMENTS for file in results_of(name)],
+        lambda w: all_of(*EXPERIMENTS),
 
 
 rule figures:
     input:
-        expand(f"{SUITE}/figures/{{experiment}}", experiment=EXPERIMENTS),
+        lambda w: all_of(*EXPERIMENTS, figures_only=True),
 
 
 rule report:
     input:
-        f"{SUITE}/report/index.html",
+        lambda w: all_of(*EXPERIMENTS) + made_by("write_report"),
 
 
 rule verify:
     input:
-        f"{SUITE}/report/index.html",
-        f"{SUITE}/ro-crate-metadata.json",
+        lambda w: all_of(*EXPERIMENTS) + made_by("write_report") + made_by("provenance"),
     log:
         f"{SUITE}/logs/verify.log",
     params:
@@ -92,10 +94,20 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/compare.smk"
 
 
+# What is there but cannot be used counts as missing, also where Snakemake has lost its own notes.
+if workflow.is_main_process and workflow.dag_settings is not None:
+    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *unsound_targets(workflow.dag_settings.targets)}
+
+
 # The commands read the suite's configuration from its folder. It is no rule's output, as an edit of it must not rerun
 # everything: each rule has the part that matters to it among its params.
 onstart:
+    try:
+        hold_suite(Path(SUITE))
+    except UserError as error:
+        sys.exit(f"theseus-bench: {error}")
     write_json(Path(SUITE) / "suite.json", config)
+    set_aside(kept_outputs(workflow), Path(SUITE))
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a
     # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's
     # queue; on one machine it is dropped, also where a profile names another.
@@ -103,6 +115,13 @@ onstart:
         workflow.scheduler.job_rate_limiter = None
 
 
-# With --keep-going a failed run stops only what is computed from it; the tables are still made, with its gap shown.
+onsuccess:
+    shutil.rmtree(Path(SUITE) / "partial", ignore_errors=True)
+    shutil.rmtree(Path(SUITE) / ASIDE, ignore_errors=True)
+
+
+# With --keep-going a failed run stops only what is computed from it; what is there is shown, with its gaps, in a place
+# of its own: none of it must pass for a rule's output.
 onerror:
-    shell("theseus-bench report --rebuild {SUITE}")
+    shutil.rmtree(Path(SUITE) / ASIDE, ignore_errors=True)
+    shell("theseus-bench report --partial {SUITE} || true")

@@ -5,7 +5,7 @@ from suite import leave_run, make_plan
 from test_records import RECORD
 from theseus_bench.checklist import ACL, NEURIPS, checklist
 from theseus_bench.records import RunRecord, write_json
-from theseus_bench.scores import state
+from theseus_bench.status import state
 
 EXPERIMENTS = {"first": {"title": "One", "methods": ["predecessor", "finetune", "theseus"]}}
 PLAN = make_plan(tasks=["rte"], seeds=[1, 2, 3], compact={}, experiments=EXPERIMENTS)

@@ -9,7 +9,7 @@ from theseus_bench.choice import nested_selection, write_choice
 from theseus_bench.errors import UserError
 from theseus_bench.records import read_choice
 from theseus_bench.runs import with_chosen
-from theseus_bench.scores import state
+from theseus_bench.status import state
 
 LABELS = np.random.default_rng(0).integers(0, 2, 277)
 

@@ -63,6 +63,8 @@ RECORD = {
     "compact": None,
     "teacher": None,
     "source": None,
+    "inputs": {},
+    "predictions_sha256": "0" * 64,
     "provenance": {},
 }
 

@@ -3,6 +3,7 @@ SUITE = PLAN.folder
 EXPERIMENTS = list(PLAN.suite.experiments)
 TEACHERS = [PLAN.teacher.name, f"{PLAN.teacher.name}@equal"]  # whose models students read
 RECORD = ("run.json", "predictions.parquet")
+KEPT = {"train", "train_teacher", "compact"}  # rules whose outputs a job may keep (theseus_bench.run_files)
 FORMATS = ["html", "csv", "md", "tex"]
 PUBLISHED = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
 DIAGNOSTIC = [str(Path(PLAN.suite.data.diagnostic).expanduser())] if PLAN.suite.data.diagnostic else []
@@ -41,9 +42,8 @@ def run_of(wildcards):
     return PLAN.run(wildcards.run, wildcards.task, int(wildcards.seed))
 
 
-def inputs_of_run(wildcards):
+def inputs_of_run(run):
     """What a run reads, by what its method needs."""
-    run = run_of(wildcards)
     needed = {
         "teacher_outputs": f"{SUITE}/{PLAN.teacher_outputs_of(run)}",
         "teacher_model": f"{SUITE}/{PLAN.teacher_of(run).path}/model",
@@ -83,13 +83,39 @@ def predecessors_of(experiment):
     return list(dict.fromkeys(f"{SUITE}/{run.path}/{file}" for run in runs for file in RECORD))
 
 
-def results_of(experiment):
-    """What is made of an experiment: tables and figures and, where it has them, verdicts, searches and submissions."""
+def made_by(rule, **wildcards):
+    """The files and folders that a rule makes."""
+    return [str(file.apply_wildcards(wildcards)) for file in getattr(rules, rule).output]
+
+
+def made_for(experiments):
+    """All that runs of experiments read and leave, with what is trained for them.
+
+    Snakemake does not miss what a finished job has read, so each target names all that has to be there.
+    """
+    runs = PLAN.needed(run for name in experiments for run in PLAN.experiment_runs(name)).values()
+    tasks = dict.fromkeys(task for run in runs for task in PLAN.predicted_with(run.task.name))
+    files = [file for task in tasks for file in tables_of(task)]
+    for run in runs:
+        where = {"run": run.name, "task": run.task.name, "seed": run.seed}
+        files += inputs_of_run(run) + made_by("train_teacher" if run.name in TEACHERS else "train", **where)
+    return [file for file in dict.fromkeys(files) if file.startswith(f"{SUITE}/")]
+
+
+def made_of(experiment, figures_only=False):
+    """All that is made of an experiment's runs: scores, tests, speed, tables and figures, and what else it has."""
     wanted = PLAN.suite.experiments[experiment]
-    tables = ["", "_behaviour"]
-    tables += ["_verdicts"] * bool(wanted.compare_with) + ["_search"] * PLAN.searched(experiment)
-    others = [f"{SUITE}/figures/{experiment}"] + [f"{SUITE}/submissions/{experiment}"] * wanted.submission
-    return [f"{SUITE}/tables/{experiment}{ending}.html" for ending in tables] + others
+    stages = ["score", "significance", "speed", "draw"]
+    if not figures_only:
+        stages += ["compare", "describe"] + ["judge"] * bool(wanted.compare_with)
+        stages += ["searched"] * PLAN.searched(experiment) + ["submit"] * wanted.submission
+    return [file for stage in stages for file in made_by(stage, experiment=experiment)]
+
+
+def all_of(*experiments, figures_only=False):
+    """What there is of experiments, from their tables to their figures."""
+    made = [file for name in experiments for file in made_of(name, figures_only)]
+    return made_for(experiments) + made
 
 
 def labels_of(experiment):
@@ -102,3 +128,24 @@ def first_records_of(experiment):
     """One record of each of an experiment's methods."""
     first = {run.name: run.path for run in reversed(PLAN.experiment_runs(experiment))}
     return [f"{SUITE}/{path}/run.json" for path in first.values()]
+
+
+def unsound_targets(targets):
+    """What is there of the experiments asked for, but cannot be used."""
+    asked = [name for name in EXPERIMENTS if name in targets]
+    if not targets or {"all", "tables", "figures", "report", "verify"} & set(targets):
+        asked = EXPERIMENTS
+    runs = PLAN.needed(run for name in asked for run in PLAN.experiment_runs(name)).values()
+    return [f"{SUITE}/{file}" for file in unsound(PLAN, runs, asked, Path(SUITE))]
+
+
+def kept_outputs(workflow):
+    """The outputs of each job that is about to run, and may keep them; none of those that are forced."""
+    forced = set(workflow.dag_settings.forcerun)
+    if workflow.dag_settings.forceall or workflow.dag_settings.forcetargets:
+        return []
+    return [
+        [str(file) for file in job.output]
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in KEPT and job.rule.name not in forced and forced.isdisjoint(map(str, job.output))
+    ]

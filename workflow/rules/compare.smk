@@ -193,7 +193,7 @@ rule submit:
 
 rule write_report:
     input:
-        results=[file for name in EXPERIMENTS for file in results_of(name)],
+        results=[file for name in EXPERIMENTS for file in made_of(name)],
         template=["report/report.html.j2", "report/style.css", "report/script.js"],
     output:
         report(
@@ -236,5 +236,5 @@ for name in EXPERIMENTS:
         name:
             name
         input:
-            results_of(name),
+            lambda w, experiment=name: all_of(experiment),
         localrule: True

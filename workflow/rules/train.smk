@@ -1,7 +1,7 @@
 # One job is one run: a method (and variant) on a task with a seed. Students wait for their predecessor.
 rule train:
     input:
-        needs=inputs_of_run,
+        needs=lambda w: inputs_of_run(run_of(w)),
     output:
         record=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/run.json",
         predictions=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/predictions.parquet",

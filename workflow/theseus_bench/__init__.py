@@ -11,6 +11,7 @@ ROOMS = [
     "naming",  # how a run is named
     "tasks",  # GLUE's tasks
     "published",  # what the papers print
+    "locks",  # one writer at a time
     "records",  # what a run leaves on disk
     "data",  # tables → checked → tokens → batches
     "demo",  # generated sentences
@@ -31,6 +32,8 @@ ROOMS = [
     "methods.contract",  # what method.py defines
     "search",  # which settings are tried
     "plan",  # every run that a configuration asks for
+    "status",  # what is complete, failed or missing, and why
+    "run_files",  # what a run was made of, and whether it is to be kept
     "suites",  # a suite from its configuration, checked
     "source",  # tables, backbone and compact checkpoints, put in their places
     "cards",  # what a saved model says of itself

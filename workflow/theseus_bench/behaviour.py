@@ -15,7 +15,7 @@ from scipy.special import rel_entr, softmax
 
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import Predictions, RunRecord, read_predictions
-from theseus_bench.scores import state
+from theseus_bench.status import state
 from theseus_bench.table_formats import Cell, Column, Row, Table, series
 from theseus_bench.tables import NOT_APPLICABLE
 from theseus_bench.tasks import Task

@@ -16,7 +16,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.metrics import measure_task, score
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import read_predictions, write_json
-from theseus_bench.scores import state
+from theseus_bench.status import state
 
 Splits = dict[str, np.ndarray]  # something for each dev split
 HALVINGS = 20  # of the dev set at random; each gives two choices, one on either half

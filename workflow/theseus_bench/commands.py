@@ -62,19 +62,23 @@ def fetch(folder: Folder, task: str, output: Path) -> None:
 @app.command()
 def backbone(folder: Folder, checkpoint_every: Interval = 600.0) -> None:
     """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
+    from theseus_bench.locks import alone
     from theseus_bench.source import make_backbone
     from theseus_bench.suites import read_plan
 
-    make_backbone(read_plan(folder), folder, checkpoint_every)
+    with alone(folder / "backbone"):
+        make_backbone(read_plan(folder), folder, checkpoint_every)
 
 
 @app.command()
 def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> None:
     """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
+    from theseus_bench.locks import alone
     from theseus_bench.source import make_compact_checkpoint
     from theseus_bench.suites import read_plan
 
-    make_compact_checkpoint(read_plan(folder), method, folder, checkpoint_every)
+    with alone(folder / "compact" / method):
+        make_compact_checkpoint(read_plan(folder), method, folder, checkpoint_every)
 
 
 @app.command()
@@ -101,13 +105,23 @@ def encode(folder: Folder, task: str) -> None:
 
 @app.command()
 def train(folder: Folder, method: str, task: str, seed: int) -> None:
-    """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions."""
-    from theseus_bench.runs import execute
+    """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions.
+
+    A run whose record is there already, of the same settings and made of the same contents, is kept as it is.
+    """
+    from theseus_bench.locks import alone
+    from theseus_bench.run_files import keep_run
     from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
     run = made.run(method, task, seed)
-    record = execute(made, run, folder)
+    with alone(folder / run.path):
+        if keep_run(made, run, folder):
+            print(f"{run.path}: kept, as it was made of the same")
+            return
+        from theseus_bench.runs import execute
+
+        record = execute(made, run, folder)
     score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
     print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
 
@@ -144,10 +158,12 @@ def teacher(folder: Folder, predecessor: str, task: str, seed: int) -> None:
 @app.command()
 def speed(folder: Folder, experiment: str) -> None:
     """Measure the compressed models of an experiment, interleaved, into SUITE/speed/EXPERIMENT.json."""
+    from theseus_bench.locks import alone
     from theseus_bench.speed import measure_experiment
     from theseus_bench.suites import read_plan
 
-    measure_experiment(read_plan(folder), experiment, folder)
+    with alone(folder / "speed"):  # of any experiment: two at once would slow each other down
+        measure_experiment(read_plan(folder), experiment, folder)
 
 
 @app.command()
@@ -220,8 +236,8 @@ def draw(folder: Folder, experiment: str) -> None:
 @app.command()
 def report(
     folder: Folder,
-    rebuild: Annotated[
-        bool, typer.Option(help="first make all it is made of again from the runs that are there")
+    partial: Annotated[
+        bool, typer.Option(help="into SUITE/partial, with scores, tables and figures of its own from whatever is there")
     ] = False,
 ) -> None:
     """Make SUITE/report (index.html, report.md, report.pdf) from all that is there; gaps are shown as gaps."""
@@ -229,8 +245,14 @@ def report(
     from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
-    (document.rebuild if rebuild else document.write_suite_report)(made, folder)
-    print(f"report: {folder / 'report' / 'index.html'}")
+    if not partial:
+        document.write_suite_report(made, folder)
+        print(f"report: {folder / 'report' / 'index.html'}")
+    elif document.write_partial(made, folder):
+        page = folder / "partial" / "report" / "index.html"
+        print(f"a report of what is there: {page}; the same snakemake command goes on with the rest")
+    else:
+        print(f"{folder}: no run has left anything yet; the same snakemake command goes on")
 
 
 @app.command()
@@ -247,7 +269,7 @@ def status(
     folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False
 ) -> None:
     """Say which runs of a suite are complete, failed or missing, and why."""
-    from theseus_bench.scores import states
+    from theseus_bench.status import states
     from theseus_bench.suites import read_plan
 
     # A try that failed is a result of its search, not a fault of the suite.

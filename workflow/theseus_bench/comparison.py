@@ -13,13 +13,14 @@ from theseus_bench.naming import ADAPTED
 from theseus_bench.plan import Plan, Run
 from theseus_bench.published import cite
 from theseus_bench.records import RunRecord, atomic
-from theseus_bench.scores import read_scores, state
+from theseus_bench.scores import read_scores
 from theseus_bench.searches import search_table, trials_table
 from theseus_bench.selection import selection_table
 from theseus_bench.significance import compared
 from theseus_bench.significance_tables import daggers, few_seeds, label_of_name, read_significance, significance_tables
 from theseus_bench.speed import read_speed
 from theseus_bench.speed_tables import conditions, speed_tables
+from theseus_bench.status import state
 from theseus_bench.table_formats import Table, series, write_table
 from theseus_bench.tables import PrintedRow, scores_table
 from theseus_bench.tasks import Task

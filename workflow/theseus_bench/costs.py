@@ -12,7 +12,7 @@ from pathlib import Path
 
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord
-from theseus_bench.scores import state
+from theseus_bench.status import state
 from theseus_bench.table_formats import Cell, Column, Row, Table
 from theseus_bench.tables import NOT_MEASURED
 

@@ -27,7 +27,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import MethodSpec
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord, atomic, write_json
-from theseus_bench.scores import state
+from theseus_bench.status import state
 
 CRATE_FILE = "ro-crate-metadata.json"
 CODE = "code"  # the folder in the suite's that holds a copy of the workflow, with its own layout

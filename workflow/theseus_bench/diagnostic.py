@@ -18,7 +18,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.metrics import decide, measure
 from theseus_bench.plan import Plan, Run, source_files
 from theseus_bench.records import read_predictions
-from theseus_bench.scores import state
+from theseus_bench.status import state
 from theseus_bench.table_formats import Cell, Column, Row, Table
 from theseus_bench.tasks import Task
 

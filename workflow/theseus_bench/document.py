@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -23,26 +23,26 @@ from theseus_bench.comparison import (
     write_tables,
     write_verdicts,
 )
-from theseus_bench.crate import CRATE_FILE, write_crate
+from theseus_bench.crate import CRATE_FILE
 from theseus_bench.drawing import write_figures
-from theseus_bench.errors import UserError
 from theseus_bench.findings import all_claims, find
 from theseus_bench.pictures import inline_svg
 from theseus_bench.plan import Plan
 from theseus_bench.records import RunRecord
 from theseus_bench.report import write_report
 from theseus_bench.report_model import Report, Section, Shown
-from theseus_bench.scores import read_scores, state, write_scores
+from theseus_bench.scores import read_scores, write_scores
 from theseus_bench.significance import write_significance
 from theseus_bench.significance_tables import significance_tables
-from theseus_bench.speed import measure_experiment
 from theseus_bench.speed_tables import speed_tables
-from theseus_bench.submission import write_submissions
+from theseus_bench.status import state
 from theseus_bench.table_formats import Table
 from theseus_bench.tables import with_scores
 from theseus_bench.verdicts import claims_table
 
 TEMPLATES = Path("report")
+PARTIAL = "partial"  # the folder in the suite's for the report of one that is not complete
+TAKEN = ["suite.json", "source", "backbone", "compact", "data", "runs", "search", "speed"]  # by links
 
 
 def write_suite_report(plan: Plan, folder: Path) -> None:
@@ -68,27 +68,36 @@ def suite_report(plan: Plan, folder: Path) -> Report:
         sections=[_section(plan, name, folder) for name in plan.suite.experiments],
         environment=_environment(plan, records),
         checklist=checklist(plan, records, folder),
-        links={"Provenance: RO-Crate": f"../{CRATE_FILE}", "Configuration": "../suite.json"},
+        links={
+            name: f"../{file}"
+            for name, file in (("Provenance: RO-Crate", CRATE_FILE), ("Configuration", "suite.json"))
+            if folder.name != PARTIAL or file != CRATE_FILE
+        },
     )
 
 
-def rebuild(plan: Plan, folder: Path) -> None:
-    """Scores, speed, tests, tables, figures, submissions, report and provenance of whatever the runs have left."""
+def write_partial(plan: Plan, folder: Path) -> bool:
+    """The report of whatever runs are there, in `folder`/partial, with scores, tests, tables and figures of its own.
+
+    It is no part of the suite and no rule's output, so that nothing of it passes for what the workflow makes. Nothing
+    is measured for it. False, and no such folder, if no run has left a record yet.
+    """
+    partial = folder / PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    if not any(state(plan, run, folder)[2] for run in plan.runs.values()):
+        return False
+    partial.mkdir()
+    for name in TAKEN:
+        if (folder / name).exists():
+            (partial / name).symlink_to(Path("..") / name)
     for experiment in plan.suite.experiments:
-        if (folder / "backbone").is_dir() and not (folder / "speed" / f"{experiment}.json").is_file():
-            try:
-                measure_experiment(plan, experiment, folder)
-            except UserError as error:  # a gap in the tables, which are wanted all the more where something went wrong
-                print(f"theseus-bench: the speed of {experiment} was not measured: {error}", file=sys.stderr)
-        write_scores(plan, experiment, folder)
-        write_significance(plan, experiment, folder)
+        write_scores(plan, experiment, partial)
+        write_significance(plan, experiment, partial)
         for write in (write_tables, write_verdicts, write_search_tables, write_descriptions):
-            write(plan, experiment, folder)
-        write_figures(plan, experiment, folder)
-        if plan.suite.experiments[experiment].submission:
-            write_submissions(plan, experiment, folder)
-    write_suite_report(plan, folder)
-    write_crate(plan, folder)
+            write(plan, experiment, partial)
+        write_figures(plan, experiment, partial)
+    write_suite_report(plan, partial)
+    return True
 
 
 def _section(plan: Plan, name: str, folder: Path) -> Section:

@@ -14,11 +14,12 @@ from theseus_bench.naming import read_part, split_name
 from theseus_bench.pictures import Picture, write_pictures
 from theseus_bench.plan import Plan
 from theseus_bench.published import SpeedLine, cite_speed, paper_with_speed
-from theseus_bench.scores import read_scores, state
+from theseus_bench.scores import read_scores
 from theseus_bench.significance import BASELINE, CONTROL, THRESHOLDS
 from theseus_bench.significance_tables import MACRO_LABELS, read_significance
 from theseus_bench.speed import read_speed
 from theseus_bench.speed_tables import DEVICES, is_alike
+from theseus_bench.status import state
 from theseus_bench.verdicts import SCORE, judge_numbers
 
 RANGE = "the range over the seeds"

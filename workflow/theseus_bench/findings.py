@@ -10,10 +10,11 @@ from theseus_bench.naming import EQUAL, split_name
 from theseus_bench.plan import Plan
 from theseus_bench.published import Claim
 from theseus_bench.report_model import Finding, duration
-from theseus_bench.scores import read_scores, state, states
+from theseus_bench.scores import read_scores
 from theseus_bench.significance import CONTROL, MACROS
 from theseus_bench.significance_tables import label_of_name, read_significance
 from theseus_bench.speed import read_speed
+from theseus_bench.status import state, states
 from theseus_bench.table_formats import series, signed
 from theseus_bench.verdicts import (
     FAILS,

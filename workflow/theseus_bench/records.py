@@ -7,16 +7,18 @@ and then moved, so that a reader finds a whole file or none.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,8 +31,10 @@ from pydantic import ValidationError
 from theseus_bench import __version__
 from theseus_bench.config import Strict
 from theseus_bench.errors import UserError
+from theseus_bench.locks import same_file
 
 SCHEMA = 4
+AGAIN = "the same snakemake command mends it"
 LIBRARIES = ["torch", "transformers", "tokenizers", "datasets", "evaluate", "textbrewer", "numpy", "scipy", "pandas"]
 
 
@@ -77,6 +81,8 @@ class RunRecord(Strict):
     compact: dict[str, Any] | None  # where the compact checkpoint came from, for a method that needs one
     teacher: str | None  # fingerprint of the predecessor's run, for a method that reads of it
     source: str | None  # fingerprint of the run whose model this one started from, for a method that has one
+    inputs: dict[str, str]  # SHA-256 of the contents of all that it read (theseus_bench.run_files)
+    predictions_sha256: str
     provenance: dict[str, Any]
 
     @property
@@ -87,16 +93,74 @@ class RunRecord(Strict):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A place to write `path` to: moved there when the block ends well, removed when it does not. Folders too."""
+    """A place to write `path` to: moved there when the block ends well, removed when it does not. Folders too.
+
+    What is moved has reached the disk, so that a machine that crashes leaves the old or the new, and no half. A writer
+    that was killed leaves its scratch folder; the next one for the same path sweeps it away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    scratch, lock = _scratch_folder(path)
     try:
         yield scratch / path.name
+        _to_disk(scratch / path.name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         os.replace(scratch / path.name, path)
+        _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+def _scratch_folder(path: Path) -> tuple[Path, int]:
+    """A new folder beside `path`, and the open lock on it that tells others of its living writer."""
+    ours = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}")
+    with os.scandir(path.parent) as entries:
+        for left in [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]:
+            with suppress(OSError):  # it is gone, or held, or nothing can be locked here: then nothing is swept
+                lock = _lock(left)
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            lock = _lock(scratch)
+        except (BlockingIOError, FileNotFoundError):  # another writer is sweeping it away
+            continue
+        except OSError:  # no locks on folders on this file system
+            lock = os.open(scratch, os.O_RDONLY)
+        if same_file(lock, scratch):
+            return scratch, lock
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """An open lock on `folder`; OSError if it cannot be had."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until `path`, a file or a folder with all that is in it, has reached the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+    if path.is_file():
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -120,9 +184,7 @@ def _parsed(file: Path, inode: int, changed: int) -> RunRecord:
     try:
         return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
-        raise UserError(
-            f"{file}: not a run record of schema {SCHEMA} ({error.errors()[0]['msg']}); delete it and run again"
-        ) from None
+        raise UserError(f"{file}: not a run record of schema {SCHEMA} ({error.errors()[0]['msg']}); {AGAIN}") from None
 
 
 @dataclass(frozen=True)
@@ -161,7 +223,7 @@ def read_json(file: Path) -> dict:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{file}: not readable as JSON ({error}); delete it and make it again") from None
+        raise UserError(f"{file}: not readable as JSON ({error}); {AGAIN}") from None
 
 
 def crash_reason(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
 import time
@@ -36,7 +37,8 @@ from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.metrics import measure_task, score
 from theseus_bench.naming import EQUAL
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import SCHEMA, RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
+from theseus_bench.records import AGAIN, SCHEMA, RunRecord, atomic, crash_recorded, provenance, read_choice, write_json
+from theseus_bench.run_files import checksum, inputs_of
 from theseus_bench.tasks import Task
 from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
 from theseus_bench.training import (
@@ -64,8 +66,9 @@ def execute(
     folder.mkdir(parents=True, exist_ok=True)
     with crash_recorded(folder):
         run, trial = with_chosen(run, suite_folder)
-        machine = _machine(plan, run, checkpoints / _identity(plan, run, suite_folder), checkpoint_every)
-        record = _execute(plan, run, trial, suite_folder, folder, machine)
+        inputs = inputs_of(plan, run, suite_folder)
+        machine = _machine(plan, run, checkpoints / _identity(plan, run, suite_folder, inputs), checkpoint_every)
+        record = _execute(plan, run, trial, suite_folder, folder, machine, inputs)
         write_json(folder / "run.json", record.model_dump())
         discard_checkpoint(machine)
     return record
@@ -82,7 +85,9 @@ def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
     return replace(run, settings=choice["chosen"]["settings"]), choice["chosen"]["trial"]
 
 
-def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine) -> RunRecord:
+def _execute(
+    plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine, inputs: dict[str, str]
+) -> RunRecord:
     began = time.monotonic()
     data = _task_data(plan, run, suite_folder)
     seed_everything(run.seed)
@@ -97,13 +102,14 @@ def _execute(plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder
     dev_score = _dev_score(run.task, predicted) if progress.curve else None
     seconds = {"all": progress.earlier + time.monotonic() - began}
     compressed = method.compressed(model)
-    record = _record(plan, run, trial, suite_folder, data, progress, steps, dev_score, compressed, machine, seconds)
+    with atomic(folder / "predictions.parquet") as scratch:
+        pq.write_table(predictions, scratch, compression="zstd")
+    made = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet"), "dev_score": dev_score}
+    record = _record(plan, run, trial, suite_folder, data, progress, steps, compressed, machine, seconds, made)
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
     if plan.keeps_model(run) and compressed is not None:
         card = model_card(run, record)
         models.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model", card)
-    with atomic(folder / "predictions.parquet") as scratch:
-        pq.write_table(predictions, scratch, compression="zstd")
     return record
 
 
@@ -122,12 +128,10 @@ def _dev_score(task: Task, predicted: dict[str, tuple[Split, np.ndarray]]) -> fl
     return value if np.isfinite(value) else None
 
 
-def _record(
-    plan, run, trial, suite_folder, data, progress, steps, dev_score, compressed, machine, seconds
-) -> RunRecord:
+def _record(plan, run, trial, suite_folder, data, progress, steps, compressed, machine, seconds, made) -> RunRecord:
     majority = majority_score(data)
     compact = plan.suite.compact.get(run.spec.name)
-    status, reason = judge(run.spec.role, progress.diverged, dev_score, majority)
+    status, reason = judge(run.spec.role, progress.diverged, made["dev_score"], majority)
     training = progress.seconds - progress.evaluating
     per_second = progress.step / training if training > 0 else 0.0
     return RunRecord(
@@ -145,7 +149,6 @@ def _record(
         chosen_on=run.settings["choose_on"] if progress.step else "nothing",
         evaluations=len(progress.curve),
         held_out_score=progress.best_score if data.held_out and progress.curve else None,
-        dev_score=dev_score,
         majority_score=majority,
         best_step=progress.best_step,
         steps=progress.step,
@@ -172,6 +175,7 @@ def _record(
         compact=compact.model_dump(exclude_none=True) if "compact_checkpoint" in run.needs else None,
         teacher=plan.fingerprint(plan.teacher_of(run)) if run.learns else None,
         source=plan.fingerprint(plan.source_of(run)) if run.spec.source else None,
+        **made,
         provenance=provenance(),
     )
 
@@ -182,7 +186,7 @@ def write_outputs_of(plan: Plan, run: Run, suite_folder: Path) -> None:
     folder = suite_folder / "data" / run.task.name
     model_folder = suite_folder / run.path / "model"
     if not model_folder.is_dir():
-        raise UserError(f"{model_folder}: the predecessor's model is gone; delete {run.path}/run.json and run again")
+        raise UserError(f"{model_folder}: the predecessor's model is gone; {AGAIN}")
     model = models.load_classifier(model_folder, run.task)
     output = suite_folder / plan.teacher_outputs_of(run)
     layers = followed_layers(plan)
@@ -221,22 +225,10 @@ def _loop(run: Run) -> LoopSettings:
     return LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
 
 
-def _identity(plan: Plan, run: Run, suite_folder: Path) -> str:
-    """A hash of the run and of the files it reads, so that no run goes on from the checkpoint of another."""
-    digest = hashlib.sha256(plan.fingerprint(run).encode())
-    digest.update(str(suite_folder.resolve()).encode())
-    digest.update((METHODS_FOLDER / run.spec.name / "method.py").read_bytes())
-    read = [suite_folder / "data" / run.task.name / "data.json", suite_folder / "backbone" / "model.safetensors"]
-    read += [suite_folder / plan.teacher_of(run).path / "run.json"] if run.learns else []
-    read += (
-        [suite_folder / "compact" / run.spec.name / "model.safetensors"] if "compact_checkpoint" in run.needs else []
-    )
-    read += [suite_folder / plan.source_of(run).path / "run.json"] if run.spec.source else []
-    read += [suite_folder / run.search_file] if run.trials else []
-    for file in read:
-        stat = file.stat()
-        digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:24]
+def _identity(plan: Plan, run: Run, suite_folder: Path, inputs: dict[str, str]) -> str:
+    """A hash of the run and of the contents it reads, so that no run goes on from the checkpoint of another."""
+    parts = [plan.fingerprint(run), str(suite_folder.resolve()), json.dumps(inputs, sort_keys=True)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
 def _machine(plan: Plan, run: Run, checkpoint: Path = CHECKPOINTS, checkpoint_every: float = math.inf) -> Machine:
@@ -262,7 +254,7 @@ def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: in
     source_model = suite_folder / plan.source_of(run).path / "model" if run.spec.source else None
     for folder in (teacher_model, source_model):
         if folder is not None and not folder.is_dir():
-            raise UserError(f"{folder}: the model is gone; delete run.json beside it and run again")
+            raise UserError(f"{folder}: the model is gone; {AGAIN}")
     return RunContext(
         task=run.task,
         seed=run.seed,

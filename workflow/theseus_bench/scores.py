@@ -16,41 +16,10 @@ from theseus_bench.errors import UserError
 from theseus_bench.metrics import decide, score
 from theseus_bench.metrics.glue import Glue
 from theseus_bench.plan import Plan, Run
-from theseus_bench.records import RunRecord, atomic, crash_reason, read_predictions, read_record
+from theseus_bench.records import atomic, read_predictions
+from theseus_bench.status import state
 
 COLUMNS = ["suite", "experiment", "method", "variant", "task", "seed", "split", "metric", "value"]
-
-
-def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
-    """Every run of the suite with its state (complete, failed, missing) and the reason for the latter two."""
-    return [(run, *state(plan, run, folder)[:2]) for run in plan.runs.values()]
-
-
-def state(plan: Plan, run: Run, folder: Path) -> tuple[str, str, RunRecord | None]:
-    """One run's state, its reason, and its record where it has one.
-
-    A record that other settings have left counts as missing: its numbers are not those that the suite asks for.
-    """
-    try:
-        record = read_record(folder / run.path)
-    except UserError as error:
-        return "missing", str(error), None
-    if record is None:
-        return "missing", _why_missing(plan, run, folder), None
-    if record.fingerprint != plan.fingerprint(run):
-        return "missing", "its record is of other settings", None
-    if not (folder / run.path / "predictions.parquet").is_file():
-        return "missing", "its predictions are gone; delete its run.json and run again", None
-    return record.status, record.reason, record
-
-
-def _why_missing(plan: Plan, run: Run, folder: Path) -> str:
-    """Why a run has no record; a searched run may wait for a trial that crashed."""
-    for trial in plan.trials_of(run) if not (folder / run.search_file).is_file() else []:
-        reason = crash_reason(folder / trial.path)
-        if reason.startswith("crashed"):
-            return f"not run, since {trial.variant} of its search {reason}"
-    return crash_reason(folder / run.path)
 
 
 def write_scores(plan: Plan, experiment: str, folder: Path) -> None:

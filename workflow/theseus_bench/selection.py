@@ -8,7 +8,7 @@ import numpy as np
 
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import RunRecord
-from theseus_bench.scores import state
+from theseus_bench.status import state
 from theseus_bench.table_formats import Cell, Column, Row, Table
 
 NO_SLICE = "nothing was held out of its training set"

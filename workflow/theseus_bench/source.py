@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from theseus_bench import demo, models, pretraining
 from theseus_bench.data import concatenate, open_split
@@ -16,6 +17,8 @@ from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan
 from theseus_bench.pretraining import make_compact, make_demo_backbone
 from theseus_bench.records import atomic, write_json
+from theseus_bench.run_files import checksum, keep_checkpoint, sign_checkpoint
+from theseus_bench.status import WEIGHTS
 from theseus_bench.training import CHECKPOINTS, Machine, discard_checkpoint
 
 
@@ -35,26 +38,43 @@ def fetch_task(plan: Plan, task: str, output: Path) -> None:
 
 
 def make_backbone(plan: Plan, folder: Path, checkpoint_every: float = 600.0) -> None:
-    """Put the backbone into `folder`/backbone.
+    """Put the backbone into `folder`/backbone; what is there and was made of the same stays.
 
     Pretraining the demo's keeps its state every `checkpoint_every` seconds, and goes on from it after a stop.
     """
-    backbone = plan.suite.backbone
-    if backbone.source != "demo":
-        models.fetch_checkpoint(backbone, folder / "backbone")
+    backbone, output = plan.suite.backbone, folder / "backbone"
+    made_from: dict[str, Any] = {"settings": backbone.model_dump(mode="json")}
+    if backbone.source == "folder":
+        made_from["files"] = checksum(Path(backbone.name).expanduser())
+    if keep_checkpoint(output, made_from, folder):
+        print(f"{output}: kept, as it was made of the same")
         return
-    machine = _machine(plan, folder, checkpoint_every, backbone.model_dump_json())
-    losses = make_demo_backbone(backbone.layers, backbone.steps, machine, folder / "backbone")
-    write_json(folder / "backbone" / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
-    discard_checkpoint(machine)
+    if backbone.source == "demo":
+        machine = _machine(plan, folder, checkpoint_every, made_from)
+        losses = make_demo_backbone(backbone.layers, backbone.steps, machine, output)
+        write_json(output / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
+        discard_checkpoint(machine)
+    else:
+        models.fetch_checkpoint(backbone, output)
+    sign_checkpoint(output, made_from)
 
 
 def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_every: float = 600.0) -> None:
-    """Put the compact checkpoint of `method` into `folder`/compact/<method>.
+    """Put the compact checkpoint of `method` into `folder`/compact/<method>; what was made of the same stays.
 
     A recipe keeps its state every `checkpoint_every` seconds, and goes on from it after a stop.
     """
     compact, output = plan.suite.compact[method], folder / "compact" / method
+    read = [f"backbone/{WEIGHTS}"]
+    read += [f"data/{task}" for task in plan.trained_tasks] if compact.source == "recipe" else []
+    made_from = {
+        "settings": compact.model_dump(mode="json"),
+        "layers": plan.suite.student_layers,
+        "inputs": {name: checksum(folder / name) for name in read},
+    }
+    if keep_checkpoint(output, made_from, folder):
+        print(f"{output}: kept, as it was made of the same")
+        return
     if compact.source == "hub":
         if compact.revision is None:
             raise UserError(
@@ -65,34 +85,27 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
             models.download(compact.name, compact.revision, scratch)
             models.check_same_vocabulary(scratch, folder / "backbone", compact.name)
             write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
-        return
-    text = concatenate([open_split(folder / "data" / task, "train") for task in plan.trained_tasks])
-    layers, backbone = plan.suite.student_layers, folder / "backbone"
-    files = [_checksum(file) for file in sorted(backbone.iterdir()) if file.is_file()]
-    words = [hashlib.sha256(array.tobytes()).hexdigest() for array in (text.tokens, text.rows)]
-    machine = _machine(plan, folder, checkpoint_every, compact.model_dump_json(), str(layers), *files, *words)
-    losses = make_compact(backbone, text, compact, layers, machine, output)
-    write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
-    discard_checkpoint(machine)
+    else:
+        machine = _machine(plan, folder, checkpoint_every, made_from)
+        text = concatenate([open_split(folder / "data" / task, "train") for task in plan.trained_tasks])
+        losses = make_compact(folder / "backbone", text, compact, plan.suite.student_layers, machine, output)
+        write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
+        discard_checkpoint(machine)
+    sign_checkpoint(output, made_from)
 
 
-def _machine(plan: Plan, folder: Path, checkpoint_every: float, *read: str) -> Machine:
+def _machine(plan: Plan, folder: Path, checkpoint_every: float, made_from: dict[str, Any]) -> Machine:
     """Where a pretraining computes; its checkpoint is named by all that its result depends on.
 
-    That is the suite's `folder`, `read` (its settings, and checksums of the files), device, precision and the code.
+    That is the suite's `folder`, what it is made from, device, precision and the code.
     """
     use_threads(plan.suite.threads)
     device = choose_device(plan.suite.device)
     precision = choose_precision("auto", device)
-    code = [_checksum(Path(module.__file__)) for module in (demo, pretraining)]
-    parts = [str(folder.resolve()), device.type, precision, *code, *read]
-    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    code = [checksum(Path(module.__file__)) for module in (demo, pretraining)]
+    parts = [str(folder.resolve()), device.type, precision, code, made_from]
+    name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     return Machine(device, precision, CHECKPOINTS / name, checkpoint_every)
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _hub_split(name: str, revision: str, task: str, split: str, cache: str | None = None):

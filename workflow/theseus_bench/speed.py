@@ -28,7 +28,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.models import count_parameters
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import provenance, read_json, write_json
-from theseus_bench.scores import state
+from theseus_bench.status import state
 
 SHAPE = [
     "model_type", "vocab_size", "hidden_size", "dim", "intermediate_size", "hidden_dim", "max_position_embeddings",

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from theseus_bench.metrics import decide
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import atomic, write_json
-from theseus_bench.scores import state
+from theseus_bench.status import state
 from theseus_bench.tasks import Task
 
 HEADER = "index\tprediction"

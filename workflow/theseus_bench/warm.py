@@ -5,7 +5,8 @@
 starts the command given and imports all that ours need. While that runs, every `theseus-bench` it calls hands its
 arguments to the parent, which forks a child for it. So one run is still one process with its own record, the rules are
 the same as without it, and no run can leave anything behind in the next, as several trained in one process could. The
-parent never computes, so no thread is lost in a fork, and it ends with the command it started.
+parent never computes, so no thread is lost in a fork, and it ends with the command it started. If it is killed, so are
+that command and its children.
 
 Who asks imports this module too, some hundreds of times: what the parent alone needs is imported inside its functions.
 """
@@ -24,6 +25,7 @@ from theseus_bench import ROOMS
 from theseus_bench.errors import UserError
 
 SOCKET = "THESEUS_BENCH_WARM"  # environment variable that names the parent's socket
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 NOT_PRELOADED = {"commands", "cli"}  # they import this module
 LATE = [  # what our modules and the libraries import only when it is first used
     "textbrewer",
@@ -43,7 +45,12 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
         listener.bind(path)
         listener.listen(64)
         try:
-            started = subprocess.Popen(command, env=os.environ | {SOCKET: path})
+            parent = os.getpid()
+            started = subprocess.Popen(
+                command,
+                env=os.environ | {SOCKET: path},
+                preexec_fn=lambda: _die_with(parent),
+            )
         except OSError as error:
             raise UserError(f"warm: cannot run {command[0]!r}: {error.strerror}") from None
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what an interrupt means
@@ -117,8 +124,10 @@ def _fork(listener: socket.socket, run: Callable[[list[str]], int]) -> set[int]:
             request = None
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         pid = os.fork() if request else None
         if pid == 0:
+            _die_with(parent)
             listener.close()
             _serve_request(connection, files, request, run)
         for file in files:
@@ -151,6 +160,19 @@ def _serve_request(connection: socket.socket, files: list[int], request: dict, r
             connection.sendall(bytes([code & 0xFF]))
         finally:  # whatever happens, a child never goes back into the parent's loop
             os._exit(code & 0xFF)
+
+
+def _die_with(parent: int) -> None:
+    """Have the system kill this process when its `parent` dies, however that dies; on Linux alone.
+
+    So nothing of a command whose preloaded parent was killed is left at work, and it can be called again at once.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the system was told
+            os._exit(1)
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

@@ -1,0 +1,77 @@
+"""One writer at a time: locks that the system takes back when their process dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from theseus_bench.errors import UserError
+
+LOCKS = Path(".cache/locks")
+_held: list[int] = []  # open files whose locks last as long as the process
+
+
+@contextmanager
+def alone(place: Path, locks: Path = LOCKS) -> Iterator[None]:
+    """Be the only process that makes `place`; wait, with one line that says for whom, while another one does."""
+    locks.mkdir(parents=True, exist_ok=True)
+    file = locks / hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:24]
+    descriptor = _take(file)
+    if descriptor is None:
+        print(f"waiting for process {_owner(file)}, which is at work on {place}", flush=True)
+        descriptor = _take(file, wait=True)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone, and opens a new one
+        os.close(descriptor)
+
+
+def hold_suite(folder: Path) -> None:
+    """Hold the suite in `folder` until this process ends; UserError if another snakemake is at work on it.
+
+    Snakemake's own lock outlives a snakemake that was killed, and would refuse the command that goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = _take(folder / ".lock")
+    if descriptor is None:
+        raise UserError(
+            f"another snakemake (process {_owner(folder / '.lock')}) is running on {folder}: wait for it, or stop it"
+        )
+    _held.append(descriptor)
+
+
+def _take(file: Path, wait: bool = False) -> int | None:
+    """Open `file` and lock it, with our process's number in it; None if another process has it and we do not wait."""
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if same_file(descriptor, file):
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            return descriptor
+        os.close(descriptor)
+
+
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether what is open is still what is found at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _owner(file: Path) -> str:
+    """The number of the process that holds `file`, as far as it has said."""
+    try:
+        return file.read_text(encoding="ascii") or "?"
+    except FileNotFoundError:
+        return "?"
