@@ -1,4 +1,4 @@
-"""How many jobs the paper's suite has with a budget of 16, counted by hand, planned, and listed by a dry run."""
+"""How many jobs the paper's suite has with its budget, counted by hand, planned, and listed by a dry run."""
 
 import re
 import subprocess
@@ -8,38 +8,40 @@ import pytest
 from theseus_bench.config import read_yaml
 from theseus_bench.suites import load_plan
 
-SEEDS, BUDGET, TASKS = 5, 16, 9
-PREDECESSOR = TASKS * (SEEDS + 1)  # the search's seed needs one too
+SEEDS, SEARCH_SEEDS, BUDGET, TASKS = 5, 3, 8, 9
 
 
-def searched(tries: int, tasks: int = TASKS) -> int:
-    """A method's runs: on each task its tries, with one seed, and its final runs."""
-    return tasks * (tries + SEEDS)
+def searched(settings: int, tasks: int = TASKS) -> int:
+    """A method's runs: on each task every setting with every seed of the search, and its final runs."""
+    return tasks * (settings * SEARCH_SEEDS + SEEDS)
 
 
-FULL = searched(BUDGET)  # a grid of 16 settings or more
+FULL = searched(BUDGET)  # a grid of 8 settings or more
+PREDECESSOR = FULL + TASKS * SEARCH_SEEDS  # the search's seeds need one too
 PUBLISHED = {
     "finetune": searched(3),  # learning rates
     "vanilla_kd": FULL,  # 3 · 3 · 3
     "pkd": FULL,  # 3 · 3 · 3 · 4 · 2
     "distilbert": searched(3),
     "pd_bert": FULL,  # 4 · 4
-    "layerdrop": searched(12),  # 4 · 3
-    "tinybert": searched(12, 6) + searched(13, 3),  # its default on the three largest tasks is not in its grid
-    "minilm": searched(12),
-    "theseus": FULL,  # 2 · 2 · 4, as the paper's
+    "layerdrop": FULL,  # 4 · 3
+    "tinybert": FULL,  # 4 · 3
+    "minilm": FULL,  # 4 · 3
+    "theseus": FULL,  # 2 · 2 · 2 on the four small tasks, 2 · 2 · 3 or 4 on the others
 }
-CONSTANT = searched(8, 8) + searched(9, 1)  # 2 · 4; WNLI's default is not in the grid
+# The rate is fixed: two learning rates with two N on the small tasks, three on SST-2 and WNLI, four on three others.
+CONSTANT = searched(4, 4) + searched(6, 2) + searched(BUDGET, 3)
+ANTI = searched(4)  # it falls over the whole run: 2 · 2
 EXPECTED = {
-    "glue_dev": TASKS * SEEDS + PREDECESSOR + sum(PUBLISHED.values()) + 9 * FULL,
-    "glue_test": PREDECESSOR
+    "glue_dev": TASKS * SEEDS + 2 * PREDECESSOR + sum(PUBLISHED.values()) + 9 * FULL,
+    "glue_test": 2 * PREDECESSOR
     + sum(PUBLISHED[name] for name in ("finetune", "vanilla_kd", "pkd", "pd_bert", "theseus"))
     + 5 * FULL,
-    "transfer": 7 * (SEEDS + 1) + searched(BUDGET, 7) + 6 * SEEDS,
-    "modules": 3 * SEEDS + 6 * 3 * SEEDS,  # nothing is left to search
-    "schedules": PREDECESSOR + 2 * FULL + 3 * CONSTANT,
+    "transfer": searched(BUDGET, 7) + 7 * SEARCH_SEEDS + searched(BUDGET, 7) + 6 * SEEDS,
+    "modules": searched(BUDGET, 3) + 6 * 3 * SEEDS,  # nothing is left to search but for the predecessor
+    "schedules": PREDECESSOR + FULL + 3 * CONSTANT + ANTI,
     "depths": PREDECESSOR + 3 * (PUBLISHED["finetune"] + PUBLISHED["theseus"]),
-    "rates": 2 * SEEDS + 9 * 2 * SEEDS,
+    "rates": searched(BUDGET, 2) + 9 * 2 * SEEDS,
     "starts": PREDECESSOR + 7 * 2 * FULL,
 }
 # What an experiment adds to those before it; the rest are runs that it shares.
@@ -47,7 +49,7 @@ NEW = {
     "glue_test": 0,
     "transfer": 6 * SEEDS,
     "modules": 6 * 3 * SEEDS,
-    "schedules": FULL + 3 * CONSTANT,
+    "schedules": 3 * CONSTANT + ANTI,
     "depths": 2 * (PUBLISHED["finetune"] + PUBLISHED["theseus"]),
     "rates": 9 * 2 * SEEDS,
     "starts": 7 * 2 * FULL,
@@ -62,6 +64,7 @@ def plan():
 def test_the_paper_has_every_table_and_figure(plan):
     assert list(plan.suite.experiments) == list(EXPECTED)
     assert plan.suite.search.budget == BUDGET
+    assert len(plan.suite.search.seeds) == SEARCH_SEEDS
     assert len(plan.suite.seeds) == SEEDS
 
 

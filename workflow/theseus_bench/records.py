@@ -39,7 +39,12 @@ LIBRARIES = ["torch", "transformers", "tokenizers", "datasets", "evaluate", "tex
 
 
 class RunRecord(Strict):
-    """The contents of run.json."""
+    """The contents of run.json.
+
+    One rule for reading older ones: a field may be added without a new version if its default is None, which then means
+    "not recorded", and older records stay what they are. Where a field goes or changes its meaning, SCHEMA is raised; a
+    record of another version counts as missing, and the run is trained again.
+    """
 
     schema_version: Literal[4]
     method: str
