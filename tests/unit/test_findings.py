@@ -1,10 +1,13 @@
 """The answers on the report's first screen are counts of what the verdicts, tests and records say."""
 
+import json
+
 import pytest
 from suite import make_plan
 from test_significance import SKILL, leave_suite, methods
 from theseus_bench.drawing import experiment_pictures
 from theseus_bench.findings import find
+from theseus_bench.records import write_json
 from theseus_bench.scores import read_scores
 from theseus_bench.significance import write_significance
 from theseus_bench.verdicts import judge_numbers
@@ -38,6 +41,21 @@ def test_how_sure_is_the_proposed_methods_difference_from_the_control(tmp_path):
     assert "3 seeds (One)" in sure.detail
     assert "of 8 differences tested there are significant" in sure.detail, "each once, whatever families it is in"
     assert sure.answer.startswith("+")
+
+
+def test_the_first_screen_says_from_how_many_looks_at_dev_a_score_was_chosen(tmp_path):
+    plan = suite(tmp_path)
+    for seed, evaluations in ((1, 4), (2, 20)):
+        run = plan.run("theseus", "rte", seed)
+        record = json.loads((tmp_path / run.path / "run.json").read_text())
+        write_json(tmp_path / run.path / "run.json", record | {"evaluations": evaluations})
+    assert find(plan, tmp_path)[0].detail.endswith(
+        "Without equal effort a score is the best of 2 to 20 looks at the dev set."
+    )
+    for run in plan.runs.values():
+        record = json.loads((tmp_path / run.path / "run.json").read_text())
+        write_json(tmp_path / run.path / "run.json", record | {"chosen_on": "held_out", "held_out_score": 0.7})
+    assert "looks at the dev set" not in find(plan, tmp_path)[0].detail
 
 
 def test_costs_are_those_of_all_runs_from_start_to_record(tmp_path):

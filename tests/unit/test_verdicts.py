@@ -9,7 +9,7 @@ from suite import make_plan
 from theseus_bench.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.scores import COLUMNS
 from theseus_bench.table_formats import to_csv
-from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
+from theseus_bench.verdicts import CHOSEN_ON_DEV, claims_table, judge_claims, judge_numbers, verdicts_table
 
 TABLE_2 = ["theseus: Table 2"]
 EQUAL = {"set": {"epochs": 7}}
@@ -307,6 +307,26 @@ def test_the_claims_say_where_they_are_printed():
     assert row.label == "Theseus beats fine-tuning on the dev macro (Table 2)"
     assert row.identity == ("Theseus beats fine-tuning on the dev macro", "Table 2")
     assert [cell.value for cell in row.cells] == ["not run", "published", "a task of it has no score"]
+
+
+def test_claims_say_that_their_scores_were_chosen_on_dev_but_for_equal_effort():
+    for protocols, said in ((["published", "equal"], True), (["equal"], False)):
+        plan = plan_of({"methods": ["finetune", "theseus"], "protocols": protocols, "compare_with": TABLE_2})
+        table = claims_table(judge_claims(plan, "first", frame(), {}), "One")
+        assert {row.cells[1].value for row in table.rows} == set(protocols)
+        assert (CHOSEN_ON_DEV in table.notes) == said
+
+
+def test_a_recipe_that_the_suite_changes_is_adapted_and_not_compared():
+    experiment = {"methods": ["finetune", "theseus"], "compare_with": TABLE_2}
+    plan = plan_of(experiment, settings=[{"methods": ["theseus"], "set": {"epochs": 3}}])
+    scores = frame(("theseus", "rte", [68.2] * 3), ("finetune", "rte", [62.1] * 3))
+    found = verdict(plan, scores, "theseus")
+    assert (found.verdict, found.reason) == ("not comparable", "the suite's settings change its recipe")
+    assert verdict(plan, scores, "finetune").verdict == "reproduced"
+    assert {row[1] for row in judge_claims(plan, "first", scores, {})} == {"adapted"}
+    table = verdicts_table(plan, judge_numbers(plan, "first", scores), "One")
+    assert {row.label for row in table.rows} == {"Fine-tuning", "BERT-of-Theseus (adapted)"}
 
 
 # -- like with like
