@@ -328,9 +328,14 @@ def test_a_run_takes_the_length_that_the_method_asks_for_but_not_under_equal_eff
     bench = make_bench("theseus", tmp_path)
     method = load_method(METHODS / "theseus")
     published, equal = (bench.plan.run(name, "rte", 1) for name in ("theseus", "theseus@equal"))
-    for run, length in ((published, 20), (equal, 15)):
-        settings = run.settings | {"full_rate_at": 10.0, "max_steps": 40, "epochs": 3.0, "batch_size": 8}
-        assert run_length(replace(run, settings=settings), method, 40) == length
+    recipe = load_spec(METHODS / "theseus").defaults | {"full_rate_at": 90.0, "batch_size": 8}
+    for run, changes, length in (
+        (published, {}, 180),
+        (equal, {}, 100),  # 20 epochs of 40 examples
+        (published, {"epochs": 1.0}, 5),  # a suite that says how long a run takes is obeyed
+        (published, {"max_steps": 7}, 7),
+    ):
+        assert run_length(replace(run, settings=run.settings | recipe | changes), method, 40) == length
 
 
 def test_the_anti_curriculum_falls_over_the_whole_run(checkpoints):

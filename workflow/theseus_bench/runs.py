@@ -114,9 +114,14 @@ def _execute(
 
 
 def run_length(run: Run, method: Method, examples: int) -> int:
-    """How many optimizer steps a run plans: under equal effort the settings' alone, else as the method has it."""
+    """How many optimizer steps a run plans: by its settings, or by its recipe as the method has it.
+
+    Under equal effort, and where the suite sets epochs or max_steps itself, the settings alone decide.
+    """
     steps = planned_steps(_loop(run), examples)
-    return steps if run.protocol == EQUAL else method.run_length(SimpleNamespace(**run.settings), steps)
+    recipe = run.spec.defaults | run.spec.per_task.get(run.task.name, {})
+    changed = any(run.settings[key] != recipe[key] for key in ("epochs", "max_steps") if key in recipe)
+    return steps if run.protocol == EQUAL or changed else method.run_length(SimpleNamespace(**run.settings), steps)
 
 
 def _dev_score(task: Task, predicted: dict[str, tuple[Split, np.ndarray]]) -> float | None:

@@ -105,7 +105,8 @@ class Method:
     def run_length(self, settings: SimpleNamespace, steps: int) -> int:
         """How many optimizer steps a run takes, where the settings' epochs and max_steps plan `steps`.
 
-        Asked before `build`, and never under equal effort, where all take the steps that are planned.
+        Asked before `build`, and neither under equal effort, where all take the steps that are planned, nor where a
+        suite sets epochs or max_steps itself.
         """
         return steps
 
