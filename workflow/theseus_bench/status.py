@@ -50,7 +50,7 @@ def has_model(plan: Plan, run: Run, record: RunRecord, folder: Path) -> bool:
 
 
 def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder: Path) -> list[str]:
-    """What is there of `runs` and `experiments` but cannot be used: the records of such runs, and folders and files from which a part is gone.
+    """What is there of `runs` and `experiments` but cannot be used: records, and what has lost a part.
 
     Snakemake takes a file that is there and not older than its inputs for sound. This looks without importing torch,
     quick enough for each time that the workflow is parsed.
@@ -107,7 +107,7 @@ def _ends(file: Path, end: bytes) -> bool:
 
 def _why_missing(plan: Plan, run: Run, folder: Path) -> str:
     """Why a run has no record; a searched run may wait for a trial that crashed."""
-    for trial in plan.trials_of(run) if not (folder / run.search_file).is_file() else []:
+    for trial in plan.trials_of(run):
         reason = crash_reason(folder / trial.path)
         if reason.startswith("crashed"):
             return f"not run, since {trial.variant} of its search {reason}"

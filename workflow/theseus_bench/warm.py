@@ -49,7 +49,7 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
             started = subprocess.Popen(
                 command,
                 env=os.environ | {SOCKET: path},
-                preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - no thread has been started yet
+                preexec_fn=lambda: _die_with(parent),
             )
         except OSError as error:
             raise UserError(f"warm: cannot run {command[0]!r}: {error.strerror}") from None
