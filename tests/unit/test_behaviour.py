@@ -153,6 +153,6 @@ def test_predictions_that_cannot_be_compared_are_a_gap(tmp_path, broken):
     expected = {
         "other examples": "the predictions are of other examples",
         "not finite": "complete: it has no predictions of the dev set",
-        "no file": "missing: its predictions are gone; delete its run.json and run again",
+        "no file": "missing: its predictions are gone; the same snakemake command mends it",
     }
     assert cell.notes == (expected[broken],)

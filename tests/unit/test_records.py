@@ -1,7 +1,10 @@
 """What a run leaves on disk: whole files or none, and an honest account of where they came from."""
 
 import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +26,7 @@ from theseus_bench.runs import predictions_table
 from tiny import make_split
 
 RECORD = {
-    "schema_version": 3,
+    "schema_version": 4,
     "method": "finetune",
     "variant": "",
     "method_version": 1,
@@ -57,6 +60,8 @@ RECORD = {
     "compact": None,
     "teacher": None,
     "source": None,
+    "inputs": {},
+    "predictions_sha256": "",
     "provenance": {},
 }
 
@@ -90,6 +95,63 @@ def test_atomic_shows_nothing_before_the_block_ends(tmp_path):
         assert not file.exists()
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from theseus_bench.records import atomic
+with atomic(Path(sys.argv[1])) as scratch:
+    scratch.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_writer(file) -> subprocess.Popen:
+    """A process that is at writing `file` until its input ends."""
+    command = [sys.executable, "-c", WRITER, str(file)]
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    writer = subprocess.Popen(command, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "writing\n"
+    return writer
+
+
+def test_atomic_sweeps_what_a_killed_writer_of_the_same_path_has_left(tmp_path):
+    file, other = tmp_path / "file.txt", tmp_path / "file.txt-other"
+    for path in (file, other):
+        with start_writer(path) as writer:
+            writer.kill()
+    with atomic(file) as scratch:
+        scratch.write_text("new")
+    assert file.read_text() == "new"
+    left = [path.name for path in tmp_path.iterdir() if path != file]
+    assert len(left) == 1
+    assert left[0].startswith(".file.txt-other-")
+
+
+def test_atomic_leaves_a_living_writer_of_the_same_path_alone(tmp_path):
+    file = tmp_path / "file.txt"
+    with start_writer(file) as writer:
+        with atomic(file) as scratch:
+            scratch.write_text("new")
+        assert file.read_text() == "new"
+        writer.stdin.close()
+        assert writer.wait(30) == 0
+    assert file.read_text() == "half"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_atomic_has_all_on_disk_before_it_moves(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+    moved, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: (moved.extend(synced), replace(*names)))
+    with atomic(tmp_path / "folder") as scratch:
+        scratch.mkdir()
+        (scratch / "file").write_text("new")
+    assert {Path(path).name for path in moved} == {"folder", "file"}
+    assert synced[-1] == str(tmp_path)
 
 
 def test_atomic_replaces_a_whole_folder(tmp_path):
@@ -140,7 +202,7 @@ def test_a_broken_record_is_named_on_one_line(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError) as caught:
         read_record(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 3")
+    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 4")
     assert "\n" not in str(caught.value)
 
 

@@ -189,7 +189,7 @@ def describe(task="rte", name="theseus", **changes):
     run = load_plan(SUITE).run(name, task, 3)
     official = run.task.rows["train"]
     values = {
-        "schema_version": 3,
+        "schema_version": 4,
         "method": "theseus",
         "variant": run.variant,
         "method_version": 1,
@@ -223,6 +223,8 @@ def describe(task="rte", name="theseus", **changes):
         "compact": None,
         "teacher": "fedcba9876543210",
         "source": None,
+        "inputs": {},
+        "predictions_sha256": "",
         "provenance": {},
     }
     return model_card(run, RunRecord(**values | changes)), run
