@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from suite import deciding, leave_run, make_plan
-from theseus_bench.run_files import ASIDE, checksum, inputs_of, keep_run, set_aside
+from theseus_bench.run_files import ASIDE, checksum, inputs_of, keep_run, set_aside, shelter
 from theseus_bench.status import unsound
 
 
@@ -80,6 +80,17 @@ def test_what_was_set_aside_is_brought_back_if_it_holds(suite):
     assert keep_run(plan, run, folder)
     assert (folder / run.path / "run.json").read_bytes() == text
     assert not (folder / ASIDE / run.path / "run.json").exists()
+
+
+def test_a_run_that_ends_after_its_snakemake_was_killed_outlives_the_next_ones_deletion(suite):
+    plan, run, folder = suite
+    text = (folder / run.path / "run.json").read_bytes()
+    set_aside([], folder)  # the next snakemake starts while the run is still at work
+    shelter(run, folder)  # it ends
+    for name in ("run.json", "predictions.parquet"):
+        (folder / run.path / name).unlink()
+    assert keep_run(plan, run, folder)
+    assert (folder / run.path / "run.json").read_bytes() == text
 
 
 def test_what_was_set_aside_is_not_brought_back_if_it_does_not_hold(suite):
