@@ -14,7 +14,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from theseus_bench.errors import UserError
-from theseus_bench.locks import hold_suite
+from theseus_bench.locks import check_suite, hold_suite
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.plan import source_files
 from theseus_bench.published import PUBLISHED_FOLDER
@@ -94,20 +94,12 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/compare.smk"
 
 
-# What is there but cannot be used counts as missing, also where Snakemake has lost its own notes.
-if workflow.is_main_process and workflow.dag_settings is not None:
-    workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, *unsound_targets(workflow.dag_settings.targets)}
-
-
 # The commands read the suite's configuration from its folder. It is no rule's output, as an edit of it must not rerun
 # everything: each rule has the part that matters to it among its params.
 onstart:
-    try:
-        hold_suite(Path(SUITE))
-    except UserError as error:
-        sys.exit(f"theseus-bench: {error}")
+    or_end(hold_suite, Path(SUITE))
     write_json(Path(SUITE) / "suite.json", config)
-    set_aside(kept_outputs(workflow), Path(SUITE))
+    set_aside(kept_outputs(), Path(SUITE))
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a
     # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's
     # queue; on one machine it is dropped, also where a profile names another.

@@ -1,7 +1,10 @@
 """What a run leaves on disk: whole files or none, and an honest account of where they came from."""
 
 import json
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +67,7 @@ RECORD = {
     "teacher": None,
     "source": None,
     "inputs": {},
-    "predictions_sha256": "0" * 64,
+    "predictions_sha256": "",
     "provenance": {},
 }
 
@@ -98,6 +101,63 @@ def test_atomic_shows_nothing_before_the_block_ends(tmp_path):
         assert not file.exists()
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from theseus_bench.records import atomic
+with atomic(Path(sys.argv[1])) as scratch:
+    scratch.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_writer(file) -> subprocess.Popen:
+    """A process that is at writing `file` until its input ends."""
+    command = [sys.executable, "-c", WRITER, str(file)]
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    writer = subprocess.Popen(command, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "writing\n"
+    return writer
+
+
+def test_atomic_sweeps_what_a_killed_writer_of_the_same_path_has_left(tmp_path):
+    file, other = tmp_path / "file.txt", tmp_path / "file.txt-other"
+    for path in (file, other):
+        with start_writer(path) as writer:
+            writer.kill()
+    with atomic(file) as scratch:
+        scratch.write_text("new")
+    assert file.read_text() == "new"
+    left = [path.name for path in tmp_path.iterdir() if path != file]
+    assert len(left) == 1
+    assert left[0].startswith(".file.txt-other-")
+
+
+def test_atomic_leaves_a_living_writer_of_the_same_path_alone(tmp_path):
+    file = tmp_path / "file.txt"
+    with start_writer(file) as writer:
+        with atomic(file) as scratch:
+            scratch.write_text("new")
+        assert file.read_text() == "new"
+        writer.stdin.close()
+        assert writer.wait(30) == 0
+    assert file.read_text() == "half"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_atomic_has_all_on_disk_before_it_moves(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+    moved, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: (moved.extend(synced), replace(*names)))
+    with atomic(tmp_path / "folder") as scratch:
+        scratch.mkdir()
+        (scratch / "file").write_text("new")
+    assert {Path(path).name for path in moved} == {"folder", "file"}
+    assert synced[-1] == str(tmp_path)
 
 
 def test_atomic_replaces_a_whole_folder(tmp_path):

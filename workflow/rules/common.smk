@@ -83,6 +83,18 @@ def predecessors_of(experiment):
     return list(dict.fromkeys(f"{SUITE}/{run.path}/{file}" for run in runs for file in RECORD))
 
 
+def or_end(function, *arguments):
+    """What the function returns; its UserError ends this process with one line."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        print(f"theseus-bench: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+UNSOUND = set()  # what Snakemake is made to make again
+
+
 def made_by(rule, **wildcards):
     """The files and folders that a rule makes."""
     return [str(file.apply_wildcards(wildcards)) for file in getattr(rules, rule).output]
@@ -94,6 +106,7 @@ def made_for(experiments):
     Snakemake does not miss what a finished job has read, so each target names all that has to be there.
     """
     runs = PLAN.needed(run for name in experiments for run in PLAN.experiment_runs(name)).values()
+    force_unsound(runs, experiments)
     tasks = dict.fromkeys(task for run in runs for task in PLAN.predicted_with(run.task.name))
     files = [file for task in tasks for file in tables_of(task)]
     for run in runs:
@@ -130,20 +143,25 @@ def first_records_of(experiment):
     return [f"{SUITE}/{path}/run.json" for path in first.values()]
 
 
-def unsound_targets(targets):
-    """What is there of the experiments asked for, but cannot be used."""
-    asked = [name for name in EXPERIMENTS if name in targets]
-    if not targets or {"all", "tables", "figures", "report", "verify"} & set(targets):
-        asked = EXPERIMENTS
-    runs = PLAN.needed(run for name in asked for run in PLAN.experiment_runs(name)).values()
-    return [f"{SUITE}/{file}" for file in unsound(PLAN, runs, asked, Path(SUITE))]
+def force_unsound(runs, experiments):
+    """Have Snakemake make what is there of runs and experiments but cannot be used, as if it were missing.
+
+    So it is also where its own notes are lost. It is called while the jobs are listed, by those of the targets that are
+    asked for, and before Snakemake decides which must run.
+    """
+    if workflow.is_main_process:
+        if not workflow.dryrun:
+            or_end(check_suite, Path(SUITE))  # also before the jobs start; here, lest files vanish while we look
+        UNSOUND.update(f"{SUITE}/{file}" for file in unsound(PLAN, runs, experiments, Path(SUITE)))
+        workflow.dag.forcefiles.update(UNSOUND)
 
 
-def kept_outputs(workflow):
+def kept_outputs():
     """The outputs of each job that is about to run, and may keep them; none of those that are forced."""
-    forced = set(workflow.dag_settings.forcerun)
-    if workflow.dag_settings.forceall or workflow.dag_settings.forcetargets:
+    settings = workflow.dag_settings
+    if settings.forceall or settings.forcetargets:
         return []
+    forced = UNSOUND | set(settings.forcerun)
     return [
         [str(file) for file in job.output]
         for job in workflow.dag.needrun_jobs()

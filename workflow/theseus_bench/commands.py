@@ -110,7 +110,7 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
     A run whose record is there already, of the same settings and made of the same contents, is kept as it is.
     """
     from theseus_bench.locks import alone
-    from theseus_bench.run_files import keep_run
+    from theseus_bench.run_files import keep_run, shelter
     from theseus_bench.suites import read_plan
 
     made = read_plan(folder)
@@ -122,6 +122,7 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
         from theseus_bench.runs import execute
 
         record = execute(made, run, folder)
+        shelter(run, folder)
     score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
     print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
 

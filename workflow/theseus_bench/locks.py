@@ -12,6 +12,7 @@ from pathlib import Path
 from theseus_bench.errors import UserError
 
 LOCKS = Path(".cache/locks")
+HELD = ".lock"  # the file in a suite's folder that the snakemake at work on it holds
 _held: list[int] = []  # open files whose locks last as long as the process
 
 
@@ -19,7 +20,7 @@ _held: list[int] = []  # open files whose locks last as long as the process
 def alone(place: Path, locks: Path = LOCKS) -> Iterator[None]:
     """Be the only process that makes `place`; wait, with one line that says for whom, while another one does."""
     locks.mkdir(parents=True, exist_ok=True)
-    file = locks / hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:24]
+    file = locks / lock_name(place)
     descriptor = _take(file)
     if descriptor is None:
         print(f"waiting for process {_owner(file)}, which is at work on {place}", flush=True)
@@ -31,18 +32,37 @@ def alone(place: Path, locks: Path = LOCKS) -> Iterator[None]:
         os.close(descriptor)
 
 
+def lock_name(place: Path) -> str:
+    """The name of the file that is locked while `place` is made; the maker's process number is in it."""
+    return hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:24]
+
+
 def hold_suite(folder: Path) -> None:
     """Hold the suite in `folder` until this process ends; UserError if another snakemake is at work on it.
 
     Snakemake's own lock outlives a snakemake that was killed, and would refuse the command that goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _take(folder / ".lock")
+    descriptor = _take(folder / HELD)
     if descriptor is None:
-        raise UserError(
-            f"another snakemake (process {_owner(folder / '.lock')}) is running on {folder}: wait for it, or stop it"
-        )
+        raise UserError(_busy(folder))
     _held.append(descriptor)
+
+
+def check_suite(folder: Path) -> None:
+    """UserError if another snakemake is at work on the suite in `folder`; nothing is written."""
+    try:
+        with open(folder / HELD, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        pass
+    except BlockingIOError:
+        raise UserError(_busy(folder)) from None
+
+
+def _busy(folder: Path) -> str:
+    """Who is at work on the suite in `folder`, and what to do."""
+    return f"another snakemake (process {_owner(folder / HELD)}) is running on {folder}: wait for it, or stop it"
 
 
 def _take(file: Path, wait: bool = False) -> int | None:

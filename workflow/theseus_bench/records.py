@@ -174,13 +174,16 @@ def write_json(path: Path, values: Any) -> None:
         scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_record(folder: Path) -> RunRecord | None:
-    """The record of the run in `folder`; None if it has none. UserError if the file is not a record of this schema."""
+def read_record(folder: Path, remember: bool = True) -> RunRecord | None:
+    """The record of the run in `folder`; None if it has none. UserError if the file is not a record of this schema.
+
+    It is remembered while the file stays the same, unless thousands are looked at in passing.
+    """
     file = folder / "run.json"
     if not file.is_file():
         return None
     now = file.stat()
-    return _parsed(file, now.st_ino, now.st_mtime_ns)
+    return (_parsed if remember else _parsed.__wrapped__)(file, now.st_ino, now.st_mtime_ns)
 
 
 @cache

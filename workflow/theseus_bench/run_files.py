@@ -138,12 +138,23 @@ def set_aside(jobs: Iterable[Iterable[str]], suite_folder: Path) -> None:
 
     Of a job that has left nothing, what a command that was killed had set aside stays.
     """
+    (suite_folder / ASIDE).mkdir(exist_ok=True)
     for outputs in jobs:
         places = [Path(output).relative_to(suite_folder) for output in outputs]
         if any((suite_folder / place).exists() for place in places):
             for place in places:
                 _remove(suite_folder / ASIDE / place)
                 _link(suite_folder / place, suite_folder / ASIDE / place)
+
+
+def shelter(run: Run, suite_folder: Path) -> None:
+    """Set a run aside that has just ended, while a snakemake is at work.
+
+    The one that started it may have been killed; then the next one, which took it for unfinished, deletes its outputs.
+    """
+    if (suite_folder / ASIDE).is_dir():
+        names = ["run.json", "predictions.parquet"] + ["model"] * (run.spec.role == "teacher")
+        set_aside([[f"{suite_folder}/{run.path}/{name}" for name in names]], suite_folder)
 
 
 def _link(source: Path, target: Path) -> None:

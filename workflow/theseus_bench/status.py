@@ -24,13 +24,13 @@ def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
     return found
 
 
-def state(plan: Plan, run: Run, folder: Path) -> tuple[str, str, RunRecord | None]:
+def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[str, str, RunRecord | None]:
     """One run's state, its reason, and its record where it has one.
 
     A record that other settings have left counts as missing: its numbers are not those that the suite asks for.
     """
     try:
-        record = read_record(folder / run.path)
+        record = read_record(folder / run.path, remember)
     except UserError as error:
         return "missing", str(error), None
     if record is None:
@@ -50,9 +50,7 @@ def has_model(plan: Plan, run: Run, record: RunRecord, folder: Path) -> bool:
 
 
 def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder: Path) -> list[str]:
-    """What is there of `runs` and `experiments` but cannot be used, by its path in `folder`.
-
-    That is the records of such runs, and folders and files from which a part is gone.
+    """What is there of `runs` and `experiments` but cannot be used: records, and what has lost a part.
 
     Snakemake takes a file that is there and not older than its inputs for sound. This looks without importing torch,
     quick enough for each time that the workflow is parsed.
@@ -60,12 +58,12 @@ def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder:
     runs = list(runs)
     found = [f"{run.path}/run.json" for run in runs if _is_unsound(plan, run, folder)]
     needed = {"backbone": CHECKPOINT} if runs else {}
+    for task in dict.fromkeys(task for run in runs for task in plan.predicted_with(run.task.name)):
+        needed[f"data/{task}"] = _parts_of_data(folder / "data" / task)
     for run in runs:
-        if "compact_checkpoint" in run.needs:
+        if "compact_checkpoint" in run.spec.needs:
             needed[f"compact/{run.spec.name}"] = CHECKPOINT
-        for task in plan.predicted_with(run.task.name):
-            needed[f"data/{task}"] = _parts_of_data(folder / "data" / task)
-        if "teacher_outputs" in run.needs:
+        if "teacher_outputs" in run.spec.needs:
             needed[plan.teacher_outputs_of(run)] = ["teacher.json", "logits.npy", "cls.npy"]
     for place, names in needed.items():
         if (folder / place).is_dir() and not all((folder / place / name).is_file() for name in names):
@@ -79,7 +77,7 @@ def _is_unsound(plan: Plan, run: Run, folder: Path) -> bool:
     """Whether the run has a record that does not hold."""
     if not (folder / run.path / "run.json").is_file():
         return False
-    record = state(plan, run, folder)[2]
+    record = state(plan, run, folder, remember=False)[2]
     return record is None or not has_model(plan, run, record, folder)
 
 
@@ -109,7 +107,7 @@ def _ends(file: Path, end: bytes) -> bool:
 
 def _why_missing(plan: Plan, run: Run, folder: Path) -> str:
     """Why a run has no record; a searched run may wait for a trial that crashed."""
-    for trial in plan.trials_of(run) if not (folder / run.search_file).is_file() else []:
+    for trial in plan.trials_of(run):
         reason = crash_reason(folder / trial.path)
         if reason.startswith("crashed"):
             return f"not run, since {trial.variant} of its search {reason}"

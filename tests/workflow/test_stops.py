@@ -1,0 +1,312 @@
+"""However a suite was stopped, and whatever is gone from it, the same command completes it, to the same predictions."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from theseus_bench.locks import LOCKS, lock_name
+from theseus_bench.warm import SOCKET
+
+ROOT = Path(__file__).parents[2]
+SUITE = Path("results/mini")
+PATIENCE = 120  # seconds until a test gives up waiting
+METHODS = ["predecessor", "vanilla_kd", "distilbert@learning_rate=0.0015"]  # the last has nothing left to search for
+EXPERIMENTS = {"equal": {"title": "All", "methods": METHODS, "protocols": ["equal"], "submission": True}}
+COMMAND = ["snakemake", "--cores", "2", "--configfile", "config/mini.yaml"]
+STUDENT, OTHER = "runs/vanilla_kd@equal/rte/seed-1", "runs/vanilla_kd@equal/qnli/seed-1"
+TRIAL = "runs/vanilla_kd@equal+trial=0/rte/seed-101"
+COMPACT = "runs/distilbert@learning_rate=0.0015/rte/seed-1"
+
+
+@pytest.fixture(scope="module")
+def warmed() -> Iterator[dict[str, str]]:
+    """The environment of commands that share one preloaded parent."""
+    shown = ["theseus-bench", "warm", "sh", "-c", f'echo "${SOCKET}"; cat']
+    with subprocess.Popen(shown, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        yield os.environ | {SOCKET: parent.stdout.readline().strip()}
+        parent.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, warmed) -> Path:
+    """A copy of the project with a small demo suite, run once without a disturbance."""
+    project = tmp_path_factory.mktemp("project")
+    for name in ("Snakefile", "workflow/rules", "config", "methods", "report", "profiles", "results/published"):
+        source, target = ROOT / name, project / name
+        target.parent.mkdir(exist_ok=True, parents=True)
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, target)
+    config = yaml.safe_load((project / "config/demo.yaml").read_text())
+    config.update(suite="mini", tasks=["rte", "qnli"], seeds=[1], keep_models=["all"], experiments=EXPERIMENTS)
+    config["data"]["rows"] = 256
+    config["backbone"]["steps"] = 300
+    config["compact"] = {"distilbert": config["compact"]["distilbert"] | {"steps": 40}}
+    config["settings"] = [{"set": {"learning_rate": 1.5e-3, "epochs": 3.0, "warmup": 0.1}}]
+    config["equal"] = {"set": {"epochs": 3.0}, "search": {"learning_rate": [1.0e-3, 1.5e-3]}}
+    config["search"]["budget"] = {"equal": 2}
+    config["speed"].update(repetitions=3, seconds=0.01, batch_sizes=[1], headline={"batch_size": 1, "length": 32})
+    (project / "config/mini.yaml").write_text(yaml.safe_dump(config))
+    assert_completes(project, warmed)
+    return project
+
+
+@pytest.fixture
+def project(built, tmp_path) -> Path:
+    """A copy of the complete suite that a test may change."""
+    shutil.copytree(built, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
+
+
+def assert_completes(project: Path, environment: dict[str, str], *arguments: str) -> str:
+    """The command ends well, and then all is complete; what it said."""
+    done = subprocess.run([*COMMAND, *arguments], cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    strict = ["theseus-bench", "status", "--strict", str(SUITE)]
+    status = subprocess.run(strict, cwd=project, env=environment, capture_output=True, text=True)
+    assert status.returncode == 0, status.stdout
+    assert not (project / SUITE / "partial").exists()
+    return done.stdout + done.stderr
+
+
+def contents(project: Path, pattern: str) -> dict[str, bytes]:
+    """The files of the suite that match, by their path."""
+    return {str(file.relative_to(project)): file.read_bytes() for file in sorted((project / SUITE).glob(pattern))}
+
+
+def predictions(project: Path) -> dict[str, bytes]:
+    return contents(project, "runs/**/predictions.parquet")
+
+
+def remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+
+
+def wait_for(condition: Callable[[], int | None], what: str) -> int:
+    """What the condition gives as soon as it gives something."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        found = condition()
+        if found is not None:
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"{what} did not happen in {PATIENCE} s")
+
+
+def writer_of(project: Path, place: str) -> int | None:
+    """The process that is making `place` of the suite, once one is."""
+    try:
+        return int((project / LOCKS / lock_name(project / SUITE / place)).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def begun(project: Path) -> int:
+    """The process of the run STUDENT, once it has begun."""
+    return wait_for(lambda: writer_of(project, STUDENT), "the run's beginning")
+
+
+def unfinish(project: Path) -> None:
+    """Take two students' runs and the report from the complete suite."""
+    for place in (STUDENT, OTHER, "report", "tables"):
+        shutil.rmtree(project / SUITE / place)
+
+
+def start(project: Path, environment: dict[str, str], *before: str) -> subprocess.Popen:
+    """The command, in the background; what it says goes to first.log."""
+    with open(project / "first.log", "w") as log:
+        return subprocess.Popen([*before, *COMMAND], cwd=project, env=environment, stdout=log, stderr=log)
+
+
+def assert_shown(project: Path) -> None:
+    """What was there when the command ended can be looked at, in a place that is no rule's output."""
+    page = SUITE / "partial/report/index.html"
+    assert str(page) in (project / "first.log").read_text()
+    assert (project / page).is_file()
+    assert not (project / SUITE / "report/index.html").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupted", "asked to end"])
+def test_a_stopped_snakemake_shows_what_is_there_and_the_same_command_goes_on(number, built, project, warmed):
+    unfinish(project)
+    first = start(project, warmed)
+    begun(project)
+    first.send_signal(number)
+    assert first.wait(PATIENCE) != 0
+    assert_shown(project)
+    assert_completes(project, warmed)
+    assert predictions(project) == predictions(built)
+
+
+def test_after_a_killed_snakemake_the_same_command_goes_on_at_once(built, project, warmed):
+    """The run that it had started lives on: it is waited for, and its record kept."""
+    unfinish(project)
+    first = start(project, warmed)
+    run = begun(project)
+    first.kill()
+    first.wait(PATIENCE)
+    os.kill(run, signal.SIGSTOP)
+    second = start(project, warmed)
+    log = project / SUITE / "logs/train" / STUDENT.removeprefix("runs/").replace("/seed-1", "/seed-1.log")
+    wait_for(lambda: (log.is_file() and f"waiting for process {run}" in log.read_text()) or None, "the wait")
+    os.kill(run, signal.SIGCONT)
+    assert second.wait(PATIENCE) == 0, (project / "first.log").read_text()
+    assert "kept, as it was made of the same" in log.read_text()
+    assert_completes(project, warmed)
+    assert predictions(project) == predictions(built)
+
+
+def test_a_killed_run_is_made_again(built, project, warmed):
+    unfinish(project)
+    first = start(project, warmed)
+    os.kill(begun(project), signal.SIGKILL)
+    assert first.wait(PATIENCE) != 0
+    assert_shown(project)
+    assert_completes(project, warmed)
+    assert predictions(project) == predictions(built)
+
+
+def test_a_killed_preloaded_parent_takes_all_with_it_and_the_same_command_goes_on(built, project, warmed):
+    unfinish(project)
+    parent = start(project, dict(os.environ), "theseus-bench", "warm")
+    run = begun(project)
+    parent.kill()
+    parent.wait(PATIENCE)
+    assert_completes(project, warmed)  # at once: nothing is left that holds the suite
+    assert not Path(f"/proc/{run}").exists()
+    assert predictions(project) == predictions(built)
+
+
+def test_a_second_snakemake_on_the_suite_ends_before_it_begins(project, warmed):
+    unfinish(project)
+    first = start(project, warmed)
+    begun(project)
+    second = subprocess.run(COMMAND, cwd=project, env=warmed, capture_output=True, text=True)
+    assert second.returncode != 0
+    assert [line for line in second.stderr.splitlines() if line.startswith("theseus-bench: ")] == [
+        f"theseus-bench: another snakemake (process {first.pid}) is running on {SUITE}: wait for it, or stop it"
+    ]
+    assert "Traceback" not in second.stderr
+    first.kill()
+    first.wait(PATIENCE)
+
+
+def test_a_run_that_raised_an_error_is_made_again(built, project, warmed):
+    unfinish(project)
+    file = project / "methods/vanilla_kd/method.py"
+    once = "import pathlib\n        raised = pathlib.Path('raised')\n        if not raised.exists():\n"
+    once += "            raised.touch()\n            raise ValueError('out of paper')\n        "
+    lines = file.read_text().split("loss(self, model, batch):\n        ")
+    assert len(lines) == 2
+    file.write_text(f"loss(self, model, batch):\n        {once}".join(lines))
+    first = subprocess.run(COMMAND, cwd=project, env=warmed, capture_output=True, text=True)
+    assert first.returncode != 0
+    page = (project / SUITE / "partial/report/index.html").read_text()
+    assert "crashed: ValueError: out of paper" in page
+    assert_completes(project, warmed)
+    assert predictions(project) == predictions(built)
+
+
+# What may be gone, and which runs are trained for it. What stands together does not depend on each other, so that one
+# call of the command shows it of each.
+DELETED = [
+    {f"{STUDENT}/run.json": True, f"{OTHER}/predictions.parquet": True, f"{COMPACT}/model": True},
+    {
+        "runs/predecessor/rte/seed-1/model": True,
+        "runs/predecessor/qnli/seed-1/model/model.safetensors": True,
+        TRIAL: True,
+        "teacher/qnli/seed-101": False,
+    },
+    {"teacher/rte/seed-1/logits.npy": False, "data/qnli": False},
+    {"data/rte/train.tokens.npy": False, "source/qnli": False},
+    {"backbone": False},
+    {"search/vanilla_kd@equal/rte.json": False, "compact/distilbert": False},
+    {"scores/equal_curves.csv": False},
+    {"significance/equal.json": False, "speed/equal.json": False},
+    {
+        "tables/equal_ranks.tex": False,
+        "tables/equal_costs.md": False,
+        "tables/equal_trials.csv": False,
+        "figures/equal": False,
+        "submissions/equal": False,
+    },
+    {"report/report.pdf": False},
+    {"ro-crate-metadata.json": False},
+]
+
+
+def test_what_is_deleted_is_made_again_and_no_other_run_is_trained(built, project, warmed):
+    for places in DELETED:
+        records = contents(project, "runs/**/run.json")
+        checkpoints = contents(project, "compact/*/model.safetensors")
+        for place in places:
+            remove(project / SUITE / place)
+        done = subprocess.run(COMMAND, cwd=project, env=warmed, capture_output=True, text=True)
+        assert done.returncode == 0, (places, done.stderr[-4000:])
+        assert [place for place in places if not (project / SUITE / place).exists()] == []
+        changed = {path for path, text in contents(project, "runs/**/run.json").items() if text != records[path]}
+        trained = ["/".join(place.split("/")[:4]) for place, is_trained in places.items() if is_trained]
+        assert changed == {str(SUITE / run / "run.json") for run in trained}, places
+        assert contents(project, "compact/*/model.safetensors") == checkpoints
+        assert predictions(project) == predictions(built), places
+    assert "Nothing to be done" in assert_completes(project, warmed)
+
+
+def damage(file: Path) -> None:
+    """Cut the file's second half off."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def of_other_settings(file: Path) -> None:
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"fingerprint": "0" * 16}, indent=1) + "\n")
+
+
+def of_an_old_schema(file: Path) -> None:
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"schema_version": 3}, indent=1) + "\n")
+
+
+def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(built, project, warmed):
+    runs = [path for path in sorted((project / SUITE / "runs").glob("*/*/*")) if "predecessor" not in str(path)]
+    changes = [damage, of_other_settings, of_an_old_schema, damage]
+    files = ["run.json", "run.json", "run.json", "predictions.parquet"]
+    for run, change, file in zip(runs, changes, files, strict=False):
+        stat = (run / file).stat()
+        change(run / file)
+        os.utime(run / file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    damage(project / SUITE / "search/vanilla_kd@equal/rte.json")
+    shutil.rmtree(project / ".snakemake")
+    before = contents(project, "runs/**/run.json")
+    assert_completes(project, warmed)
+    changed = {path for path, text in contents(project, "runs/**/run.json").items() if text != before[path]}
+    assert changed == {str((run / "run.json").relative_to(project)) for run in runs[:4]}
+    assert predictions(project) == predictions(built)
+
+
+def test_stopped_at_random_moments_it_is_complete_in_the_end(built, project, warmed):
+    seed = int(os.environ.get("STOPS_SEED", time.time()))
+    choose = random.Random(seed)
+    for place in ("runs", "teacher", "search", "scores", "tables", "report"):
+        shutil.rmtree(project / SUITE / place)
+    for _ in range(3):
+        number, after = choose.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]), choose.uniform(2, 8)
+        print(f"STOPS_SEED={seed}: {number.name} after {after:.2f} s")  # shown if it fails
+        stopped = start(project, warmed)
+        try:
+            stopped.wait(after)
+        except subprocess.TimeoutExpired:
+            stopped.send_signal(number)
+            stopped.wait(PATIENCE)
+    assert_completes(project, warmed)
+    assert predictions(project) == predictions(built)
