@@ -9,6 +9,7 @@
 import json
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -20,8 +21,8 @@ from theseus_bench.plan import source_files
 from theseus_bench.published import PUBLISHED_FOLDER
 from theseus_bench.records import write_json
 from theseus_bench.run_files import ASIDE, set_aside
-from theseus_bench.status import unsound
-from theseus_bench.suites import load_plan
+from theseus_bench.status import to_train, unsound
+from theseus_bench.suites import check_data, load_plan
 from theseus_bench.tasks import TASKS_FILE
 
 min_version("9.19")
@@ -56,25 +57,34 @@ localrules:
     verify,
 
 
+# Their inputs are all that has to be there, thousands of files: a message stands for them on the terminal.
 rule all:
     default_target: True
     input:
         lambda w: all_of(*EXPERIMENTS) + made_by("write_report") + made_by("provenance"),
+    message:
+        f"all that {SUITE} should hold is there"
 
 
 rule tables:
     input:
         lambda w: all_of(*EXPERIMENTS),
+    message:
+        f"what is made of every experiment of {SUITE} is there"
 
 
 rule figures:
     input:
         lambda w: all_of(*EXPERIMENTS, figures_only=True),
+    message:
+        f"the figures of {SUITE} are there"
 
 
 rule report:
     input:
         lambda w: all_of(*EXPERIMENTS) + made_by("write_report"),
+    message:
+        f"the report of {SUITE} is there"
 
 
 rule verify:
@@ -84,6 +94,8 @@ rule verify:
         f"{SUITE}/logs/verify.log",
     params:
         suite=suite_folder,
+    message:
+        f"all that {SUITE} should hold is there; whether it is sound:"
     shell:
         "theseus-bench status --strict {params.suite} | tee {log}"
 

@@ -33,6 +33,17 @@ def tables_of(task):
     return source_files(PLAN, task) if PLAN.suite.data.source == "local" else [f"{SUITE}/source/{task}"]
 
 
+@cache
+def done():
+    """The runs of the suite that need no job, where records are trusted."""
+    if not PLAN.suite.trust_records:
+        return set()
+    planned = to_train(PLAN, PLAN.runs.values(), Path(SUITE))
+    if planned:
+        or_end(check_data, PLAN)
+    return PLAN.runs.keys() - {run.path for run in planned}
+
+
 def text_of_recipe(compact):
     """The unlabelled text from which a compact checkpoint is distilled: the training sentences of all tasks."""
     return [f"{SUITE}/data/{task}" for task in PLAN.trained_tasks] if compact.source == "recipe" else []
@@ -43,7 +54,9 @@ def run_of(wildcards):
 
 
 def inputs_of_run(run):
-    """What a run reads, by what its method needs."""
+    """What a run reads, by what its method needs; nothing where its record is trusted."""
+    if run.path in done():
+        return []
     needed = {
         "teacher_outputs": f"{SUITE}/{PLAN.teacher_outputs_of(run)}",
         "teacher_model": f"{SUITE}/{PLAN.teacher_of(run).path}/model",
@@ -107,8 +120,10 @@ def made_for(experiments):
     """
     runs = PLAN.needed(run for name in experiments for run in PLAN.experiment_runs(name)).values()
     force_unsound(runs, experiments)
+    files = [f"{SUITE}/{run.path}/{file}" for run in runs if run.path in done() for file in RECORD]
+    runs = [run for run in runs if run.path not in done()]
     tasks = dict.fromkeys(task for run in runs for task in PLAN.predicted_with(run.task.name))
-    files = [file for task in tasks for file in tables_of(task)]
+    files += [file for task in tasks for file in tables_of(task)]
     for run in runs:
         where = {"run": run.name, "task": run.task.name, "seed": run.seed}
         files += inputs_of_run(run) + made_by("train_teacher" if run.name in TEACHERS else "train", **where)

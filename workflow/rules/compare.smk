@@ -16,6 +16,8 @@ rule score:
     priority: 1
     params:
         suite=suite_folder,
+    message:
+        "score {wildcards.experiment}, from the records of its runs"
     shell:
         "theseus-bench score {params.suite} {wildcards.experiment} > {log} 2>&1"
 
@@ -36,6 +38,8 @@ rule significance:
         control=lambda w: PLAN.suite.experiments[w.experiment].control,
         roles=lambda w: [run.spec.role for run in PLAN.experiment_runs(w.experiment)],
         macro=[name for name in PLAN.trained_tasks if PLAN.tasks[name].macro],
+    message:
+        "significance {wildcards.experiment}, from the records of its runs"
     shell:
         "OMP_NUM_THREADS=1 theseus-bench significance {params.suite} {wildcards.experiment} --workers {threads}"
         " > {log} 2>&1"
@@ -148,6 +152,8 @@ rule describe:
     params:
         suite=suite_folder,
         shown=json.dumps(config, sort_keys=True),
+    message:
+        "describe {wildcards.experiment}, from the records of its runs"
     shell:
         "theseus-bench describe {params.suite} {wildcards.experiment} > {log} 2>&1"
 
@@ -187,6 +193,8 @@ rule submit:
         f"{SUITE}/logs/submit/{{experiment}}.log",
     params:
         suite=suite_folder,
+    message:
+        "submit {wildcards.experiment}, from the records of its runs"
     shell:
         "theseus-bench submission {params.suite} {wildcards.experiment} > {log} 2>&1"
 
@@ -238,3 +246,5 @@ for name in EXPERIMENTS:
         input:
             lambda w, experiment=name: all_of(experiment),
         localrule: True
+        message:
+            f"what is made of experiment {name} is there"

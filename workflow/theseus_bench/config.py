@@ -18,6 +18,7 @@ from theseus_bench.errors import UserError
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a 40-digit commit of a hub repository")]
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)?$")]
 Family = Literal["bert", "roberta", "distilbert"]
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
@@ -263,7 +264,7 @@ class Speed(Strict):
 class Suite(Strict):
     """A suite: a backbone, the data, and the experiments to run with them."""
 
-    suite: Name = Field(description="results go to results/<suite>")
+    suite: SuiteName = Field(description="results go to results/<suite>")
     data: DataSource
     backbone: Backbone
     compact: dict[str, Compact] = Field({}, description="compact checkpoints, by the method that needs one")
@@ -271,6 +272,9 @@ class Suite(Strict):
     tasks: list[str] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
     settings: list[Override] = []
+    trust_records: bool = Field(
+        False, description="a run whose record is there is done, though what it read is not: for records in git"
+    )
     keep_models: list[str] = Field(
         [], description="methods (or method@variant) whose models are kept, or [all]; the predecessor's always are"
     )

@@ -110,7 +110,7 @@ def _holds(plan: Plan, run: Run, place: Path, suite_folder: Path) -> bool:
     if record.predictions_sha256 != checksum(place / run.path / "predictions.parquet"):
         return False
     try:
-        return record.inputs == inputs_of(plan, run, suite_folder)
+        return plan.suite.trust_records or record.inputs == inputs_of(plan, run, suite_folder)
     except UserError:  # what is missing is told by who needs it
         return False
 

@@ -18,7 +18,7 @@ def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
     found = []
     for run in plan.runs.values():
         status, reason, record = state(plan, run, folder)
-        if record is not None and not has_model(plan, run, record, folder):
+        if record is not None and not plan.suite.trust_records and not has_model(plan, run, record, folder):
             status, reason = "missing", f"its model is gone; {AGAIN}"
         found.append((run, status, reason))
     return found
@@ -78,7 +78,27 @@ def _is_unsound(plan: Plan, run: Run, folder: Path) -> bool:
     if not (folder / run.path / "run.json").is_file():
         return False
     record = state(plan, run, folder, remember=False)[2]
-    return record is None or not has_model(plan, run, record, folder)
+    return record is None or not (plan.suite.trust_records or has_model(plan, run, record, folder))
+
+
+def to_train(plan: Plan, runs: Iterable[Run], folder: Path) -> list[Run]:
+    """Those of `runs` whose jobs are planned: all, or with trusted records those that are not done.
+
+    These are the runs without a record that can be used, and those of whose model one of them reads, if it is gone.
+    """
+    runs = list(runs)
+    if not plan.suite.trust_records:
+        return runs
+    found = {run.path: run for run in runs if state(plan, run, folder, remember=False)[2] is None}
+    waiting = list(found.values())
+    while waiting:
+        run = waiting.pop()
+        read = ([plan.teacher_of(run)] if run.learns else []) + ([plan.source_of(run)] if run.spec.source else [])
+        for other in read:
+            if other.path not in found and not (folder / other.path / "model" / WEIGHTS).is_file():
+                found[other.path] = other
+                waiting.append(other)
+    return [run for run in runs if run.path in found]
 
 
 def _parts_of_data(folder: Path) -> list[str]:

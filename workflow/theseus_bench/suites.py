@@ -24,14 +24,16 @@ FIXED_BY_EQUAL = {
 def load_plan(config: dict, root: Path = Path(".")) -> Plan:
     """Check a suite's configuration against the tasks and methods that exist, and resolve every run.
 
-    Raises UserError, naming the key at fault, for anything that could not run.
+    Raises UserError, naming the key at fault, for anything that could not run. Where records are trusted, data may be
+    absent: `check_data` is for when there is something to train.
     """
     suite = parse(Suite, config, "config")
     plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
     _check_tasks(plan)
     plan = _narrowed(plan)
     _check_methods(plan)
-    _check_data(plan)
+    if not suite.trust_records:
+        check_data(plan)
     plan.runs  # noqa: B018 - resolving every run checks every setting
     return plan
 
@@ -213,8 +215,8 @@ def _check_search(plan: Plan) -> None:
         find_task(plan.tasks, task, "config: verdicts.tolerance_by_task")
 
 
-def _check_data(plan: Plan) -> None:
-    """A local folder is there, with every file of the suite's tasks, before any work is planned on it."""
+def check_data(plan: Plan) -> None:
+    """UserError unless a local folder is there, with every file of the suite's tasks, and the diagnostic's file."""
     data = plan.suite.data
     if data.diagnostic is not None and not Path(data.diagnostic).expanduser().is_file():
         raise UserError(f"config: data.diagnostic: {data.diagnostic}: no such file; name GLUE's diagnostic-full.tsv")
