@@ -23,7 +23,7 @@ EXPERIMENTS = {"equal": {"title": "All", "methods": METHODS, "protocols": ["equa
 COMMAND = ["snakemake", "--cores", "2", "--configfile", "config/mini.yaml"]
 STUDENT, OTHER = "runs/vanilla_kd@equal/rte/seed-1", "runs/vanilla_kd@equal/qnli/seed-1"
 TRIAL = "runs/vanilla_kd@equal+trial=0/rte/seed-101"
-COMPACT = "runs/distilbert@learning_rate=0.0015/rte/seed-1"
+COMPACT = "runs/distilbert@equal+learning_rate=0.0015/rte/seed-1"
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,14 @@ def unfinish(project: Path) -> None:
 def start(project: Path, environment: dict[str, str], *before: str) -> subprocess.Popen:
     """The command, in the background; what it says goes to first.log."""
     with open(project / "first.log", "w") as log:
-        return subprocess.Popen([*before, *COMMAND], cwd=project, env=environment, stdout=log, stderr=log)
+        return subprocess.Popen(
+            [*before, *COMMAND],
+            cwd=project,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's & ignores it
+        )
 
 
 def assert_shown(project: Path) -> None:
@@ -222,12 +229,12 @@ def test_a_run_that_raised_an_error_is_made_again(built, project, warmed):
 DELETED = [
     {f"{STUDENT}/run.json": True, f"{OTHER}/predictions.parquet": True, f"{COMPACT}/model": True},
     {
-        "runs/predecessor/rte/seed-1/model": True,
-        "runs/predecessor/qnli/seed-1/model/model.safetensors": True,
+        "runs/predecessor@equal/rte/seed-1/model": True,
+        "runs/predecessor@equal/qnli/seed-1/model/model.safetensors": True,
         TRIAL: True,
-        "teacher/qnli/seed-101": False,
+        "teacher/predecessor@equal/qnli/seed-101": False,
     },
-    {"teacher/rte/seed-1/logits.npy": False, "data/qnli": False},
+    {"teacher/predecessor@equal/rte/seed-1/logits.npy": False, "data/qnli": False},
     {"data/rte/train.tokens.npy": False, "source/qnli": False},
     {"backbone": False},
     {"search/vanilla_kd@equal/rte.json": False, "compact/distilbert": False},
