@@ -9,7 +9,8 @@ from suite import make_plan
 from theseus_bench.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.scores import COLUMNS
 from theseus_bench.table_formats import to_csv
-from theseus_bench.verdicts import CHOSEN_ON_DEV, claims_table, judge_claims, judge_numbers, verdicts_table
+from theseus_bench.tables import CHOSEN_ON_DEV
+from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
 
 TABLE_2 = ["theseus: Table 2"]
 EQUAL = {"set": {"epochs": 7}}

@@ -225,6 +225,26 @@ def test_an_added_seed_trains_only_that_seed(project):
     assert runs == expected
 
 
+def test_with_trusted_records_what_they_were_made_of_may_be_gone(project):
+    suite = project / "results/mini"
+    gone = [suite / name for name in ("data", "source", "backbone", "compact", "teacher")]
+    for folder in [*gone, *suite.glob("runs/**/model"), project / ".snakemake"]:
+        shutil.rmtree(folder)
+    edit_config(project, lambda config: config.update(trust_records=True))
+    made = {"fetch", "encode", "backbone", "compact", "teacher", "speed"}
+    jobs = planned(project)
+    assert not {job for job in jobs if job.startswith("train")} | (jobs & made)
+    status = ["theseus-bench", "status", "--strict", "results/mini"]
+    assert snakemake(project).returncode == 0
+    assert subprocess.run(status, cwd=project, check=False, capture_output=True).returncode == 0
+
+    # A new run brings along what it reads, and no more: the model of its own predecessor is made again.
+    (suite / "runs/vanilla_kd/rte/seed-1/run.json").unlink()
+    jobs = planned(project)
+    assert {job for job in jobs if job.startswith("train")} == {"train vanilla_kd rte 1", "train predecessor rte 1"}
+    assert jobs & made == {"fetch", "encode", "backbone", "teacher"}
+
+
 def test_the_default_configuration_takes_overrides(project):
     run = subprocess.run(
         ["snakemake", "--cores", "1", "--dry-run", "--config", "suite=mine", "seeds=[7]", "tasks=[rte]"],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from theseus_bench.errors import UserError
-from theseus_bench.naming import split_name
+from theseus_bench.naming import PUBLISHED, split_name
 from theseus_bench.plan import Plan
 from theseus_bench.records import read_json
 from theseus_bench.significance import BASELINE, CONTROL, MACROS
 from theseus_bench.table_formats import Cell, Column, Row, Table
+from theseus_bench.tables import CHOSEN_ON_DEV
 
 FAMILIES = {CONTROL: "all with the control", BASELINE: "Theseus with all"}  # one difference may be in both
 NOT_ATTAINABLE = "not attainable"
@@ -52,13 +54,15 @@ def few_seeds(found: dict) -> list[str]:
 def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
     """The tables by the ending of their files' name: significance, seeds, ranks and aggregates."""
     found = read_significance(experiment, folder)
-    title = plan.suite.experiments[experiment].title
-    return {
-        "significance": differences_table(plan, found, title),
-        "seeds": seeds_table(plan, found, title),
-        "ranks": ranks_table(plan, found, title),
-        "aggregates": aggregates_table(plan, found, title),
+    wanted = plan.suite.experiments[experiment]
+    tables = {
+        "significance": differences_table(plan, found, wanted.title),
+        "seeds": seeds_table(plan, found, wanted.title),
+        "ranks": ranks_table(plan, found, wanted.title),
+        "aggregates": aggregates_table(plan, found, wanted.title),
     }
+    chosen = (CHOSEN_ON_DEV,) if PUBLISHED in wanted.protocols else ()
+    return {ending: replace(table, notes=(*table.notes, *chosen)) for ending, table in tables.items()}
 
 
 def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] = ()) -> Table:

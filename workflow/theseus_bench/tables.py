@@ -29,6 +29,10 @@ MEASURED = ("complete", "failed")  # the statuses of a run that may have a score
 CHOSEN = {"dev": "on dev", "held_out": "held out"}  # by whose score a run's checkpoint was chosen
 NOT_MEASURED = "not measured"
 NOT_APPLICABLE = "not applicable: there is no trained model"
+CHOSEN_ON_DEV = (
+    "Under protocol published, as adapted, a score is the best of its run's evaluations on the dev set that is "
+    "reported, as in the papers; the tables of scores say of how many."
+)
 METRICS = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matthews", "pearson": "Pear.", "spearman": "Spear."}
 
 

@@ -19,16 +19,13 @@ from theseus_bench.naming import ADAPTED, EQUAL, join_name, protocol_of, read_pa
 from theseus_bench.plan import Plan
 from theseus_bench.published import PUBLISHED_FOLDER, Claim, Paper, PublishedRow, PublishedTable, load_published
 from theseus_bench.table_formats import Cell, Column, Row, Table, series, signed
+from theseus_bench.tables import CHOSEN_ON_DEV
 from theseus_bench.tasks import METRIC_NAMES, Task
 
 REPRODUCED, WITHIN, NOT_REPRODUCED = "reproduced", "within tolerance", "not reproduced"
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 HOLDS, FAILS = "holds", "does not hold"
 SCORE = "score"
-CHOSEN_ON_DEV = (
-    "Under protocol published, as adapted, a score is the best of its run's evaluations on the dev set that is "
-    "reported, as in the papers; the tables of scores say of how many."
-)
 Kind = tuple[str, tuple[str, ...], Fraction | None]
 Values = dict[tuple[str, str, str, str, str], pd.Series]
 
