@@ -37,7 +37,7 @@ def planned(project: Path, *arguments: str) -> set[str]:
     """What a dry run would do: 'train finetune rte 1' for each run to train, the rule's name for any other job."""
     run = snakemake(project, "--dry-run", *arguments)
     output = run.stdout + run.stderr
-    jobs = set()
+    jobs = set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)) - {"total", "train", "train_teacher"}
     for rule, body in re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)+)", output, re.MULTILINE):
         words = re.search(r"wildcards: (.*)", body)
         values = re.findall(r"=([^,\n]+)", words.group(1)) if words else []
@@ -162,6 +162,7 @@ def test_a_search_is_over_before_the_final_seeds_are_trained_with_its_choice(bui
     assert table.loc["finetune", "seconds"] == pytest.approx(choice["device_seconds"])
     assert list(pd.read_csv(suite / "tables/equal_trials.csv")["method"]) == ["predecessor"] * 2 + ["finetune"] * 2
     assert "settings that the searches chose" in (suite / "report/index.html").read_text()
+    assert scores_of(built, "equal").loc["predecessor", "speedup"] == pytest.approx(1)  # of its own protocol too
 
 
 def test_an_experiment_brings_its_verdicts_and_its_files_for_the_server(built):

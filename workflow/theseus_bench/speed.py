@@ -59,8 +59,9 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
     """
     use_threads(plan.suite.threads)
     torch.manual_seed(0)
-    speed, teacher = plan.suite.speed, plan.teacher.name
-    architectures = {teacher: _backbone(folder)} | _architectures(plan, plan.experiment_runs(experiment), folder)
+    speed, teacher, runs = plan.suite.speed, plan.teacher.name, plan.experiment_runs(experiment)
+    teachers = [teacher, *(run.name for run in runs if run.spec.role == "teacher")]  # of either protocol
+    architectures = dict.fromkeys(teachers, _backbone(folder)) | _architectures(plan, runs, folder)
     shapes = {name: tuple(values.get(key) for key in SHAPE) for name, values in architectures.items()}
     first = {shape: architectures[name] for name, shape in reversed(shapes.items())}
     about = {shape: describe(first[shape], speed.lengths) for shape in dict.fromkeys(shapes.values())}
