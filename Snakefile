@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.settings.types import RerunTrigger
 from snakemake.utils import min_version
 
 from theseus_bench.errors import UserError
@@ -111,7 +112,7 @@ include: "workflow/rules/compare.smk"
 onstart:
     or_end(hold_suite, Path(SUITE))
     write_json(Path(SUITE) / "suite.json", config)
-    set_aside(kept_outputs(), Path(SUITE))
+    set_aside(*kept_outputs(), Path(SUITE))
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a
     # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's
     # queue; on one machine it is dropped, also where a profile names another.
@@ -127,5 +128,4 @@ onsuccess:
 # With --keep-going a failed run stops only what is computed from it; what is there is shown, with its gaps, in a place
 # of its own: none of it must pass for a rule's output.
 onerror:
-    shutil.rmtree(Path(SUITE) / ASIDE, ignore_errors=True)
     shell("theseus-bench report --partial {SUITE} || true")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,9 +37,6 @@ def make_plan(**changes) -> Plan:
 
 def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **record) -> None:
     """Write the run's record and its predictions: {split: (index, labels, logits)}."""
-    values = {"method": run.spec.name, "variant": run.variant, "task": run.task.name, "seed": run.seed}
-    values |= {"fingerprint": plan.fingerprint(run), "settings": run.settings}
-    write_json(folder / run.path / "run.json", RECORD | values | record)
     tables = [
         pa.table(
             {
@@ -50,7 +49,13 @@ def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **rec
         for split, (index, labels, logits) in predictions.items()
     ]
     nothing = pa.table({"split": pa.array([], pa.string()), "idx": [], "label": [], "logits": EMPTY_LOGITS})
-    pq.write_table(pa.concat_tables(tables) if tables else nothing, folder / run.path / "predictions.parquet")
+    file = folder / run.path / "predictions.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.concat_tables(tables) if tables else nothing, file)
+    values = {"method": run.spec.name, "variant": run.variant, "task": run.task.name, "seed": run.seed}
+    values |= {"fingerprint": plan.fingerprint(run), "settings": run.settings}
+    values["predictions_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    write_json(folder / run.path / "run.json", RECORD | values | record)
 
 
 def deciding(classes, outputs: int) -> np.ndarray:

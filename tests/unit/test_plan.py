@@ -26,7 +26,7 @@ METHODS = {
         "needs": ["teacher_outputs"],
         "defaults": {"epochs": 7, "weight": 0.5, "mode": "soft"},
         "per_task": {"rte": {"epochs": 8, "weight": 0.6}},
-        "variants": {"hard_only": {"mode": "hard", "weight": 0.9}},
+        "variants": {"hard_only": {"mode": "hard", "weight": 0.9}, "long": {"epochs": 99}},
         "exclude": {"stsb": "needs classes"},
     },
     "heir": SPEC | {"label": "Heir", "defaults": {"start": "predecessor"}},
@@ -511,6 +511,25 @@ def test_a_suite_that_changes_a_recipe_calls_it_adapted(root):
     assert changed == ["Elder", "Plain (adapted)", "Elder (equal)", "Plain (equal)"]
 
 
+def test_a_changed_grid_and_a_changed_teacher_make_adapted_rows_too(root):
+    def adapted(budget=2, **changes):
+        both = {"methods": ["elder", "plain", "pupil"], "tasks": ["rte"]}
+        plan = load_plan(searched(root, experiment=both, budget=budget, **changes), root)
+        return {name for name in names(plan) if plan.run(name, "rte", 1).protocol == "adapted"}
+
+    assert adapted() == set()
+    assert adapted(search={"budget": 2, "seeds": [9], "space": {"learning_rate": [1e-3, 2e-3]}}) == {"plain"}
+    assert adapted(settings=[{"methods": ["elder"], "set": {"epochs": 9}}]) == {"elder", "pupil"}  # plain has none
+
+
+def test_a_source_follows_the_protocol(root):
+    heir = SPEC | {"label": "Mover", "source": {"method": "plain", "task": "rte"}, "exclude": {"rte": "its source"}}
+    write_methods(root / "methods", {"mover": heir})
+    plan = load_plan(values(["mover"], {"protocols": ["published", "equal"]}), root)
+    for name, source in (("mover", "plain"), ("mover@equal", "plain@equal")):
+        assert plan.source_of(plan.run(name, "stsb", 1)).path == f"runs/{source}/rte/seed-1"
+
+
 def test_where_data_lie_changes_no_fingerprint_and_how_many_are_used_does(root, tmp_path):
     def found(**data):
         plan = load_plan(values(data={"source": "demo", "rows": 16} | data), root)
@@ -643,6 +662,7 @@ def test_a_name_does_not_depend_on_the_suites_tasks(root):
         ({"protocols": ["fair"]}, "experiments.first.protocols.0: "),
         ({"protocols": ["equal"], "vary": [{"epochs": 2}]}, "epochs is part of the effort, which under protocol equal"),
         ({"protocols": ["equal"], "methods": ["plain@batch_size=8"]}, "batch_size is part of the effort"),
+        ({"protocols": ["equal"], "methods": ["pupil@long"], "tasks": ["rte"]}, "epochs is part of the effort"),
     ],
 )
 def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said):
@@ -669,6 +689,7 @@ def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said)
         ({"equal": {"set": {"patience": 3}}}, "equal.set: patience: under equal effort nothing stops early; drop it"),
         ({"equal": {"per_task": {"rte": {"choose_on": "dev"}}}}, "equal.per_task.rte: choose_on: under equal effort"),
         ({"equal": {"per_task": {"rt": {}}}}, "equal.per_task: there is no task 'rt'"),
+        ({"settings": [{"set": {"choose_on": "held_out"}}]}, "settings.0: choose_on is the protocol's"),
         ({"equal": {"search": {"epochs": [1, 2]}}}, "equal.search: epochs is part of the effort, the same for all"),
         ({"equal": {"search": {"weight": [0.1]}}}, "equal.search: 'weight' is no setting of the training loop"),
         (

@@ -83,6 +83,7 @@ def test_a_run_under_equal_effort_records_both_scores_apart(tmp_path):
     assert record.dev_score == scored("validation")
     assert record.choice_score == record.held_out_score
     assert not any("dev_score" in entry for entry in record.curve)
+    assert record.steps_per_second == 8 / (record.seconds["training"] - record.seconds["evaluating"])
     assert np.isclose(record.examples_per_second, 32 * record.steps_per_second)
     assert 0 < record.seconds["evaluating"] < record.seconds["training"] <= record.seconds["all"]
 

@@ -296,6 +296,33 @@ def test_a_run_may_be_interrupted_again_and_again(checkpoints, tmp_path):
     assert not list((tmp_path / "parts").iterdir())
 
 
+def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatch):
+    bench = make_bench("finetune", tmp_path)
+    load = runs_module.load_method
+
+    def stopping(folder):
+        method = load(folder)
+
+        def stop(step):
+            if step == 2:
+                raise Interrupted
+
+        method.on_step = stop
+        return method
+
+    for change, resumed in ((False, 1), (True, 0)):
+        place = f"changed-{change}"
+        with monkeypatch.context() as patch:
+            patch.setattr(runs_module, "load_method", stopping)
+            with pytest.raises(Interrupted):
+                bench.execute("rte", place, checkpoint_every=0.0)
+        if change:  # the same data, said in other words
+            file = tmp_path / "data/rte/data.json"
+            file.write_text(file.read_text() + " ")
+        record, _ = bench.execute("rte", place, checkpoint_every=0.0)
+        assert record.resumed == resumed
+
+
 def test_the_record_says_what_the_run_computed(tmp_path):
     """Three steps of 8 examples beside three passes over the dev set and a last one over dev and test."""
     record, _ = make_bench("finetune", tmp_path).execute("rte", "one")

@@ -261,10 +261,12 @@ DELETED = [
         "teacher/predecessor@equal/qnli/seed-101": False,
     },
     {"teacher/predecessor@equal/rte/seed-1/logits.npy": False, "data/qnli": False},
-    {"data/rte/train.tokens.npy": False, "source/qnli": False},
+    {"data/rte/train.tokens.npy": False, "source/qnli": False, "source/rte/train.parquet": False},
     {"backbone": False},
+    {"backbone/tokenizer.json": False, "runs/predecessor@equal/rte/seed-1/model/config.json": True},
     {"search/vanilla_kd@equal/rte.json": False, "compact/distilbert": False},
     dict.fromkeys(PLANNED, False),
+    {"figures/equal/pictures.json": False, "submissions/equal/vanilla_kd@equal.zip": False},
 ]
 
 

@@ -152,10 +152,15 @@ def labels_of(experiment):
     return [str(METHODS_FOLDER / name / "method.yaml") for name in methods] + [str(TASKS_FILE)]
 
 
-def first_records_of(experiment):
-    """One record of each of an experiment's methods."""
-    first = {run.name: run.path for run in reversed(PLAN.experiment_runs(experiment))}
-    return [f"{SUITE}/{path}/run.json" for path in first.values()]
+def inputs_of_speed(wildcards):
+    """What speed is measured of: the backbone, and one record of each of an experiment's methods for its shape.
+
+    Nothing where records are trusted, and it was measured.
+    """
+    if PLAN.suite.trust_records and Path(f"{SUITE}/speed/{wildcards.experiment}.json").is_file():
+        return []
+    first = {run.name: run.path for run in reversed(PLAN.experiment_runs(wildcards.experiment))}
+    return [f"{SUITE}/backbone", *(f"{SUITE}/{path}/run.json" for path in first.values())]
 
 
 def force_unsound(runs, experiments):
@@ -167,18 +172,20 @@ def force_unsound(runs, experiments):
     if workflow.is_main_process:
         if not workflow.dryrun:
             or_end(check_suite, Path(SUITE))  # also before the jobs start; here, lest files vanish while we look
+        if PLAN.suite.trust_records:  # a run that is done reads nothing, and did when it was trained
+            settings = workflow.dag_settings
+            settings.rerun_triggers = set(settings.rerun_triggers) - {RerunTrigger.INPUT}
         UNSOUND.update(f"{SUITE}/{file}" for file in unsound(PLAN, runs, experiments, Path(SUITE)))
         workflow.dag.forcefiles.update(UNSOUND)
 
 
 def kept_outputs():
-    """The outputs of each job that is about to run, and may keep them; none of those that are forced."""
+    """The outputs of each job that is about to run and may keep them, and of each that the user forces to run."""
     settings = workflow.dag_settings
-    if settings.forceall or settings.forcetargets:
-        return []
-    forced = UNSOUND | set(settings.forcerun)
-    return [
-        [str(file) for file in job.output]
-        for job in workflow.dag.needrun_jobs()
-        if job.rule.name in KEPT and job.rule.name not in forced and forced.isdisjoint(map(str, job.output))
-    ]
+    kept, forced = [], []
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in KEPT:
+            outputs = [str(file) for file in job.output]
+            asked = settings.forceall or settings.forcetargets or settings.forcerun & {job.rule.name, *outputs}
+            (forced if asked else kept).append(outputs)
+    return [outputs for outputs in kept if UNSOUND.isdisjoint(outputs)], forced

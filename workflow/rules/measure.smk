@@ -4,9 +4,7 @@
 # All cores, so that nothing runs beside it. One record of each method tells the shape of its models.
 rule speed:
     input:
-        # Only the shapes of the models count, which a new record of the same settings does not change.
-        backbone=ancient(f"{SUITE}/backbone"),
-        records=lambda w: ancient(first_records_of(w.experiment)),
+        ancient(inputs_of_speed),  # only shapes count, which a new record of the same settings does not change
     output:
         f"{SUITE}/speed/{{experiment}}.json",
     log:

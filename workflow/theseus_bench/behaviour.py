@@ -116,7 +116,7 @@ def behaviour_table(plan: Plan, experiment: str, folder: Path) -> Table:
         "Loyalty: how far a model agrees with the predecessor of its seed; in labels, the share decided alike, in "
         "probabilities, 1 minus the root of the Jensen-Shannon divergence, base 2 (Xu et al. 2021). 100 is complete.",
         f"ECE: expected calibration error over {BINS} equally wide bins of confidence (Guo et al. 2017); less is "
-        "better. It is of the dev set by whose score the run's best evaluation was chosen.",
+        "better. Of runs that were chosen on the dev set, it is of that very set.",
         "Agreement: the share decided alike by two seeds, mean over all pairs.",
     )
     return Table(wanted.title, caption, columns, tuple(rows), notes, identity=("method", "variant", "role"))

@@ -203,7 +203,7 @@ def _search(plan: Plan, records: list[RunRecord], folder: Path) -> str:
     budget = ", ".join(f"{plan.suite.search.budget_of(name)} ({name})" for name in ("published", "equal"))
     words = "; ".join(f"{key} {_list(found)}" for key, found in sorted(values.items())) or "none"
     return (
-        f"Searches: {len(searched)}, of which {chosen} have chosen, by the dev score of seeds of their own; budget for "
+        f"Searches: {len(searched)}, of which {chosen} have chosen, by the score of seeds of their own; budget for "
         f"each method and task: {budget}; settings tried: {len(tried)} of {asked}. Values tried: {words}."
     )
 

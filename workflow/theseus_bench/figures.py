@@ -191,7 +191,7 @@ def forest(frame: pd.DataFrame, interval: str = OVER_SEEDS) -> Picture:
 
 
 def curves(frame: pd.DataFrame) -> Picture:
-    """The replacing rate (the paper's Figure 2) and the dev score of every run over its optimizer steps.
+    """The replacing rate (the paper's Figure 2) and the score that chooses, of every run over its optimizer steps.
 
     `frame`: label, task, seed, step, epoch, score (points), replacing_rate (a probability; NaN: the method has none).
     """
@@ -199,7 +199,7 @@ def curves(frame: pd.DataFrame) -> Picture:
     styles, names, tasks = method_styles(frame), in_order(shown["label"]), in_order(shown["task"])
     replacing = set(shown.loc[shown["replacing_rate"].notna(), "label"])
     kinds = {"replacing_rate": "Replacing rate\n(probability)"} if replacing else {}
-    kinds |= {"score": "Dev score\n(points)"}
+    kinds |= {"score": "Score\n(points)"}
     without = [name for name in names if name not in replacing]
     blocks = -(-len(tasks) // ABREAST)
     with drawing():
@@ -229,7 +229,8 @@ def curves(frame: pd.DataFrame) -> Picture:
                 axes.remove()
         legend(figure, {name: styles[name] for name in names}, lines=True)
     caption = joined(
-        f"{'Replacing rate (above) and dev score (below)' if replacing else 'Dev score'} at each evaluation, straight "
+        f"{'Replacing rate (above) and score (below)' if replacing else 'Score'} at each evaluation, on what the "
+        "checkpoint is chosen by: the dev set, or under equal effort the slice held out of train; straight "
         f"lines between them; one line for each seed ({count(shown['seed'], 'seed')}), its marker at the end.",
         "At a rate of 1 only the successor is left." if replacing else "",
         f"Without a replacing rate: {named(without)}." if replacing and without else "",

@@ -252,8 +252,8 @@ class Plan:
     def fingerprint(self, run: Run) -> str:
         """A short hash of all that the configuration says of the run's results.
 
-        Not in it: where the user keeps data and backbone, whose contents a record has checksums of, and the code of the
-        machinery, of which LOOP_VERSION says when it changes results.
+        Not in it: where the user keeps data and backbone, whose contents a record has checksums of; device and threads,
+        which a record tells; and the code of the machinery, of which LOOP_VERSION says when it changes results.
         """
         if run.path not in self._fingerprints:
             parts = {
@@ -297,25 +297,42 @@ class Plan:
         return task in self.suite.data.samples or (most is not None and most < self.tasks[task].rows["train"])
 
     def is_adapted(self, name: str) -> bool:
-        """Whether the suite's own settings change the recipe of the runs called `name` on some task.
+        """Whether the suite changes the recipe or the grid of the runs called `name` on some task, or their teacher's.
 
         They follow no published recipe then, and are called adapted.
         """
         method, parts = split_name(name)
-        if EQUAL in parts or not self.suite.settings or not self.specs[method].trained:
+        changed = self.suite.settings or self.suite.search.space
+        if EQUAL in parts or not changed or not self.specs[method].trained:
             return False
         name = join_name(method, tuple(part for part in parts if not part.startswith(f"{TRIAL}=")))
         if name not in self._adapted:
-            self._adapted[name] = any(
-                _recipe(self._resolve(name, task)[0]) != _recipe(self._plain._resolve(name, task)[0])
-                for task in self.trained_tasks
-            )
+            own = any(self._recipe(name, task) != self._plain._recipe(name, task) for task in self.trained_tasks)
+            spec = self.specs[method]
+            others = [self.teacher.name] * (spec.role != "teacher" and self._learns(name))
+            others += [spec.source.method] if spec.source else []
+            self._adapted[name] = own or any(self.is_adapted(other) for other in others)
         return self._adapted[name]
+
+    def _learns(self, name: str) -> bool:
+        """Whether runs called `name` read of the predecessor's on some task."""
+        method, parts = split_name(name)
+        runs = (
+            Run(self.specs[method], "+".join(parts), self.tasks[task], 0, *self._resolve(name, task))
+            for task in self.trained_tasks
+        )
+        return any(run.learns for run in runs)
+
+    def _recipe(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
+        """The settings that a method's authors could have said something of, and those that a search tries."""
+        settings, trials = self._resolve(name, task)
+        return {key: value for key, value in settings.items() if key not in ("precision", "watch_dev")}, trials
 
     @cached_property
     def _plain(self) -> Plan:
-        """The same without the suite's own settings: every method by its recipe."""
-        return replace(self, suite=self.suite.model_copy(update={"settings": []}))
+        """The same without the suite's own settings and values: every method by its recipe."""
+        search = self.suite.search.model_copy(update={"space": {}})
+        return replace(self, suite=self.suite.model_copy(update={"settings": [], "search": search}))
 
     def keeps_model(self, run: Run) -> bool:
         """Whether the run's model folder is kept: as asked, and where another run starts from it."""
@@ -371,7 +388,8 @@ class Plan:
             overlays.append((place, override.set))
         if EQUAL in parts:
             equal = self.suite.equal
-            overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in EFFORT}))
+            shared = (*EFFORT, "warmup")  # steps, and the schedule over them, which a search may vary for all alike
+            overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in shared}))
             overlays += [("equal.set", equal.set), (f"equal.per_task.{task}", equal.per_task.get(task, {}))]
             overlays.append(("equal", {"choose_on": "held_out"}))
         return resolve_settings(spec, layers, overlays + fixed)
@@ -418,11 +436,6 @@ class Plan:
     def _overrides(self) -> Iterator[tuple[str, Any]]:
         for index, override in enumerate(self.suite.settings):
             yield f"settings.{index}", override
-
-
-def _recipe(settings: Settings) -> Settings:
-    """The settings that a method's authors could have said something of."""
-    return {key: value for key, value in settings.items() if key not in ("precision", "watch_dev")}
 
 
 def source_files(plan: Plan, task: str) -> list[str]:

@@ -9,6 +9,7 @@ a job first looks whether what it would make was made of the same contents alrea
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -20,13 +21,12 @@ from theseus_bench.errors import UserError
 from theseus_bench.methods.spec import METHODS_FOLDER
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import AGAIN, read_choice, read_json, write_json
-from theseus_bench.status import WEIGHTS, has_model, state
+from theseus_bench.status import MADE_FROM, MODEL, has_model, state
 
 ASIDE = ".before"  # the folder in the suite's that holds what was set aside, at the same paths
 CHECKSUMS = Path(".cache/checksums")
 GONE = f"no such file; {AGAIN}"
 LARGE = 2**23  # bytes: the checksum of a file of that size is kept, until the file changes
-MADE_FROM = "made_from.json"  # in the folder of a checkpoint: what it was made of, written last
 
 
 def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
@@ -41,7 +41,7 @@ def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
         models.append(f"compact/{run.spec.name}")
     if run.spec.source:
         models.append(f"{plan.source_of(run).path}/model")
-    names = data + [f"{model}/{file}" for model in models for file in (WEIGHTS, "config.json")]
+    names = data + [f"{model}/{file}" for model in models for file in MODEL]
     found = {name: checksum(suite_folder / name) for name in names}
     method = METHODS_FOLDER / run.spec.name / "method.py"
     found[str(method)] = checksum(method)
@@ -107,8 +107,6 @@ def _holds(plan: Plan, run: Run, place: Path, suite_folder: Path) -> bool:
     record = state(plan, run, place)[2]
     if record is None or not (has_model(plan, run, record, place) or has_model(plan, run, record, suite_folder)):
         return False
-    if record.predictions_sha256 != checksum(place / run.path / "predictions.parquet"):
-        return False
     try:
         return plan.suite.trust_records or record.inputs == inputs_of(plan, run, suite_folder)
     except UserError:  # what is missing is told by who needs it
@@ -119,27 +117,33 @@ def keep_checkpoint(output: Path, made_from: dict[str, Any], suite_folder: Path)
     """Whether the checkpoint `output` need not be made: it was made of the same, and is whole, here or set aside."""
     aside = suite_folder / ASIDE / output.relative_to(suite_folder)
     for place in (output, aside):
-        if (place / MADE_FROM).is_file() and (place / WEIGHTS).is_file():
-            said = read_json(place / MADE_FROM)
-            if said == {"made_from": made_from, "weights": checksum(place / WEIGHTS)}:
-                if place != output:
-                    _replace(place, output)
-                return True
+        if (place / MADE_FROM).is_file() and read_json(place / MADE_FROM) == _about(place, made_from):
+            if place != output:
+                _replace(place, output)
+            return True
     return False
 
 
 def sign_checkpoint(output: Path, made_from: dict[str, Any]) -> None:
     """Say in a checkpoint that is whole what it was made of."""
-    write_json(output / MADE_FROM, {"made_from": made_from, "weights": checksum(output / WEIGHTS)})
+    write_json(output / MADE_FROM, _about(output, made_from))
 
 
-def set_aside(jobs: Iterable[Iterable[str]], suite_folder: Path) -> None:
-    """Link what is there of each job's outputs into the suite's folder for it, before Snakemake deletes them.
+def _about(checkpoint: Path, made_from: dict[str, Any]) -> dict[str, Any]:
+    """What made_from.json says: what a checkpoint was made of, and the checksum of each of its files."""
+    files = [file.name for file in sorted(checkpoint.iterdir()) if file.is_file() and file.name != MADE_FROM]
+    return {"made_from": made_from, "files": {name: checksum(checkpoint / name) for name in files}}
 
-    Of a job that has left nothing, what a command that was killed had set aside stays.
+
+def set_aside(kept: Iterable[Iterable[str]], forced: Iterable[Iterable[str]], suite_folder: Path) -> None:
+    """Link what is there of the outputs of each job that may keep them, before Snakemake deletes them.
+
+    Of a job that has left nothing, what a command that was killed had set aside stays; of a `forced` one it goes.
     """
     (suite_folder / ASIDE).mkdir(exist_ok=True)
-    for outputs in jobs:
+    for output in itertools.chain.from_iterable(forced):
+        _remove(suite_folder / ASIDE / Path(output).relative_to(suite_folder))
+    for outputs in kept:
         places = [Path(output).relative_to(suite_folder) for output in outputs]
         if any((suite_folder / place).exists() for place in places):
             for place in places:
@@ -154,7 +158,7 @@ def shelter(run: Run, suite_folder: Path) -> None:
     """
     if (suite_folder / ASIDE).is_dir():
         names = ["run.json", "predictions.parquet"] + ["model"] * (run.spec.role == "teacher")
-        set_aside([[f"{suite_folder}/{run.path}/{name}" for name in names]], suite_folder)
+        set_aside([[f"{suite_folder}/{run.path}/{name}" for name in names]], [], suite_folder)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -67,7 +67,9 @@ def execute(
     with crash_recorded(folder):
         run, trial = with_chosen(run, suite_folder)
         inputs = inputs_of(plan, run, suite_folder)
-        machine = _machine(plan, run, checkpoints / _identity(plan, run, suite_folder, inputs), checkpoint_every)
+        machine = _machine(plan, run)
+        identity = _identity(plan, run, suite_folder, inputs, machine)
+        machine = replace(machine, checkpoint=checkpoints / identity, checkpoint_every=checkpoint_every)
         record = _execute(plan, run, trial, suite_folder, folder, machine, inputs)
         write_json(folder / "run.json", record.model_dump())
         discard_checkpoint(machine)
@@ -230,18 +232,19 @@ def _loop(run: Run) -> LoopSettings:
     return LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
 
 
-def _identity(plan: Plan, run: Run, suite_folder: Path, inputs: dict[str, str]) -> str:
-    """A hash of the run and of the contents it reads, so that no run goes on from the checkpoint of another."""
+def _identity(plan: Plan, run: Run, suite_folder: Path, inputs: dict[str, str], machine: Machine) -> str:
+    """A hash of the run, of the contents it reads and of how it computes: no run goes on from another's checkpoint."""
     parts = [plan.fingerprint(run), str(suite_folder.resolve()), json.dumps(inputs, sort_keys=True)]
+    parts += [machine.device.type, machine.precision]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
-def _machine(plan: Plan, run: Run, checkpoint: Path = CHECKPOINTS, checkpoint_every: float = math.inf) -> Machine:
+def _machine(plan: Plan, run: Run) -> Machine:
     use_threads(plan.suite.threads)
     give_back_large_blocks()
     device = choose_device(plan.suite.device)
     precision = choose_precision(run.settings["precision"], device)
-    return Machine(device, precision, checkpoint, checkpoint_every)
+    return Machine(device, precision, CHECKPOINTS, math.inf)
 
 
 def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:

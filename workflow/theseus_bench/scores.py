@@ -45,9 +45,9 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
 
 
 def _curve_entry(entry: dict) -> dict:
-    """An entry of a run's curve without its single metrics, the score in points."""
+    """An entry of a run's curve without its single metrics, its scores in points."""
     values = {name: value for name, value in entry.items() if "/" not in name}
-    return values | {"score": 100 * values["score"]}
+    return values | {key: 100 * values[key] for key in ("score", "dev_score") if key in values}
 
 
 def score_run(run: Run, folder: Path) -> list[tuple[str, str, float]]:

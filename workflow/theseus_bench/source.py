@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from theseus_bench import demo, models, pretraining
-from theseus_bench.data import concatenate, open_split
+from theseus_bench.data import Split, concatenate, hold_out, open_split, take
 from theseus_bench.demo import generate
 from theseus_bench.devices import choose_device, choose_precision, use_threads
 from theseus_bench.errors import UserError
@@ -87,11 +87,17 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
             write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
     else:
         machine = _machine(plan, folder, checkpoint_every, made_from)
-        text = concatenate([open_split(folder / "data" / task, "train") for task in plan.trained_tasks])
+        text = concatenate([_training_text(folder / "data" / task) for task in plan.trained_tasks])
         losses = make_compact(folder / "backbone", text, compact, plan.suite.student_layers, machine, output)
         write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
         discard_checkpoint(machine)
     sign_checkpoint(output, made_from)
+
+
+def _training_text(folder: Path) -> Split:
+    """The training sentences of an encoded task, but for those by which runs are chosen under equal effort."""
+    split = open_split(folder, "train")
+    return take(split, hold_out(split, folder.name)[0])
 
 
 def _machine(plan: Plan, folder: Path, checkpoint_every: float, made_from: dict[str, Any]) -> Machine:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from theseus_bench.errors import UserError
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import AGAIN, RunRecord, crash_reason, read_json, read_record
 
 WEIGHTS = "model.safetensors"
-CHECKPOINT = [WEIGHTS, "config.json", "made_from.json"]  # made_from.json is written last (theseus_bench.run_files)
+MODEL = [WEIGHTS, "config.json"]  # what of a model its students read
+MADE_FROM = "made_from.json"  # of a checkpoint: what it was made of, and its files; written last
 
 
 def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
@@ -37,7 +41,7 @@ def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[st
         return "missing", _why_missing(plan, run, folder), None
     if record.fingerprint != plan.fingerprint(run):
         return "missing", f"its record is of other settings; {AGAIN}", None
-    fault = _fault_of_predictions(folder / run.path / "predictions.parquet")
+    fault = _fault_of_predictions(folder / run.path / "predictions.parquet", record.predictions_sha256)
     if fault:
         return "missing", f"its predictions are {fault}; {AGAIN}", None
     return record.status, record.reason, record
@@ -46,7 +50,7 @@ def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[st
 def has_model(plan: Plan, run: Run, record: RunRecord, folder: Path) -> bool:
     """Whether the run's model is there, where it is to be kept and its method makes one."""
     wanted = record.architecture is not None and plan.keeps_model(run)
-    return not wanted or (folder / run.path / "model" / WEIGHTS).is_file()
+    return not wanted or all((folder / run.path / "model" / name).is_file() for name in MODEL)
 
 
 def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder: Path) -> list[str]:
@@ -57,14 +61,21 @@ def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder:
     """
     runs = list(runs)
     found = [f"{run.path}/run.json" for run in runs if _is_unsound(plan, run, folder)]
-    needed = {"backbone": CHECKPOINT} if runs else {}
+    needed = {"backbone": _listed(folder / "backbone", MADE_FROM, lambda said: said["files"])} if runs else {}
     for task in dict.fromkeys(task for run in runs for task in plan.predicted_with(run.task.name)):
-        needed[f"data/{task}"] = _parts_of_data(folder / "data" / task)
+        needed[f"data/{task}"] = _listed(folder / "data" / task, "data.json", _files_of_data)
+        if plan.suite.data.source != "local":
+            needed[f"source/{task}"] = [f"{split}.parquet" for split in plan.tasks[task].splits]
     for run in runs:
         if "compact_checkpoint" in run.spec.needs:
-            needed[f"compact/{run.spec.name}"] = CHECKPOINT
+            place = f"compact/{run.spec.name}"
+            needed[place] = _listed(folder / place, MADE_FROM, lambda said: said["files"])
         if "teacher_outputs" in run.spec.needs:
             needed[plan.teacher_outputs_of(run)] = ["teacher.json", "logits.npy", "cls.npy"]
+    for name in experiments:
+        figures, submissions = f"figures/{name}", f"submissions/{name}"
+        needed[figures] = _listed(folder / figures, "pictures.json", _files_of_pictures)
+        needed[submissions] = _listed(folder / submissions, "submissions.json", _files_of_submissions)
     for place, names in needed.items():
         if (folder / place).is_dir() and not all((folder / place / name).is_file() for name in names):
             found.append(place)
@@ -101,20 +112,39 @@ def to_train(plan: Plan, runs: Iterable[Run], folder: Path) -> list[Run]:
     return [run for run in runs if run.path in found]
 
 
-def _parts_of_data(folder: Path) -> list[str]:
-    """The names of an encoded task's files, by its data.json; that of data.json alone where it cannot be read."""
+def _listed(folder: Path, name: str, files_of: Callable[[Any], Iterable[str]]) -> list[str]:
+    """The files that a folder's own list, `name`, says are in it, and the list; that alone where it cannot be read."""
     try:
-        splits = read_json(folder / "data.json")["splits"]
-    except (OSError, UserError):
-        return ["data.json"]
-    return ["data.json", *(f"{split}.{part}.npy" for split in splits for part in ("tokens", "rows"))]
+        return [name, *files_of(read_json(folder / name))]
+    except (OSError, UserError, KeyError, TypeError):
+        return [name]
 
 
-def _fault_of_predictions(file: Path) -> str:
-    """What is wrong with a run's predictions at a glance: gone, or cut off; nothing if they are whole."""
+def _files_of_data(said: dict) -> Iterable[str]:
+    return (f"{split}.{part}.npy" for split in said["splits"] for part in ("tokens", "rows"))
+
+
+def _files_of_pictures(said: list) -> Iterable[str]:
+    return (f"{picture['name']}.{ending}" for picture in said for ending in ("svg", "pdf", "png"))
+
+
+def _files_of_submissions(said: dict) -> Iterable[str]:
+    return (name for name, content in said.items() if content["runs"])
+
+
+def _fault_of_predictions(file: Path, sha256: str) -> str:
+    """What is wrong with a run's predictions: gone, or not those that it left; nothing if they are."""
     if not file.is_file():
         return "gone"
-    return "" if _ends(file, b"PAR1") else "damaged"
+    now = file.stat()
+    return "" if _digest(file, now.st_ino, now.st_mtime_ns, now.st_size) == sha256 else "damaged"
+
+
+@cache
+def _digest(file: Path, inode: int, changed: int, size: int) -> str:
+    """The SHA-256 of the file as it was at that time: a report asks for each a dozen times."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _ends(file: Path, end: bytes) -> bool:

@@ -45,9 +45,12 @@ def write_submissions(plan: Plan, experiment: str, folder: Path) -> None:
 
 
 def median_run(plan: Plan, runs: list[Run], folder: Path) -> Run | None:
-    """The run with the median dev score (of an even number the lower middle one); None where none has a score."""
-    records = [(run, state(plan, run, folder)[2]) for run in runs]
-    scored = [(record.dev_score, run.seed, run) for run, record in records if record and record.dev_score is not None]
+    """The run with the median of the scores that its checkpoints were chosen by; None where none has a score.
+
+    Of an even number the lower middle one.
+    """
+    records = [(run, record) for run in runs if (record := state(plan, run, folder)[2])]
+    scored = [(record.choice_score, run.seed, run) for run, record in records if record.choice_score is not None]
     return sorted(scored, key=lambda entry: entry[:2])[(len(scored) - 1) // 2][2] if scored else None
 
 

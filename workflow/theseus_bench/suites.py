@@ -132,6 +132,8 @@ def _check_methods(plan: Plan) -> None:
         for name in override.methods or plan.specs:
             for key in override.set:
                 check_option(plan.specs[name], key, where)
+        if "choose_on" in override.set:
+            raise UserError(f"{where}: choose_on is the protocol's: a slice of train under equal, else dev")
 
 
 def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
@@ -148,7 +150,7 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
         varied = experiment.vary if spec.compressed else []
         named = [setting[0] for setting in map(read_part, parts) if setting is not None]
         for settings in varied or [{}]:
-            keys = [*named, *settings]
+            keys = [*named, *settings, *(key for part in parts for key in spec.variants.get(part, {}) if key in EFFORT)]
             for key in keys:
                 check_option(spec, key, f"{where}: {method}")
                 if keys.count(key) > 1:

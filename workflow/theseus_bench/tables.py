@@ -104,8 +104,8 @@ def scores_table(
 def selection_remarks(chosen: Collection[str]) -> list[str]:
     """What the ways of choosing a checkpoint that a table shows (`_chosen_cell`) mean for its scores."""
     remarks = {
-        "dev": "Chosen on dev: the score is the best of so many evaluations on the very dev set that is reported, which "
-        "flatters, and the more the more there are of them.",
+        "dev": "Chosen on dev: the score is the best of so many evaluations on the very dev set that is reported, "
+        "which flatters, and the more the more there are of them.",
         "held_out": "Chosen held out: among so many evaluations by a slice of train; dev had no part in the choice.",
     }
     return [remark for key, remark in remarks.items() if any(CHOSEN[key] in text for text in chosen)]
