@@ -280,7 +280,7 @@ def test_curves_draw_rate_above_score_on_one_scale_of_steps():
     assert rate.get_xlim() == score.get_xlim()
     assert "Without a replacing rate: Fine-tuning." in picture.caption
     without = figures.curves(CURVES[CURVES["label"] == "Fine-tuning"])
-    assert [axes.get_ylabel() for axes in without.figure.axes] == ["Dev score\n(points)"]
+    assert [axes.get_ylabel() for axes in without.figure.axes] == ["Score\n(points)"]
 
 
 def test_module_impact_draws_our_losses_and_the_printed_ones():
