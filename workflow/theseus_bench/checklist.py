@@ -218,8 +218,8 @@ def _seeds(plan: Plan, records: list[RunRecord]) -> str:
     counts = _list({min(groups.values()), max(groups.values())}, "–") if groups else "none"
     states = Counter(record.status for record in records)
     return (
-        f"Seeds behind a method's number on a task: {counts}. There are tables of the median over the seeds and of the "
-        f"mean ± the sample standard deviation. Of {len(plan.runs)} runs {states['complete']} are complete, "
+        f"Seeds behind a method's number on a task: {counts}. There are tables of the mean ± the sample standard "
+        f"deviation over the seeds and of the median. Of {len(plan.runs)} runs {states['complete']} are complete, "
         f"{states['failed']} failed and {len(plan.runs) - len(records)} have no record."
     )
 
