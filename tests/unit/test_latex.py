@@ -13,10 +13,10 @@ import pytest
 from suite import make_plan
 from theseus_bench.claims import claims_table, judge_claims
 from theseus_bench.latex import latex_text
+from theseus_bench.pairs import compared
 from theseus_bench.records import write_json
 from theseus_bench.scores import COLUMNS
 from theseus_bench.searches import search_table, trials_table
-from theseus_bench.significance import compared
 from theseus_bench.table_formats import Cell, Column, Row, Table, to_latex
 from theseus_bench.tables import PrintedRow, gaps_table, runs_table, scores_table
 from theseus_bench.verdicts import judge_numbers, verdicts_table

@@ -10,9 +10,10 @@ from suite import deciding, leave_run, make_plan
 from theseus_bench.errors import UserError
 from theseus_bench.inference import Conclusion, conclude, holm, interval, mcnemar, moderate, spread_of
 from theseus_bench.metrics import measure
+from theseus_bench.pairs import Comparison, compared
 from theseus_bench.records import read_predictions
 from theseus_bench.scores import COLUMNS, write_scores
-from theseus_bench.significance import Comparison, compared, read_decisions, write_significance
+from theseus_bench.significance import read_decisions, write_significance
 from theseus_bench.significance_tables import daggers, read_significance, significance_tables
 
 EXAMPLES = 120

@@ -47,6 +47,7 @@ ROOMS = [
     "resampling",  # scores on resampled examples
     "inference",  # tests, intervals and effect sizes on arrays
     "counterparts",  # which of our runs the papers' numbers and claims are about
+    "pairs",  # which methods are compared with which
     "significance",  # which differences are more than chance
     "latex",  # text as pdflatex takes it
     "table_formats",  # one table model → CSV, Markdown, LaTeX, HTML

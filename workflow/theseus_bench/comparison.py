@@ -11,13 +11,13 @@ from theseus_bench.claims import claims_table, judge_claims
 from theseus_bench.costs import costs_table
 from theseus_bench.diagnostic import diagnostic_table
 from theseus_bench.naming import ADAPTED
+from theseus_bench.pairs import compared
 from theseus_bench.plan import Plan, Run
 from theseus_bench.published import cite
 from theseus_bench.records import RunRecord, atomic
 from theseus_bench.scores import read_scores
 from theseus_bench.searches import search_table, trials_table
 from theseus_bench.selection import selection_table
-from theseus_bench.significance import compared
 from theseus_bench.significance_tables import daggers, few_seeds, label_of_name, read_significance, significance_tables
 from theseus_bench.speed import read_speed
 from theseus_bench.speed_tables import conditions, speed_tables

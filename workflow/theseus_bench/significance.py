@@ -10,19 +10,19 @@ family p is adjusted by Holm, and its interval holds together with the others'.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from theseus_bench import inference
-from theseus_bench.counterparts import claimed_pairs, claims_of
 from theseus_bench.errors import UserError
 from theseus_bench.inference import FEWEST
 from theseus_bench.metrics import decide
-from theseus_bench.naming import EQUAL, join_name, protocol_of, split_name
+from theseus_bench.naming import protocol_of, split_name
+from theseus_bench.pairs import Comparison, compared, role_of
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import read_predictions, read_record, write_json
 from theseus_bench.resampling import resample_task
@@ -34,25 +34,6 @@ MACROS = {MACRO: lambda task: task.macro, WITHOUT_COLA: lambda task: task.macro 
 THRESHOLDS = np.arange(50.0, 110.5, 0.5)  # of the performance profile, % of the predecessor
 UNTESTED = ("error", "df", "p", "p_holm", "low", "high")  # null in the row of a difference that is not tested
 SIGNED = {"matthews", "pearson", "spearman"}  # the metrics that go down to −100 points
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A run's name beside another's: `name` less `share` times `other`.
-
-    `primary`: a proposed method beside a baseline. `control`: `other` is what `name` is marked against in tables.
-    """
-
-    name: str
-    other: str
-    primary: bool = False
-    control: bool = False
-    share: float = 1.0
-
-    @property
-    def pair(self) -> tuple[frozenset[str], float]:
-        """What is compared, whichever stands first."""
-        return frozenset((self.name, self.other)), self.share
 
 
 def write_significance(plan: Plan, experiment: str, folder: Path, workers: int = 1) -> None:
@@ -92,78 +73,6 @@ def seed_scores(plan: Plan, experiment: str, folder: Path) -> dict[tuple[str, st
         name = f"{row.method}@{row.variant}" if row.variant else row.method
         found.setdefault((name, row.task), {})[int(row.seed)] = round(float(row.value), 9)  # equal is equal
     return found
-
-
-def compared(plan: Plan, experiment: str) -> list[Comparison]:
-    """The comparisons that an experiment's methods allow, in the order of its table, each pair once.
-
-    Every proposed method with every baseline; every trained method with its control; what the papers' claims compare.
-    """
-    names = plan.experiment_names(experiment)
-    trained = [name for name in names if _role(plan, name) != "control"]
-    controls = {name: _nearest(plan, name, _controls(plan, experiment, name)) for name in trained}
-    found = []
-    for name in trained:
-        if _role(plan, name) == "proposed":
-            kinds: dict[tuple, list[str]] = {}
-            for other in names:
-                if _role(plan, other) == "baseline":
-                    kinds.setdefault(_kind(plan, other, name), []).append(other)
-            others = [_nearest(plan, name, others) for others in kinds.values()]
-            found += [Comparison(name, other, True, other == controls[name]) for other in others]
-    found += [Comparison(name, other, control=True) for name, other in controls.items()]
-    for claim, _, groups in claims_of(plan, experiment):
-        found += [Comparison(name, other, share=share) for name, other, share in claimed_pairs(claim, groups)]
-    once: dict[tuple, Comparison] = {}
-    for comparison in found:
-        if comparison.other:
-            once.setdefault(comparison.pair, comparison)
-    return list(once.values())
-
-
-def _controls(plan: Plan, experiment: str, name: str) -> list[str]:
-    """Those of an experiment's names that are its control, under any protocol; the suite's control in every version.
-
-    A control that the experiment itself names is that very run.
-    """
-    names, named = plan.experiment_names(experiment), plan.suite.experiments[experiment].control
-    if named is None:
-        kind = _kind(plan, plan.suite.significance.control, name)
-        return [other for other in names if _kind(plan, other, name) == kind]
-    method, parts = split_name(plan.canonical(named))
-    return [other for other in names if other in (join_name(method, parts), join_name(method, (EQUAL, *parts)))]
-
-
-def _kind(plan: Plan, other: str, name: str) -> tuple[str, ...]:
-    """What makes `other` another method to `name`: its method, its variants, and settings that `name` does not have."""
-    method, parts = split_name(other)
-    options = plan.specs[split_name(name)[0]].options
-    return method, *(part for part in parts if part != EQUAL and part.partition("=")[0] not in options)
-
-
-def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
-    """The one of `others` that is made most as `name` is; '' if that is `name` itself, or there is none.
-
-    The protocol counts most, then in how many of the settings that are varied the two agree, as resolved.
-    """
-    keys = {part.partition("=")[0] for one in (name, *others) for part in split_name(one)[1] if "=" in part}
-    own = _settings(plan, name)
-
-    def likeness(other: str) -> tuple[bool, int]:
-        settings = _settings(plan, other)
-        same = protocol_of(other.partition("@")[2]) == protocol_of(name.partition("@")[2])
-        return same, sum(key in own and settings.get(key) == own[key] for key in keys | {"layers"})
-
-    best = max(others, key=likeness, default="")
-    return "" if name in others and likeness(name) == likeness(best) else best
-
-
-def _settings(plan: Plan, name: str) -> dict:
-    return plan.run(name, plan.trained_tasks[0], 0).settings
-
-
-def _role(plan: Plan, name: str) -> str:
-    return plan.specs[split_name(name)[0]].role
 
 
 def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison], folder: Path):
@@ -228,7 +137,7 @@ def _moderated(plan: Plan, task: Task, scores: dict) -> dict[tuple[str, str], tu
         if about == task.name and len(by_seed) > 1:
             values = np.array(list(by_seed.values()))
             found[name, about] = (float(values.var(ddof=1)), len(values) - 1.0)
-            if _role(plan, name) != "control":
+            if role_of(plan, name) != "control":
                 fellows.setdefault(protocol_of(name.partition("@")[2]), []).append((name, about))
     for names in fellows.values():
         own, dfs = np.array([found[name] for name in names]).T
