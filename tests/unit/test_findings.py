@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from suite import make_plan
 from test_significance import SKILL, leave_suite, methods
-from theseus_bench.drawing import experiment_pictures
+from theseus_bench.drawing import Frames, experiment_pictures
 from theseus_bench.findings import find
 from theseus_bench.records import write_json
 from theseus_bench.scores import read_scores
@@ -102,6 +103,19 @@ def test_costs_are_those_of_all_runs_from_start_to_record(tmp_path):
 def test_a_suite_without_runs_has_nothing_to_judge(tmp_path):
     found = find(suite(tmp_path, skip=lambda run: True), tmp_path)
     assert [finding.answer for finding in found[:3]] == ["Nothing to judge yet"] * 2 + ["Not tested"]
+
+
+def test_the_figures_draw_the_tested_intervals_and_those_of_the_verdicts(tmp_path):
+    plan = suite(tmp_path)
+    frames = Frames(plan, "first", tmp_path)
+    rows = read_significance("first", tmp_path)["differences"]
+    primary = [(row["difference"], row["low"], row["high"]) for row in rows if row["family"] == "primary"]
+    assert [tuple(row) for row in frames.differences()[["difference", "low", "high"]].to_numpy()] == primary
+    ends = [(v.printed + v.low, v.printed + v.high) for v in judge_numbers(plan, "first", frames.scores)]
+    assert frames.printed()[["low", "high"]].to_numpy() == pytest.approx(np.array(ends))
+    kept = frames.retention().set_index(["label", "task"])["retention"]
+    means = frames.dev.groupby(["name", "task"])["value"].mean()
+    assert kept["BERT-of-Theseus", "RTE"] == pytest.approx(100 * means["theseus", "rte"] / means["predecessor", "rte"])
 
 
 @pytest.mark.parametrize("left", ["nothing", "the control"])

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from suite import make_plan
+from theseus_bench.comparison import printed_beside
 from theseus_bench.config import read_yaml
 from theseus_bench.findings import all_numbers
 from theseus_bench.naming import protocol_of
@@ -153,6 +154,36 @@ def test_a_macro_is_of_the_tasks_that_are_printed_and_all_of_them():
     assert found.verdict == "reproduced"
     lacking = frame(*all_tasks("theseus", printed)[1:])
     assert verdict(plan, lacking, what="macro").verdict == "not run"
+
+
+def test_the_interval_of_a_macro_is_that_of_a_mean_of_tasks():
+    """Seeds of variance 1 on each of eight tasks, beside medians of five runs: by hand."""
+    points = PRINTED["theseus"].scores
+    rows = [("theseus", task, [points[task] - 1, points[task], points[task] + 1]) for task in EIGHT]
+    found = verdict(plan_of({"tasks": None, "methods": ["theseus"]}), frame(*rows), what="macro")
+    reach = stats.t.isf(0.025, 8 * 2) * math.sqrt((1 / 3 + math.pi / 2 / 5) / 8)
+    difference = sum(points.values()) / 8 - 81.2
+    assert (found.low, found.high) == pytest.approx((difference - reach, difference + reach))
+    assert found.verdict == "reproduced"
+
+
+def test_printed_rows_stand_beside_runs_by_the_authors_recipe_alone():
+    experiment = {"methods": ["theseus", "pkd"], "tasks": ["mrpc", "rte"], "protocols": ["published", "equal"]}
+    plan = plan_of(experiment | {"compare_with": [*TABLE_2, "theseus: Table 3", "pkd: result files"]}, equal=EQUAL)
+    beside = printed_beside(plan, "first")
+    assert {name: [(row.label, row.scores) for row in rows] for name, rows in beside.items()} == {
+        "theseus": [("Xu et al. 2020, Table 2", {"mrpc": 89.0, "rte": 68.2})],
+        "pkd": [
+            ("Xu et al. 2020, Table 2", {"mrpc": 85.7, "rte": 66.5}),
+            ("Sun et al. 2019, result files", {"rte": 68.2}),  # its MRPC is an accuracy alone
+        ],
+    }
+    assert beside["theseus"][0].incomparable == ""
+    assert (
+        beside["pkd"][1].incomparable == "not comparable: the printed number is the best of its runs, ours their mean"
+    )
+    whole = printed_beside(plan_of({"tasks": None}), "first")["theseus"][0]
+    assert (len(whole.scores), whole.scores["macro"]) == (9, 81.2)
 
 
 def test_one_printed_metric_is_compared_with_that_metric():
