@@ -99,7 +99,7 @@ def test_each_run_is_held_against_the_predecessor_of_its_seed(tmp_path):
     assert value(frame, "ece", "finetune", 2) == pytest.approx(sure - 50)
     table = behaviour_table(plan, "first", tmp_path)
     row = {row.label: row for row in table.rows}["Fine-tuning"]
-    assert row.cells[0].value == 62.5  # median over the seeds
+    assert row.cells[0].value == 62.5  # mean over the seeds
     assert row.cells[0].notes == ()
 
 

@@ -102,7 +102,9 @@ def test_seeds_and_failures_are_counted(tmp_path):
 
 
 def test_tests_are_named_where_they_were_made(tmp_path):
-    write_json(tmp_path / "significance" / "first.json", {"differences": [{}]})
+    write_json(tmp_path / "significance" / "first.json", {"differences": [{"p_holm": None}]})
+    assert "No difference was tested." in answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
+    write_json(tmp_path / "significance" / "first.json", {"differences": [{"p_holm": None}, {"p_holm": 0.5}]})
     found = answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
     assert "in 1 of 1 experiments" in found
     assert "10000 resamples" in found

@@ -153,7 +153,7 @@ def test_a_mistake_in_the_tasks_file_names_the_task(tmp_path):
         load_tasks(file)
 
 
-@pytest.mark.parametrize("name", ["report", "train", "scores_mean"])
+@pytest.mark.parametrize("name", ["report", "train", "scores_median"])
 def test_an_experiment_cannot_take_a_name_that_the_workflow_uses(name):
     assert f"experiments: {name}: the workflow uses this name" in complaint(
         experiments={name: {"title": "One", "methods": ["m"]}}

@@ -104,7 +104,7 @@ def suite(tmp_path: Path) -> Path:
     leave(PLAN, tmp_path, "theseus", 1)
     write_json(tmp_path / "runs/theseus/rte/seed-2/error.json", {"reason": "MemoryError: out of memory"})
     write(tmp_path, "scores/first.parquet", "scores/first.csv", "speed/first.json", "report/index.html")
-    write(tmp_path, "tables/first.csv", "tables/first_mean.csv", "tables/first_verdicts.csv")
+    write(tmp_path, "tables/first.csv", "tables/first_median.csv", "tables/first_verdicts.csv")
     return tmp_path
 
 

@@ -20,7 +20,7 @@ from matplotlib.collections import LineCollection
 from theseus_bench import figures
 from theseus_bench.figure_style import MARKERS, method_styles
 from theseus_bench.pictures import inline_svg, write_pictures
-from theseus_bench.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, WITHIN
+from theseus_bench.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 
 NONE = float("nan")
 LONG = "BERT-of-Theseus, constant, base rate 0.7 (equal)"
@@ -63,7 +63,7 @@ SEEDS = frame(
 PRINTED = frame(
     "label task printed ours low high tolerance verdict",
     ("Fine-tuning", "RTE", 62.1, 62.4, 60.0, 64.0, 2.0, REPRODUCED),
-    ("Fine-tuning", "CoLA", 43.4, 42.0, 40.0, 45.0, 2.0, WITHIN),
+    ("Fine-tuning", "CoLA", 43.4, 42.0, 40.0, 45.0, 2.0, UNDECIDED),
     ("DistilBERT", "RTE", 59.9, 64.0, 63.0, 65.0, 2.0, NOT_REPRODUCED),
     ("DistilBERT", "RTE", 63.5, 64.0, 63.0, 65.0, 2.0, REPRODUCED),
     ("DistilBERT", "CoLA", 43.6, 50.0, 49.0, 51.0, 2.0, NOT_COMPARABLE),
@@ -86,14 +86,14 @@ MODULES = frame(
     (2, "QQP", NONE, NONE, NONE, NONE),
 )
 PROFILE = frame(
-    "label role retention share low high",
-    ("Fine-tuning", "baseline", 90.0, 0.9, 0.8, 1.0),
-    ("Fine-tuning", "baseline", 95.0, 0.4, 0.3, 0.5),
-    ("BERT-of-Theseus", "proposed", 95.0, 0.8, 0.7, 0.9),
-    ("BERT-of-Theseus", "proposed", 90.0, 1.0, 1.0, 1.0),
-    ("BERT-of-Theseus (equal)", "proposed", 90.0, 1.0, 1.0, 1.0),
-    ("BERT-of-Theseus (equal)", "proposed", 95.0, 0.7, 0.6, 0.8),
-    ("LayerDrop", "baseline", 90.0, NONE, NONE, NONE),
+    "label role retention share",
+    ("Fine-tuning", "baseline", 90.0, 0.9),
+    ("Fine-tuning", "baseline", 95.0, 0.4),
+    ("BERT-of-Theseus", "proposed", 95.0, 0.8),
+    ("BERT-of-Theseus", "proposed", 90.0, 1.0),
+    ("BERT-of-Theseus (equal)", "proposed", 90.0, 1.0),
+    ("BERT-of-Theseus (equal)", "proposed", 95.0, 0.7),
+    ("LayerDrop", "baseline", 90.0, NONE),
 )
 DIFFERENCES = frame(
     "label other what difference low high p_holm",
@@ -230,7 +230,7 @@ def test_retention_draws_per_cent_with_intervals_a_gap_for_what_is_missing_and_n
     assert "Controls are left out: Majority class." in picture.caption
 
 
-def test_seed_strips_draw_every_seed_the_median_and_a_cross_for_a_failed_run():
+def test_seed_strips_draw_every_seed_the_mean_and_a_cross_for_a_failed_run():
     picture = drawn("seed_strips")
     rte = panel(picture, "RTE")
     assert [x for x, _ in points(rte, "Fine-tuning")] == [62.1, 52.7, 63.5]
@@ -239,8 +239,8 @@ def test_seed_strips_draw_every_seed_the_median_and_a_cross_for_a_failed_run():
     assert len(set(heights)) == 3
     crosses = [line.get_xdata()[0] for line in rte.get_lines() if line.get_marker() == "x"]
     assert crosses == [52.7]
-    medians = [s[0, 0] for c in rte.collections if isinstance(c, LineCollection) for s in c.get_segments()]
-    assert sorted(medians) == [62.1, 68.2]
+    means = [s[0, 0] for c in rte.collections if isinstance(c, LineCollection) for s in c.get_segments()]
+    assert sorted(means) == pytest.approx([(62.1 + 52.7 + 63.5) / 3, (68.2 + 67.9 + 69.0) / 3])
     assert [line.get_xdata()[0] for line in rte.get_lines() if line.get_linestyle() != "None"] == [52.7]
     assert "Crosses: 1 failed run." in picture.caption
     assert "STS-B (seed 3)" in picture.caption
@@ -265,7 +265,7 @@ def test_forest_draws_ours_minus_printed_in_the_band_of_tolerance():
     markers = {line.get_marker() for line in rte.get_lines() if line.get_label() == "DistilBERT"}
     assert len(markers) == 2, "the two verdicts are told apart without colour"
     assert [t.get_text() for t in picture.figure.legends[0].get_texts()] == [
-        REPRODUCED, WITHIN, NOT_REPRODUCED, NOT_COMPARABLE,
+        REPRODUCED, UNDECIDED, NOT_REPRODUCED, NOT_COMPARABLE,
     ]  # fmt: skip
     assert "PD-BERT" in picture.caption.partition("Not drawn (not run or not printed)")[2]
 
@@ -293,15 +293,12 @@ def test_module_impact_draws_our_losses_and_the_printed_ones():
     assert "module 2 on QQP" in picture.caption
 
 
-def test_profile_draws_shares_and_bands_in_a_panel_for_each_protocol():
+def test_profile_draws_shares_in_a_panel_for_each_protocol():
     picture = drawn("profile")
     published, equal = panel(picture, "published protocol"), panel(picture, "equal protocol")
     assert points(published, "Fine-tuning") == [(90, 0.9), (95, 0.4)]
     assert points(published, "BERT-of-Theseus") == [(90, 1.0), (95, 0.8)]
     assert points(equal, "BERT-of-Theseus (equal)") == [(90, 1.0), (95, 0.7)]
-    (band,) = (c for c in equal.collections if c.get_label() == "BERT-of-Theseus (equal)")
-    corners = {(float(x), round(float(y), 6)) for x, y in band.get_paths()[0].vertices}
-    assert corners == {(90, 1.0), (95, 0.6), (95, 0.8)}
     assert picture.caption.endswith("Not drawn (no value): LayerDrop.")
 
 
@@ -335,10 +332,10 @@ def test_what_has_no_value_is_named_in_the_caption(name, words):
 
 
 @pytest.mark.parametrize("name", ["score_against_speed", "retention", "forest", "module_impact", "differences"])
-def test_a_single_seed_has_no_interval_and_the_caption_says_so(name):
+def test_too_few_seeds_have_no_interval_and_the_caption_says_so(name):
     rows = {"score_against_speed": SPEEDS, "retention": RETENTION, "forest": PRINTED, "module_impact": MODULES}
     picture = DRAWN[name](rows.get(name, DIFFERENCES).assign(low=NONE, high=NONE))
-    assert "No intervals: there is a single seed" in picture.caption
+    assert "No intervals: there are too few seeds" in picture.caption
     assert not any(intervals(axes) for axes in picture.figure.axes)
 
 

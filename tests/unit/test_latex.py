@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 from suite import make_plan
+from theseus_bench.claims import claims_table, judge_claims
 from theseus_bench.latex import latex_text
+from theseus_bench.pairs import compared
 from theseus_bench.records import write_json
 from theseus_bench.scores import COLUMNS
 from theseus_bench.searches import search_table, trials_table
 from theseus_bench.table_formats import Cell, Column, Row, Table, to_latex
 from theseus_bench.tables import PrintedRow, gaps_table, runs_table, scores_table
-from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
+from theseus_bench.verdicts import judge_numbers, verdicts_table
 
 HOSTILE = (
     r"""& % $ # _ { } ~ ^ \ < > | " ' ` − × ± α ≤ → † ‡ é – — … [x] *y* --flag $HOME {x} \input{y} 中 ß ð “z” %end"""
@@ -63,7 +66,7 @@ def frames(plan):
                 )
                 identity = {"method": run.spec.name, "variant": run.variant, "task": task, "seed": seed}
                 about = {"path": run.path, "seconds": 1234.5, "parameters": 67e6}
-                about |= {"label": run.label, "role": run.spec.role}
+                about |= {"label": run.label, "role": run.spec.role, "chosen_on": "dev", "evaluations": 4}
                 runs.append(identity | {"status": status, "reason": reason} | about)
                 value = 80 + random.normal()
                 scores.append(("small", "first", *identity.values(), "dev", "score", value))
@@ -107,7 +110,7 @@ def score_tables(plan, frames, verdicts):
 @pytest.fixture(scope="module")
 def all_tables(plan, frames, verdicts, score_tables, tmp_path_factory):
     """Every kind of table that there is, each large, and those that are short and float."""
-    scores, runs = frames
+    _, runs = frames
     folder = tmp_path_factory.mktemp("searched")
     for run in plan.experiment_runs("first"):
         if run.trials:
@@ -120,13 +123,19 @@ def all_tables(plan, frames, verdicts, score_tables, tmp_path_factory):
         *score_tables,
         *small,
         verdicts_table(plan, verdicts, EXPERIMENT["title"]),
-        claims_table(judge_claims(plan, "first", scores, {}), EXPERIMENT["title"]),
+        claims_table(judge_claims(plan, "first", differences(plan), {}), EXPERIMENT["title"]),
         search_table(plan, "first", folder),
         trials_table(few, "first", folder),
         gaps_table(runs),
         runs_table(runs[runs["task"] == "rte"]),
         Table(HOSTILE, HOSTILE, columns, (hostile, hostile), (HOSTILE,), stub=HOSTILE),
     ]
+
+
+def differences(plan) -> dict:
+    """What the tests of all that the experiment compares might leave."""
+    ends = {"difference": 1.0, "low": 0.1, "high": 1.9, "seeds": 5, "what": "macro", "tested_in": "first"}
+    return {"differences": [asdict(pair) | ends for pair in compared(plan, "first")], "alpha": 0.05}
 
 
 def part(frames, *methods):

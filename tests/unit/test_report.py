@@ -50,7 +50,7 @@ def make_report(**changes):
     values = {
         "suite": "small",
         "backbone": "bert-base-uncased",
-        "statistic": "median",
+        "statistic": "mean",
         "runs": make_runs(),
         "sections": [Section("glue_dev", "GLUE dev", [make_table()])],
         "environment": {"python": "3.11.7"},
@@ -132,7 +132,7 @@ def test_links_within_the_page_have_targets(tmp_path):
 def test_first_screen_says_what_was_run():
     text = Page(render()).text
     assert "1 method on 1 task, all starting from bert-base-uncased, each with the seeds 1, 2, 3 and 4." in text
-    assert "The tables give the median over the seeds" in text
+    assert "The tables give the mean over the seeds" in text
     assert "Of 4 runs asked for, 1 is complete, 1 failed, 1 is missing and 1 is excluded." in text
 
 

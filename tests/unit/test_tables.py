@@ -143,17 +143,17 @@ def one_cell_table(label="A", **fields):
 FORMATS = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
 
 
-def marked_table(statistic="median", **changes):
+def marked_table(statistic="mean", **changes):
     """The small case with marks of significance and printed numbers."""
     about = {"significant": SIGNIFICANT, "significance_remark": REMARK, "printed": PRINTED}
     return small_table(statistic, **about | changes)
 
 
-@pytest.mark.parametrize("name", ["scores", "scores_mean"])
+@pytest.mark.parametrize("name", ["scores", "scores_median"])
 @pytest.mark.parametrize("ending", FORMATS)
 def test_golden(name, ending):
     path = GOLDEN / f"{name}.{ending}"
-    table = marked_table() if name == "scores" else small_table("mean")
+    table = marked_table() if name == "scores" else small_table("median")
     text = FORMATS[ending](table)
     if os.environ.get("THESEUS_GOLDEN") == "write":
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -203,19 +203,40 @@ def test_one_seed_has_no_deviation():
     assert (found.value, found.spread, found.data["n"], found.notes) == (54, None, 1, ())
 
 
-def test_failed_run_counts_and_is_marked():
+def test_a_failed_run_counts_and_is_marked_and_the_score_without_it_is_said():
     found = cell(small_table("mean"), "Fine-tuning", "rte")
     assert found.value == pytest.approx((62 + 60 + 52.7) / 3)
     assert found.data["failed"] == 1
-    assert found.notes == ("1 of 3 runs failed: at the majority class",)
+    assert found.notes == ("1 of 3 runs failed: at the majority class; without them 61.0",)
+    macro = cell(small_table("mean"), "Fine-tuning", "macro")
+    assert macro.data["failed"] == 1
+    assert macro.notes == (f"1 of 9 runs failed; without them {(43 + 61 + 247 / 3) / 3:.1f}",)
+    median = cell(small_table("median"), "Fine-tuning", "macro")
+    assert median.notes == (f"1 of 9 runs failed; without them {(43 + 61 + 82) / 3:.1f}",)
 
 
-def test_failed_run_without_a_score_is_marked_too():
+def test_where_all_runs_failed_there_is_no_score_without_them():
+    _scores, runs = small_case()
+    runs.loc[(runs["method"] == "finetune") & (runs["task"] == "rte"), ["status", "reason"]] = ("failed", "diverged")
+    table = small_table("mean", runs=runs)
+    assert cell(table, "Fine-tuning", "rte").notes == ("3 of 3 runs failed: diverged",)
+    assert cell(table, "Fine-tuning", "macro").notes == ("3 of 9 runs failed; without them there is no macro",)
+
+
+def test_a_run_that_was_never_evaluated_is_counted_at_the_majority_and_that_is_said():
+    _scores, runs = small_case()
+    never = (runs["method"] == "finetune") & (runs["task"] == "rte") & (runs["seed"] == 3)
+    found = cell(small_table("mean", runs=runs.assign(never_evaluated=never)), "Fine-tuning", "rte")
+    assert found.value == pytest.approx((62 + 60 + 52.7) / 3)
+    assert found.notes[-1] == "1 never evaluated, counted at the majority's score"
+
+
+def test_a_failed_run_without_a_score_is_marked_too():
     scores, _runs = small_case()
     scores.loc[(scores["method"] == "finetune") & (scores["task"] == "rte") & (scores["seed"] == 3), "value"] = NAN
     found = cell(small_table("mean", scores=scores), "Fine-tuning", "rte")
     assert (found.value, found.data["n"], found.data["failed"]) == (61, 2, 1)
-    assert found.notes == ("1 of 3 runs failed: at the majority class", "2 of 3 seeds")
+    assert found.notes == ("1 of 3 runs failed: at the majority class; without them 61.0", "2 of 3 seeds")
 
 
 def test_gaps_say_why():
@@ -307,7 +328,7 @@ def test_the_same_footnote_shares_one_letter():
     letter = table.footnotes["not measured"]
     assert to_latex(table).count(rf"--\rlap{{\textsuperscript{{{letter}}}}}") == 2
     assert to_html(table).count(f"<sup>{letter}</sup>") == 3  # two cells and the note
-    assert sorted(table.footnotes.values()) == list("abcdefghi")
+    assert sorted(table.footnotes.values()) == list("abcdefghijk")
 
 
 def test_letters_go_on_after_z():
@@ -378,7 +399,9 @@ def test_html_is_well_formed_with_scopes():
     assert {th.get("scope") for th in tree.findall(".//thead//th")} == {"col"}
     assert [th.text for th in tree.findall(".//tbody//th[@scope='row']")] == [m[0] for m in METHODS.values()]
     assert tree.find(".//caption") is not None
-    assert "failed" in tree.find(".//td[@title='1 of 3 runs failed: at the majority class']").get("class")
+    assert "failed" in tree.find(".//td[@title='1 of 3 runs failed: at the majority class; without them 61.0']").get(
+        "class"
+    )
 
 
 def test_all_formats_show_the_same_numbers():
@@ -413,10 +436,10 @@ def test_daggers_say_better_and_worse_in_every_format():
     assert [theseus["cola_significant"], theseus["stsb_significant"]] == ["better", ""]
     assert equal["stsb_significant"] == "worse"
     assert theseus["macro_significant"] == "better"
-    assert (theseus["cola"], theseus["rte"]) == ("51", "68.5"), "the numbers stay numbers"
-    assert "| **51.0**<sup>†</sup> | **68.5**<sup>†,g</sup> |" in to_markdown(table)
-    assert r"\textbf{51.0}\rlap{\textsuperscript{\textdagger{}}}" in to_latex(table)
-    assert '<strong class="best">51.0</strong><sup>†</sup></td>' in to_html(table)
+    assert (theseus["cola"], theseus["rte"]) == ("52", "68.5"), "the numbers stay numbers"
+    assert "| **52.0** ± 2.6<sup>†</sup> | **68.5** ± 0.7<sup>†,i</sup> |" in to_markdown(table)
+    assert r"\textbf{52.0}\,{$\pm$ 2.6}\rlap{\textsuperscript{\textdagger{}}}" in to_latex(table)
+    assert '<strong class="best">52.0</strong> <span class="beside">± 2.6</span><sup>†</sup></td>' in to_html(table)
     for text in (to_markdown(table), to_latex(table), to_html(table)):
         assert len(re.findall(r"†|textdagger\{", text)) == len(re.findall("†", REMARK)) + 3
         assert len(re.findall(r"‡|textdaggerdbl", text)) == len(re.findall("‡", REMARK)) + 1
@@ -452,11 +475,11 @@ def test_printed_numbers_and_differences_stand_below_their_method():
     printed, difference = (dict(zip(keys, row.cells, strict=True)) for row in table.rows[below + 1 : below + 3])
     assert [printed[key].value for key in ("cola", "rte", "stsb", "wnli", "macro")] == [45.5, 66.5, 86.2, "", ""]
     assert difference["cola"].value == pytest.approx(0.5)
-    assert difference["rte"].value == pytest.approx(-0.5)
-    assert (difference["cola"].written, difference["rte"].written) == ("+0.5", "−0.5")
+    assert difference["rte"].value == pytest.approx((66 + 66 + 67) / 3 - 66.5)
+    assert (difference["cola"].written, difference["rte"].written) == ("+0.5", "−0.2")
     assert difference["stsb"] == Cell(""), "ours is a gap, which its own cell explains"
     assert difference["seeds"] == Cell("")
-    assert "Difference: the median above less the printed number, in points." in table.notes
+    assert "Difference: the mean above less the printed number, in points." in table.notes
 
 
 def test_a_difference_from_something_else_says_so():
@@ -466,7 +489,7 @@ def test_a_difference_from_something_else_says_so():
     rte = [column.key for column in table.columns].index("rte")
     assert row.cells[rte].notes == ()
     assert after.cells[rte].notes == ("the printed number is the best of its runs",)
-    assert after.cells[rte].written == "−2.2"
+    assert after.cells[rte].written == "−1.9"
 
 
 def test_printed_numbers_have_no_rank():

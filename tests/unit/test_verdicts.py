@@ -2,15 +2,22 @@
 
 import csv
 import io
+import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 from suite import make_plan
+from theseus_bench.comparison import printed_beside
+from theseus_bench.config import read_yaml
+from theseus_bench.findings import all_numbers
+from theseus_bench.naming import protocol_of
 from theseus_bench.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.scores import COLUMNS
+from theseus_bench.suites import load_plan
 from theseus_bench.table_formats import to_csv
-from theseus_bench.tables import CHOSEN_ON_DEV
-from theseus_bench.verdicts import claims_table, judge_claims, judge_numbers, verdicts_table
+from theseus_bench.verdicts import judge_numbers, verdicts_table
 
 TABLE_2 = ["theseus: Table 2"]
 EQUAL = {"set": {"epochs": 7}}
@@ -46,33 +53,67 @@ def verdict(plan, scores, name="theseus", what="rte"):
 @pytest.mark.parametrize(
     ("ours", "expected"),
     [
-        (68.2, "reproduced"), (68.7, "reproduced"), (67.7, "reproduced"),
-        (68.8, "within tolerance"), (69.2, "within tolerance"), (67.2, "within tolerance"),
+        (68.2, "reproduced"), (69.2, "reproduced"), (67.2, "reproduced"),
         (69.3, "not reproduced"), (67.1, "not reproduced"),
     ],
 )  # fmt: skip
 def test_the_rule_counts_points_from_the_printed_number(ours, expected):
+    """Seeds that do not differ leave an interval without width."""
     found = verdict(plan_of(), frame(("theseus", "rte", [ours] * 3)))
     assert (found.verdict, found.printed, found.ours) == (expected, 68.2, ours)
+    assert (found.low, found.high) == pytest.approx((ours - 68.2, ours - 68.2))
+
+
+def test_the_interval_has_our_seeds_error_and_that_of_the_papers_runs():
+    """Three seeds of variance 1 beside the median of five runs: by hand."""
+    found = verdict(plan_of({"methods": ["theseus"]}), frame(("theseus", "rte", [67.0, 68.0, 69.0])))
+    reach = stats.t.isf(0.025, 2) * math.sqrt(1 / 3 + math.pi / 2 / 5)
+    assert (found.low, found.high) == pytest.approx((-0.2 - reach, -0.2 + reach))
+    assert found.verdict == "undecided"
+    for tolerance, expected in ((3.7, "reproduced"), (3.6, "undecided")):
+        plan = plan_of({"methods": ["theseus"]}, verdicts={"tolerance": tolerance})
+        assert verdict(plan, frame(("theseus", "rte", [67.0, 68.0, 69.0]))).verdict == expected
+    far = verdict(plan_of({"methods": ["theseus"]}), frame(("theseus", "rte", [72.0, 73.0, 74.0])))
+    assert far.low == pytest.approx(4.8 - reach)
+    assert (far.verdict, far.low > 1) == ("not reproduced", True)
+
+
+def test_a_number_of_a_table_that_tells_of_no_runs_is_taken_as_it_stands():
+    experiment = {"methods": ["theseus_transfer"], "compare_with": ["theseus: Table 4"]}
+    found = verdict(plan_of(experiment), frame(("theseus_transfer", "rte", [69.0, 70.0, 71.0])), "theseus_transfer")
+    assert found.high - found.low == pytest.approx(2 * stats.t.isf(0.025, 2) * math.sqrt(1 / 3))
+
+
+def test_other_methods_on_the_task_moderate_a_variance_and_other_protocols_do_not():
+    scores = frame(("theseus", "rte", [68.0, 68.0, 68.0]), ("finetune", "rte", [60.0, 62.0, 64.0]))
+    found = verdict(plan_of(), scores)
+    variance = (2 * 4.0 + 2 * 0.0) / 4  # the prior is of the one other, so it has no more weight than that has
+    reach = stats.t.isf(0.025, 4) * math.sqrt(variance * (1 / 3 + math.pi / 2 / 5))
+    assert (found.low, found.high) == pytest.approx((-0.2 - reach, -0.2 + reach))
+    apart = verdict(plan_of(), frame(("theseus", "rte", [68.0] * 3), ("finetune@equal", "rte", [60.0, 62.0, 64.0])))
+    assert found.high > apart.high == pytest.approx(-0.2)
 
 
 def test_the_rule_is_the_configurations():
     scores = frame(("theseus", "rte", [70.0] * 3))
     rules = [
-        ({"reproduced": 2.0}, "reproduced"),
-        ({"tolerance": 2.0}, "within tolerance"),
-        ({"tolerance_by_task": {"rte": 1.8}}, "within tolerance"),
+        ({"tolerance": 2.0}, "reproduced"),
+        ({"tolerance_by_task": {"rte": 1.8}}, "reproduced"),
         ({"tolerance_by_task": {"cola": 9}}, "not reproduced"),
     ]
     for rule, expected in rules:
         assert verdict(plan_of(verdicts=rule), scores).verdict == expected
 
 
-def test_ours_is_the_median_and_few_seeds_are_said():
-    found = verdict(plan_of(), frame(("theseus", "rte", [60.0, 68.0, 90.0])))
-    assert (found.ours, found.seeds, found.verdict, found.reason) == (68.0, 3, "reproduced", "")
-    found = verdict(plan_of(), frame(("theseus", "rte", [68.0])))
-    assert (found.seeds, found.verdict, found.reason) == (1, "reproduced", "1 of 3 seeds")
+def test_ours_is_the_mean_and_few_seeds_decide_nothing():
+    found = verdict(plan_of(), frame(("theseus", "rte", [60.0, 68.0, 91.0])))
+    assert (found.ours, found.seeds, found.verdict, found.reason) == (73.0, 3, "undecided", "")
+    for seeds, values in ((1, [68.2]), (2, [68.2, 68.2])):
+        found = verdict(plan_of(), frame(("theseus", "rte", values)))
+        assert (found.seeds, found.verdict, found.reason) == (seeds, "undecided", f"{seeds} of 3 seeds")
+        assert (found.low, found.high) == (None, None)
+    few = verdict(plan_of({"seeds": [1, 2]}), frame(("theseus", "rte", [68.2, 68.2])))
+    assert (few.verdict, few.reason) == ("undecided", "2 seeds")
 
 
 def test_what_was_not_run_is_not_judged():
@@ -115,12 +156,42 @@ def test_a_macro_is_of_the_tasks_that_are_printed_and_all_of_them():
     assert verdict(plan, lacking, what="macro").verdict == "not run"
 
 
+def test_the_interval_of_a_macro_is_that_of_a_mean_of_tasks():
+    """Seeds of variance 1 on each of eight tasks, beside medians of five runs: by hand."""
+    points = PRINTED["theseus"].scores
+    rows = [("theseus", task, [points[task] - 1, points[task], points[task] + 1]) for task in EIGHT]
+    found = verdict(plan_of({"tasks": None, "methods": ["theseus"]}), frame(*rows), what="macro")
+    reach = stats.t.isf(0.025, 8 * 2) * math.sqrt((1 / 3 + math.pi / 2 / 5) / 8)
+    difference = sum(points.values()) / 8 - 81.2
+    assert (found.low, found.high) == pytest.approx((difference - reach, difference + reach))
+    assert found.verdict == "reproduced"
+
+
+def test_printed_rows_stand_beside_runs_by_the_authors_recipe_alone():
+    experiment = {"methods": ["theseus", "pkd"], "tasks": ["mrpc", "rte"], "protocols": ["published", "equal"]}
+    plan = plan_of(experiment | {"compare_with": [*TABLE_2, "theseus: Table 3", "pkd: result files"]}, equal=EQUAL)
+    beside = printed_beside(plan, "first")
+    assert {name: [(row.label, row.scores) for row in rows] for name, rows in beside.items()} == {
+        "theseus": [("Xu et al. 2020, Table 2", {"mrpc": 89.0, "rte": 68.2})],
+        "pkd": [
+            ("Xu et al. 2020, Table 2", {"mrpc": 85.7, "rte": 66.5}),
+            ("Sun et al. 2019, result files", {"rte": 68.2}),  # its MRPC is an accuracy alone
+        ],
+    }
+    assert beside["theseus"][0].incomparable == ""
+    assert (
+        beside["pkd"][1].incomparable == "not comparable: the printed number is the best of its runs, ours their mean"
+    )
+    whole = printed_beside(plan_of({"tasks": None}), "first")["theseus"][0]
+    assert (len(whole.scores), whole.scores["macro"]) == (9, 81.2)
+
+
 def test_one_printed_metric_is_compared_with_that_metric():
     plan = plan_of({"methods": ["pkd"], "tasks": ["mrpc"], "compare_with": ["pkd: result files"]})
     scores = frame(("pkd", "mrpc", [10.0] * 3), ("pkd", "mrpc", [84.6] * 3, "accuracy", "validation"))
     found = verdict(plan, scores, "pkd", "mrpc")
     assert (found.metric, found.ours) == ("accuracy", 84.6)
-    assert found.verdict == "not comparable"  # a best is not a median
+    assert found.verdict == "not comparable"  # a best is not a mean
     assert "the best of its runs" in found.reason
 
 
@@ -128,7 +199,7 @@ def test_one_printed_metric_is_compared_with_that_metric():
 def test_a_number_of_one_split_is_compared_with_ours_of_that_split(method, printed):
     """Sun et al.'s MNLI is the matched set alone."""
     plan = plan_of({"methods": [method], "tasks": ["mnli"], "compare_with": ["pkd: result files"]})
-    halves = [("validation_matched", [81.5, 82.0, 84.0]), ("validation_mismatched", [70.0] * 3)]
+    halves = [("validation_matched", [81.5, 82.0, 82.5]), ("validation_mismatched", [70.0] * 3)]
     parts = [(method, "mnli", points, "accuracy", split) for split, points in halves]
     whole = (method, "mnli", [76.0] * 3)
     found = verdict(plan, frame(whole, *parts), method, "mnli")
@@ -155,7 +226,8 @@ def test_test_numbers_are_compared_with_test_numbers_only():
     dev = [("theseus", "rte", [66.2] * 3), ("theseus", "mrpc", [85.4] * 3)]
     test = [("theseus", "mrpc", [87.6] * 3, "f1", "test"), ("theseus", "mrpc", [80.0] * 3, "accuracy", "test")]
     found = [v for v in judge_numbers(plan, "first", frame(*dev, *test)) if v.name == "theseus"]
-    assert [(v.what, v.metric, v.printed, v.ours, v.verdict) for v in found] == [
+    ours = [None if v.ours is None else round(v.ours, 6) for v in found]
+    assert [(v.what, v.metric, v.printed, one, v.verdict) for v, one in zip(found, ours, strict=True)] == [
         ("mrpc", "f1", 87.6, 87.6, "reproduced"),
         ("mrpc", "accuracy", 83.2, 80.0, "not reproduced"),
         ("rte", "accuracy", 66.2, None, "not run"),
@@ -163,96 +235,47 @@ def test_test_numbers_are_compared_with_test_numbers_only():
     assert found[2].reason == "the labels are the GLUE server's"
 
 
-def test_variants_are_compared_with_their_own_rows_under_each_protocol():
+def test_variants_are_compared_with_their_own_rows_and_by_the_authors_recipe_alone():
     experiment = {"methods": ["theseus", "theseus@constant+base_rate=0.7"], "vary": [{"layers": 6}, {"layers": 4}]}
     experiment |= {"protocols": ["published", "equal"]}
     experiment |= {"compare_with": ["theseus: Table 2", "theseus: Table 6", "theseus: Table 7"]}
-    found = {(v.name, v.printed) for v in judge_numbers(plan_of(experiment, equal=EQUAL), "first", frame())}
-    assert found == {
-        ("theseus", 68.2), ("theseus@layers=4", 61.9), ("theseus@constant+base_rate=0.7", 66.4),
-        ("theseus@equal", 68.2), ("theseus@equal+layers=4", 61.9), ("theseus@equal+constant+base_rate=0.7", 66.4),
-    }  # fmt: skip
+    found = [(v.name, v.printed) for v in judge_numbers(plan_of(experiment, equal=EQUAL), "first", frame())]
+    assert found == [
+        ("theseus", 68.2), ("theseus@constant+base_rate=0.7", 66.4), ("theseus@layers=4", 61.9),
+    ]  # fmt: skip
+
+
+def test_a_rate_that_the_paper_does_not_name_is_compared_with_the_best_of_ours_and_that_is_said():
+    names = ["theseus@constant", "theseus@constant+base_rate=0.7", "theseus@constant+base_rate=0.9"]
+    plan = plan_of({"methods": names, "compare_with": ["theseus: Table 6"]})
+    means = [66.0, 66.5, 60.0]
+    (found,) = judge_numbers(plan, "first", frame(*((n, "rte", [m] * 3) for n, m in zip(names, means, strict=True))))
+    assert (found.name, found.printed, found.ours) == ("theseus@constant+base_rate=0.7", 66.4, 66.5)
+    assert found.reason == "the best of 3 settings here: the paper does not say which it is"
+    (alone,) = judge_numbers(plan_of({"methods": names[:1], "compare_with": ["theseus: Table 6"]}), "first", frame())
+    assert (alone.name, alone.verdict) == ("theseus@constant", "not run")
+
+
+def test_each_printed_number_is_judged_once_in_the_suite_of_the_paper(tmp_path):
+    """As many as the yaml files hold for its experiments, whatever table stands in how many of them."""
+    plan = load_plan(read_yaml(Path("config/config.yaml")))
+    for experiment in plan.suite.experiments:
+        (tmp_path / "scores").mkdir(exist_ok=True)
+        frame().astype({"value": float}).to_parquet(tmp_path / f"scores/{experiment}.parquet")
+    found = all_numbers(plan, tmp_path)
+    printed = 0
+    for _, table in load_published(PUBLISHED_FOLDER).values():
+        for row in table.rows.values():
+            printed += sum(len(v) if isinstance(v, list) else 1 for v in row.scores.values()) + (row.macro is not None)
+    assert len(found) == printed
+    assert {v.verdict for v in found} == {"not run"}
+    assert all(protocol_of(v.name.partition("@")[2]) == "published" for v in found)
 
 
 def test_every_printed_row_has_a_run_of_ours_and_every_counterpart_is_printed():
     plan = plan_of()
     rows = {row for _, table in load_published(PUBLISHED_FOLDER).values() for row in table.rows}
     assert {row for spec in plan.specs.values() for row in spec.published} == rows
-
-
-# -- claims
-
-
-def claim(plan, scores, text, speed=None):
-    (found,) = [j for j in judge_claims(plan, "first", scores, speed or {}) if text in j[0].claim]
-    return found[2:]
-
-
-PKD = {"methods": ["pkd", "theseus"], "tasks": ["cola", "rte"]}
-
-
-def test_an_order_holds_by_the_medians_of_the_macro_and_says_in_how_many_seeds():
-    scores = frame(
-        ("theseus", "cola", [50.0, 52.0, 40.0]), ("theseus", "rte", [66.0, 66.0, 66.0]),
-        ("pkd", "cola", [45.0, 45.0, 45.0]), ("pkd", "rte", [67.0, 67.0, 67.0]),
-    )  # fmt: skip
-    seen = claim(plan_of(PKD), scores, "beats PKD")
-    # 58 against 56 with CoLA, 66 against 67 without; by seed 58, 59 and 53 against 56
-    assert seen == ("holds", "mean of CoLA and RTE: 58.0, 56.0; without CoLA 66.0, 67.0; in 2 of 3 seeds")
-    turned = scores.assign(method=scores["method"].map({"theseus": "pkd", "pkd": "theseus"}))
-    assert claim(plan_of(PKD), turned, "beats PKD")[0] == "does not hold"
-
-
-def test_a_claim_without_all_scores_is_not_run():
-    scores = frame(("theseus", "cola", [50.0] * 3), ("pkd", "cola", [45.0] * 3), ("pkd", "rte", [67.0] * 3))
-    assert claim(plan_of(PKD), scores, "beats PKD")[0] == "not run"
-
-
-def test_a_claim_about_models_that_the_experiment_lacks_is_not_judged():
-    assert not any("PKD" in j[0].claim for j in judge_claims(plan_of(), "first", frame(), {}))
-
-
-SCHEDULES = {
-    "methods": [
-        "theseus", "theseus@constant", "theseus@constant+base_rate=0.7", "theseus@constant+base_rate=0.9",
-        "theseus@anti_curriculum",
-    ],
-    "compare_with": ["theseus: Table 6"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("best", "expected"), [(66.0, "holds"), (69.0, "does not hold")])
-def test_the_curriculum_must_beat_the_best_constant_rate(best, expected):
-    scores = frame(
-        ("theseus", "rte", [68.0] * 3), ("theseus@constant", "rte", [60.0] * 3),
-        ("theseus@constant+base_rate=0.7", "rte", [best] * 3), ("theseus@constant+base_rate=0.9", "rte", [61.0] * 3),
-        ("theseus@anti_curriculum", "rte", [62.0] * 3),
-    )  # fmt: skip
-    assert claim(plan_of(SCHEDULES), scores, "curriculum beats")[0] == expected
-
-
-@pytest.mark.parametrize(
-    ("theseus", "speedup", "expected"),
-    [
-        (98.0, 1.94, "holds"), (97.6, 1.935, "holds"), (97.4, 1.94, "does not hold"), (98.0, 1.93, "does not hold"),
-        (98.0, None, "not run"),
-    ],
-)  # fmt: skip
-def test_retention_needs_the_share_and_the_speed(theseus, speedup, expected):
-    plan = plan_of({"methods": ["predecessor", "theseus"]})
-    scores = frame(("predecessor", "rte", [100.0] * 3), ("theseus", "rte", [theseus] * 3))
-    speed = {"theseus": {"speedup": speedup}} if speedup else {}
-    assert claim(plan, scores, "retains", speed)[0] == expected
-
-
-def test_claims_are_judged_under_each_protocol_apart():
-    plan = plan_of(PKD | {"tasks": ["rte"], "protocols": ["published", "equal"]}, equal=EQUAL)
-    scores = frame(
-        ("theseus", "rte", [68.0] * 3), ("pkd", "rte", [66.0] * 3),
-        ("theseus@equal", "rte", [66.0] * 3), ("pkd@equal", "rte", [67.0] * 3),
-    )  # fmt: skip
-    judged = {j[1]: j[2] for j in judge_claims(plan, "first", scores, {}) if "PKD" in j[0].claim}
-    assert judged == {"published": "holds", "equal": "does not hold"}
 
 
 # -- tables
@@ -269,11 +292,12 @@ def test_the_verdicts_stand_beside_ours_and_the_printed_number():
     table = verdicts_table(plan, verdicts, "One")
     rows = verdict_rows(table)
     theseus = rows["BERT-of-Theseus"]
-    assert [theseus[key].value for key in ("printed", "ours", "verdict")] == [68.2, 69.0, "within tolerance"]
+    assert [theseus[key].value for key in ("printed", "ours", "verdict")] == [68.2, 69.0, "reproduced"]
     assert theseus["difference"].value == pytest.approx(0.8)
     assert theseus["difference"].written == "+0.8"
+    assert theseus["difference"].interval == pytest.approx((0.8, 0.8))
     assert (theseus["verdict"].notes, theseus["printed"].notes) == ((), ())
-    assert "within 0.5 points" in table.notes[0]
+    assert "within 1 points" in table.notes[0]
     assert table.caption == "Ours beside the numbers of theseus: Table 2."
 
 
@@ -301,23 +325,6 @@ def test_numbers_of_several_tables_each_say_where_they_are_printed():
     assert table.caption == "Ours beside the printed numbers."
 
 
-def test_the_claims_say_where_they_are_printed():
-    plan = plan_of()
-    claims = claims_table(judge_claims(plan, "first", frame(), {}), "One")
-    (row,) = claims.rows
-    assert row.label == "Theseus beats fine-tuning on the dev macro (Table 2)"
-    assert row.identity == ("Theseus beats fine-tuning on the dev macro", "Table 2")
-    assert [cell.value for cell in row.cells] == ["not run", "published", "a task of it has no score"]
-
-
-def test_claims_say_that_their_scores_were_chosen_on_dev_but_for_equal_effort():
-    for protocols, said in ((["published", "equal"], True), (["equal"], False)):
-        plan = plan_of({"methods": ["finetune", "theseus"], "protocols": protocols, "compare_with": TABLE_2})
-        table = claims_table(judge_claims(plan, "first", frame(), {}), "One")
-        assert {row.cells[1].value for row in table.rows} == set(protocols)
-        assert (CHOSEN_ON_DEV in table.notes) == said
-
-
 def test_a_recipe_that_the_suite_changes_is_adapted_and_not_compared():
     experiment = {"methods": ["finetune", "theseus"], "compare_with": TABLE_2}
     plan = plan_of(experiment, settings=[{"methods": ["theseus"], "set": {"epochs": 3}}])
@@ -325,7 +332,6 @@ def test_a_recipe_that_the_suite_changes_is_adapted_and_not_compared():
     found = verdict(plan, scores, "theseus")
     assert (found.verdict, found.reason) == ("not comparable", "the suite's settings change its recipe")
     assert verdict(plan, scores, "finetune").verdict == "reproduced"
-    assert {row[1] for row in judge_claims(plan, "first", scores, {})} == {"adapted"}
     table = verdicts_table(plan, judge_numbers(plan, "first", scores), "One")
     assert {row.label for row in table.rows} == {"Fine-tuning", "BERT-of-Theseus (adapted)"}
 
@@ -357,9 +363,4 @@ def test_a_macro_has_no_more_seeds_than_its_scarcest_task():
     scores = frame(*all_tasks("theseus", printed))
     scores = scores[(scores["task"] != "rte") | (scores["seed"] == 1)]
     found = verdict(plan, scores, what="macro")
-    assert (found.seeds, found.verdict, found.reason) == (1, "reproduced", "1 of 3 seeds")
-
-
-def test_a_claim_is_judged_where_its_table_is_compared_with():
-    plan = plan_of(PKD | {"compare_with": ["theseus: Table 3"]})
-    assert judge_claims(plan, "first", frame(), {}) == []
+    assert (found.seeds, found.verdict, found.reason) == (1, "undecided", "1 of 3 seeds")

@@ -103,7 +103,7 @@ def test_the_suite_is_complete(built):
     table = scores_of(built, "glue_dev")
     assert list(table.index) == METHODS
     rte = dev[(dev["method"] == "finetune") & (dev["task"] == "rte")]["value"]
-    assert table.loc["finetune", "rte"] == pytest.approx(rte.median(), abs=0.051)
+    assert table.loc["finetune", "rte"] == pytest.approx(rte.mean(), abs=0.051)
     assert "Theseus" in (built / "results/mini/report/index.html").read_text()
 
 
@@ -112,7 +112,8 @@ def test_every_experiment_has_its_tests_figures_and_provenance(built):
     tests = json.loads((suite / "significance/glue_dev.json").read_text())
     assert {(row["name"], row["other"]) for row in tests["differences"]} >= {("theseus", "pkd"), ("pkd", "finetune")}
     drawn = {entry["name"] for entry in json.loads((suite / "figures/glue_dev/pictures.json").read_text())}
-    assert {"score_against_speed", "retention", "differences", "curves"} <= drawn
+    assert {"score_against_speed", "retention", "curves"} <= drawn
+    assert "differences" not in drawn, "two seeds are too few for a test"
     costs = pd.read_csv(suite / "tables/glue_dev_costs.csv").set_index("method")
     assert (costs.loc[["finetune", "theseus"], "training_flops_1e15"] > 0).all()
     behaviour = pd.read_csv(suite / "tables/glue_dev_behaviour.csv")

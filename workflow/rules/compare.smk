@@ -26,6 +26,7 @@ rule significance:
     input:
         records=lambda w: records_of(w.experiment),
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
+        published=PUBLISHED,
     output:
         f"{SUITE}/significance/{{experiment}}.json",
     log:
@@ -35,7 +36,8 @@ rule significance:
     params:
         suite=suite_folder,
         rule=PLAN.suite.significance.model_dump_json(),
-        control=lambda w: PLAN.suite.experiments[w.experiment].control,
+        comparisons=lambda w: PLAN.suite.experiments[w.experiment].model_dump_json(include={"control", "compare_with"}),
+        experiments=EXPERIMENTS,  # a difference is tested in the first that has it
         roles=lambda w: [run.spec.role for run in PLAN.experiment_runs(w.experiment)],
         macro=[name for name in PLAN.trained_tasks if PLAN.tasks[name].macro],
     message:
@@ -63,7 +65,7 @@ rule compare:
         expand(f"{SUITE}/tables/{{{{experiment}}}}.{{format}}", format=FORMATS[1:]),
         expand(
             f"{SUITE}/tables/{{{{experiment}}}}_{{table}}.{{format}}",
-            table=["mean", "significance", "seeds", "ranks", "aggregates"],
+            table=["median", "significance", "seeds", "ranks", "aggregates"],
             format=FORMATS,
         ),
         report(
@@ -90,6 +92,7 @@ rule compare:
 rule judge:
     input:
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
+        significance=f"{SUITE}/significance/{{experiment}}.json",
         speed=f"{SUITE}/speed/{{experiment}}.json",
         labels=lambda w: labels_of(w.experiment),
         published=PUBLISHED,

@@ -46,6 +46,8 @@ ROOMS = [
     "speed",  # size and speed of the compressed models
     "resampling",  # scores on resampled examples
     "inference",  # tests, intervals and effect sizes on arrays
+    "counterparts",  # which of our runs the papers' numbers and claims are about
+    "pairs",  # which methods are compared with which
     "significance",  # which differences are more than chance
     "latex",  # text as pdflatex takes it
     "table_formats",  # one table model → CSV, Markdown, LaTeX, HTML
@@ -55,6 +57,7 @@ ROOMS = [
     "costs",  # what the runs cost
     "selection",  # what choosing a checkpoint on dev adds
     "verdicts",  # reproduced or not
+    "claims",  # holds or not
     "significance_tables",  # the tests, as tables
     "speed_tables",  # size and speed, as tables
     "searches",  # what was tried and chosen

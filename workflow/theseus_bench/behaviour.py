@@ -97,7 +97,7 @@ def behaviour_frame(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
 
 
 def behaviour_table(plan: Plan, experiment: str, folder: Path) -> Table:
-    """Methods × measures: the median over the seeds, and of these the mean over the experiment's tasks with classes."""
+    """Methods × measures: the mean over the seeds, and of these the mean over the experiment's tasks with classes."""
     wanted = plan.suite.experiments[experiment]
     frame = behaviour_frame(plan, experiment, folder)
     tasks = [task for task in plan.experiment_tasks(wanted) if not task.regression]
@@ -110,7 +110,7 @@ def behaviour_table(plan: Plan, experiment: str, folder: Path) -> Table:
         excluded = [reason for task, reason in run.spec.exclude.items() if task in {task.name for task in tasks}]
         cells = tuple(_mean_cell(part[part["measure"] == measure], tasks, excluded) for measure in MEASURES)
         rows.append(Row(run.label, cells, (run.spec.name, run.variant, run.spec.role), run.spec.role))
-    caption = "Behaviour on the dev sets, in points: median over the seeds, mean over the tasks with classes."
+    caption = "Behaviour on the dev sets, in points: mean over the seeds and the tasks with classes."
     notes = (
         f"Tasks: {series([task.label for task in tasks])}." if tasks else "The experiment has no task with classes.",
         "Loyalty: how far a model agrees with the predecessor of its seed; in labels, the share decided alike, in "
@@ -183,8 +183,8 @@ def _unlike(one: Splits, other: Splits) -> str:
 
 
 def _mean_cell(rows: pd.DataFrame, tasks: list[Task], excluded: list[str]) -> Cell:
-    """The mean over the tasks of the medians over seeds; a gap where a task has none."""
-    by_task = rows.groupby("task")["value"].median()
+    """The mean over the tasks of the means over seeds; a gap where a task has none."""
+    by_task = rows.groupby("task")["value"].mean()
     lacking = [task.label for task in tasks if not np.isfinite(by_task.get(task.name, np.nan))]
     reasons = "; ".join(dict.fromkeys([*filter(None, rows["reason"]), *excluded]))
     if not lacking:

@@ -52,8 +52,8 @@ def explain(shown: pd.DataFrame, text: str) -> str:
     """What the intervals (low, high) are, as `text` says, and that there is none where there is none."""
     known = np.isfinite(shown[["low", "high"]].astype(float)).all(axis=1)
     if not known.any():
-        return "No intervals: there is a single seed, or none could be computed."
-    return text if known.all() else f"{text} Where there is none, there is a single seed, or none could be computed."
+        return "No intervals: there are too few seeds, or none could be computed."
+    return text if known.all() else f"{text} Where there is none, there are too few seeds, or none could be computed."
 
 
 def hollow(labels: pd.Series) -> str:

@@ -218,8 +218,8 @@ def _seeds(plan: Plan, records: list[RunRecord]) -> str:
     counts = _list({min(groups.values()), max(groups.values())}, "–") if groups else "none"
     states = Counter(record.status for record in records)
     return (
-        f"Seeds behind a method's number on a task: {counts}. There are tables of the median over the seeds and of the "
-        f"mean ± the sample standard deviation. Of {len(plan.runs)} runs {states['complete']} are complete, "
+        f"Seeds behind a method's number on a task: {counts}. There are tables of the mean ± the sample standard "
+        f"deviation over the seeds and of the median. Of {len(plan.runs)} runs {states['complete']} are complete, "
         f"{states['failed']} failed and {len(plan.runs) - len(records)} have no record."
     )
 
@@ -228,14 +228,16 @@ def _tests(plan: Plan, folder: Path) -> str:
     """Which experiments' differences were tested, and how."""
     names = list(plan.suite.experiments)
     files = [folder / "significance" / f"{name}.json" for name in names]
-    tested = sum(bool(read_json(file)["differences"]) for file in files if file.is_file())
+    rows = [read_json(file)["differences"] for file in files if file.is_file()]
+    tested = sum(any(row["p_holm"] is not None for row in found) for found in rows)
     if not tested:
         return "No difference was tested."
     rule = plan.suite.significance
     return (
-        f"Differences were tested in {tested} of {len(names)} experiments: paired over seeds and examples, the "
-        f"examples' variance by {rule.resamples} resamples and the seeds' by Student's t; Holm within each family, "
-        f"α = {rule.alpha:g}."
+        f"Differences were tested in {tested} of {len(names)} experiments: over seeds and examples, the "
+        f"examples' variance by {rule.resamples} resamples and the seeds' by Student's t, moderated by the other "
+        f"methods' on the task; Holm within each family, α = {rule.alpha:g}. Primary are the macro differences of the "
+        "proposed methods and the baselines."
     )
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from theseus_bench.behaviour import behaviour_frame, behaviour_table
+from theseus_bench.claims import claims_table, judge_claims
 from theseus_bench.costs import costs_table
 from theseus_bench.diagnostic import diagnostic_table
 from theseus_bench.naming import ADAPTED
+from theseus_bench.pairs import compared
 from theseus_bench.plan import Plan, Run
 from theseus_bench.published import cite
 from theseus_bench.records import RunRecord, atomic
 from theseus_bench.scores import read_scores
 from theseus_bench.searches import search_table, trials_table
 from theseus_bench.selection import selection_table
-from theseus_bench.significance import compared
 from theseus_bench.significance_tables import daggers, few_seeds, label_of_name, read_significance, significance_tables
 from theseus_bench.speed import read_speed
 from theseus_bench.speed_tables import conditions, speed_tables
@@ -24,15 +25,15 @@ from theseus_bench.status import state
 from theseus_bench.table_formats import Table, series, write_table
 from theseus_bench.tables import PrintedRow, scores_table
 from theseus_bench.tasks import Task
-from theseus_bench.verdicts import NOT_COMPARABLE, SCORE, claims_table, judge_claims, judge_numbers, verdicts_table
+from theseus_bench.verdicts import incomparable, judge_numbers, printed_rows, verdicts_table
 
-STATISTICS = {"median": "", "mean": "_mean"}  # what the name of a table's files ends in
+STATISTICS = {"mean": "", "median": "_median"}  # what the name of a table's files ends in
 
 
 def write_tables(plan: Plan, experiment: str, folder: Path) -> None:
     """The experiment's scores and tests in `folder`/tables.
 
-    Scores: <experiment> (median over seeds) and <experiment>_mean. Tests: <experiment>_significance, _seeds, _ranks and
+    Scores: <experiment> (mean over seeds) and <experiment>_median. Tests: <experiment>_significance, _seeds, _ranks and
     _aggregates. Speed: <experiment>_speed and _timings.
     """
     for statistic, table in experiment_tables(plan, experiment, folder).items():
@@ -63,7 +64,7 @@ def write_descriptions(plan: Plan, experiment: str, folder: Path) -> None:
 
 
 def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
-    """The experiment's scores, by statistic; the medians, which is what papers print, beside the printed numbers."""
+    """The experiment's scores, by statistic; the means, of which the tests are, beside the printed numbers."""
     scores, speed = read_scores(experiment, folder), read_speed(experiment, folder)
     runs, records = runs_frame(plan, experiment, folder)
     wanted = plan.suite.experiments[experiment]
@@ -71,7 +72,7 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     remarks = [f"Backbone: {describe_backbone(plan)}.", *describe_data(plan), *_effort(plan, experiment)]
     remarks += _conditions(speed)
     found = read_significance(experiment, folder)
-    printed = {"median": printed_rows(plan, experiment, scores), "mean": {}}
+    printed = {"mean": printed_beside(plan, experiment), "median": {}}
     return {
         statistic: scores_table(
             scores,
@@ -89,23 +90,24 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     }
 
 
-def printed_rows(plan: Plan, experiment: str, scores: pd.DataFrame) -> dict[str, list[PrintedRow]]:
+def printed_beside(plan: Plan, experiment: str) -> dict[str, list[PrintedRow]]:
     """The published rows that stand under each of the experiment's methods: those of whole scores, on dev."""
-    found: dict[str, dict[str, list]] = {}
-    for verdict in judge_numbers(plan, experiment, scores):
-        if verdict.metric == SCORE:
-            found.setdefault(verdict.name, {}).setdefault(verdict.table, []).append(verdict)
-    return {
-        name: [
-            PrintedRow(
-                cite(table),
-                {v.what: v.printed for v in verdicts},
-                next((f"not comparable: {v.reason}" for v in verdicts if v.verdict == NOT_COMPARABLE), ""),
+    asked = {task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment])}
+    found: dict[str, list[PrintedRow]] = {}
+    for printed in printed_rows(plan, experiment):
+        row = printed.row
+        shown = {task: value for task, value in row.scores.items() if task in asked and task not in row.metrics}
+        if printed.table.split != "dev" or not shown:
+            continue
+        if row.macro is not None and row.scores.keys() <= asked:
+            shown["macro"] = row.macro
+        for name in printed.names:
+            reason = incomparable(
+                plan, printed.paper, printed.table, name, [plan.tasks[task] for task in shown if task in asked]
             )
-            for table, verdicts in tables.items()
-        ]
-        for name, tables in found.items()
-    }
+            about = f"not comparable: {reason}" if reason else ""
+            found.setdefault(name, []).append(PrintedRow(cite(printed.key), shown, about))
+    return found
 
 
 def verdict_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
@@ -115,7 +117,7 @@ def verdict_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table
     speed = (read_speed(experiment, folder) or {"methods": {}})["methods"]
     return {
         "verdicts": verdicts_table(plan, judge_numbers(plan, experiment, scores), title),
-        "claims": claims_table(judge_claims(plan, experiment, scores, speed), title),
+        "claims": claims_table(judge_claims(plan, experiment, read_significance(experiment, folder), speed), title),
     }
 
 
@@ -188,6 +190,7 @@ def _row(run: Run, status: str, reason: str, record: RunRecord | None) -> dict:
         "evaluations": record.evaluations if record else 0,
         "label": run.label,
         "role": run.spec.role,
+        "never_evaluated": record is not None and record.dev_score is None,
     }
 
 
@@ -200,14 +203,18 @@ def _as_trained(task: Task, records: list[RunRecord]) -> Task:
 def _tested(plan: Plan, experiment: str, found: dict) -> str:
     """What the daggers of the experiment's table mean; '' where nothing is compared with a control."""
     rule = plan.suite.significance
-    controls = dict.fromkeys(pair.other for pair in compared(plan, experiment) if pair.family == "control")
+    controls = dict.fromkeys(pair.other for pair in compared(plan, experiment) if pair.control)
     if not controls:
         return ""
+    elsewhere = dict.fromkeys(r["tested_in"] for r in found["differences"] if r["control"] and r["p_holm"] is None)
+    elsewhere = [plan.suite.experiments[name].title for name in elsewhere if name != experiment]
     remark = (
         f"† significantly better, ‡ significantly worse than {series([label_of_name(plan, name) for name in controls])}"
-        f"{', like with like' if len(controls) > 1 else ''}: paired over seeds and examples, Holm over all methods and "
-        f"tasks, α = {rule.alpha:g}; the tested differences, of means, are a table of their own."
+        f"{', like with like' if len(controls) > 1 else ''}: over seeds and examples, Holm within each family, "
+        f"α = {rule.alpha:g}. Primary is the macro difference of a proposed method and a baseline alone; the tested "
+        "differences are a table of their own."
     )
+    remark += f" Some are tested in another table: {series(elsewhere)}." if elsewhere else ""
     return " ".join([remark, *few_seeds(found)])
 
 

@@ -42,7 +42,7 @@ RULES = {
 }
 RULES |= {"teacher", "choose", "speed", "score", "significance", "compare", "judge", "searched", "describe", "draw"}
 RULES |= {"submit", "write_report", "provenance"}
-ENDINGS = ("_mean", "_curves", "_verdicts", "_claims", "_search", "_trials", "_significance", "_seeds", "_ranks")
+ENDINGS = ("_median", "_curves", "_verdicts", "_claims", "_search", "_trials", "_significance", "_seeds", "_ranks")
 ENDINGS += ("_aggregates", "_behaviour", "_costs", "_selection", "_diagnostic", "_speed", "_timings")
 
 
@@ -197,8 +197,9 @@ class Equal(Strict):
 class VerdictRule(Strict):
     """When a published number counts as reproduced; differences in points."""
 
-    reproduced: float = Field(0.5, ge=0, description="the largest difference of a number that is reproduced")
-    tolerance: float = Field(1.0, ge=0, description="the largest difference of one that is within tolerance")
+    tolerance: float = Field(
+        1.0, ge=0, description="within which the interval of the difference lies where a number is reproduced"
+    )
     tolerance_by_task: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {}, description="where seeds are known to differ by more"
     )

@@ -51,10 +51,13 @@ PRODUCTS = {
         [RUNS, "scores/{}.parquet", "speed/{}.json", "significance/{}.json"],
         [
             f"tables/{{}}{ending}.*"
-            for ending in ("", "_mean", "_significance", "_seeds", "_ranks", "_aggregates", "_speed", "_timings")
+            for ending in ("", "_median", "_significance", "_seeds", "_ranks", "_aggregates", "_speed", "_timings")
         ],
     ),
-    "judge": (["scores/{}.parquet", "speed/{}.json"], ["tables/{}_verdicts.*", "tables/{}_claims.*"]),
+    "judge": (
+        ["scores/{}.parquet", "significance/{}.json", "speed/{}.json"],
+        ["tables/{}_verdicts.*", "tables/{}_claims.*"],
+    ),
     "searched": ([SEARCHES], ["tables/{}_search.*", "tables/{}_trials.*"]),
     "describe": (
         [RUNS, NEEDED],

@@ -42,7 +42,7 @@ class Diagnostic:
 
 
 def diagnostic_table(plan: Plan, experiment: str, folder: Path) -> Table | None:
-    """R3 of the experiment's MNLI models on AX, in all and in each category: points, the median over the seeds.
+    """R3 of the experiment's MNLI models on AX, in all and in each category: points, the mean over the seeds.
 
     None where the suite has no AX, its labels are not at hand, or the experiment trains nothing on MNLI. UserError if
     the file of the labels is not what it should be.
@@ -68,7 +68,7 @@ def diagnostic_table(plan: Plan, experiment: str, folder: Path) -> Table | None:
         cells = _cells(plan, runs, folder, diagnostic, parts)
         rows.append(Row(run.label, cells, (run.spec.name, run.variant, run.spec.role), run.spec.role))
     title = plan.suite.experiments[experiment].title
-    caption = "The diagnostic set AX by category, predicted by the MNLI models: median over the seeds of R3, in points."
+    caption = "The diagnostic set AX by category, predicted by the MNLI models: mean over the seeds of R3, in points."
     notes = (
         "R3: Matthews correlation for three classes, GLUE's metric of AX; 0 is chance.",
         "An example may be in several categories. The smaller a category, the wider its chance differences.",
@@ -158,4 +158,4 @@ def _cell(values: list[float], notes: tuple[str, ...]) -> Cell:
     if not values:
         return Cell(None, notes=notes, data={"n": 0})
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Cell(float(np.median(values)), notes=notes, data={"sd": sd, "n": len(values)})
+    return Cell(float(np.mean(values)), notes=notes, data={"sd": sd, "n": len(values)})

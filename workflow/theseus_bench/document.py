@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from theseus_bench.checklist import checklist
+from theseus_bench.claims import claims_table
 from theseus_bench.comparison import (
     STATISTICS,
     describe_backbone,
@@ -38,7 +39,6 @@ from theseus_bench.speed_tables import speed_tables
 from theseus_bench.status import state
 from theseus_bench.table_formats import Table
 from theseus_bench.tables import with_scores
-from theseus_bench.verdicts import claims_table
 
 TEMPLATES = Path("report")
 PARTIAL = "partial"  # the folder in the suite's for the report of one that is not complete
@@ -60,7 +60,7 @@ def suite_report(plan: Plan, folder: Path) -> Report:
     return Report(
         suite=plan.suite.suite,
         backbone=describe_backbone(plan),
-        statistic="median",
+        statistic="mean",
         runs=with_scores(runs, scores.drop_duplicates(keys)),
         notes=describe_data(plan),
         findings=find(plan, folder),
@@ -106,7 +106,7 @@ def _section(plan: Plan, name: str, folder: Path) -> Section:
     several = len(plan.experiment_seeds(experiment)) > 1
     tables: dict[str, Table] = {STATISTICS[key]: table for key, table in experiment_tables(plan, name, folder).items()}
     if not several:
-        del tables[STATISTICS["mean"]]
+        del tables[STATISTICS["median"]]
     groups = [verdict_tables(plan, name, folder), significance_tables(plan, name, folder)]
     groups += [speed_tables(plan, name, folder)]
     groups += [description_tables(plan, name, folder), search_tables(plan, name, folder)]

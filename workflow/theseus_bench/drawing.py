@@ -15,7 +15,7 @@ from theseus_bench.pictures import Picture, write_pictures
 from theseus_bench.plan import Plan
 from theseus_bench.published import SpeedLine, cite_speed, paper_with_speed
 from theseus_bench.scores import read_scores
-from theseus_bench.significance import BASELINE, CONTROL, THRESHOLDS
+from theseus_bench.significance import PRIMARY, THRESHOLDS
 from theseus_bench.significance_tables import MACRO_LABELS, read_significance
 from theseus_bench.speed import read_speed
 from theseus_bench.speed_tables import DEVICES, is_alike
@@ -23,6 +23,7 @@ from theseus_bench.status import state
 from theseus_bench.verdicts import SCORE, judge_numbers
 
 RANGE = "the range over the seeds"
+EACH = "95 % intervals over the seeds, each for itself"
 
 
 def write_figures(plan: Plan, experiment: str, folder: Path) -> None:
@@ -40,7 +41,7 @@ def experiment_pictures(plan: Plan, experiment: str, folder: Path) -> list[Pictu
         (frames.retention(), lambda frame: figures.retention(frame, RANGE)),
         (frames.seeds(), figures.seed_strips),
         (frames.differences(), lambda frame: figures.differences(frame, alpha)),
-        (frames.printed(), lambda frame: figures.forest(frame, RANGE)),
+        (frames.printed(), lambda frame: figures.forest(frame, EACH)),
         (frames.profile(), figures.profile),
         (frames.curves(), figures.curves),
         (frames.modules(), lambda frame: figures.module_impact(frame, RANGE)),
@@ -113,10 +114,10 @@ class Frames:
         for task in self.tasks:
             for name in self.names:
                 whole = self._values(self.plan.teacher_name(name), task.name)
-                if not len(whole) or whole.median() <= 0:
+                if not len(whole) or whole.mean() <= 0:
                     continue
-                kept = 100 * self._values(name, task.name) / whole.median()
-                row = {"task": task.label, "retention": kept.median() if len(kept) else np.nan}
+                kept = 100 * self._values(name, task.name) / whole.mean()
+                row = {"task": task.label, "retention": kept.mean() if len(kept) else np.nan}
                 rows.append(self._named(name) | row | _range(kept, "low", "high"))
         frame = self._frame(rows)
         return frame if len(frame) and (frame["role"] != "control").any() else frame[:0]
@@ -126,7 +127,7 @@ class Frames:
         for run in self.plan.experiment_runs(self.experiment):
             record = state(self.plan, run, self.folder)[2]
             if record is not None:
-                score = np.nan if record.dev_score is None else 100 * record.dev_score
+                score = 100 * (record.majority_score if record.dev_score is None else record.dev_score)
                 row = {"task": run.task.label, "seed": run.seed, "score": score, "failed": record.status == "failed"}
                 rows.append(self._named(run.name) | row | {"majority": 100 * record.majority_score})
         frame = self._frame(rows)
@@ -134,9 +135,10 @@ class Frames:
         return frame if shown else frame[:0]
 
     def differences(self) -> pd.DataFrame:
-        """Theseus against the baselines, else all against the control; of the macro, where there is one."""
-        rows = [row for row in self.found["differences"] if row["family"] == BASELINE]
-        rows = rows or [row for row in self.found["differences"] if row["family"] == CONTROL]
+        """The primary differences, else those from the control; of the macro, where there is one."""
+        rows = [row for row in self.found["differences"] if row["share"] == 1 and row["p_holm"] is not None]
+        primary = [row for row in rows if row["family"] == PRIMARY]
+        rows = primary or [row for row in rows if row["control"]]
         macro = [row for row in rows if row["what"] == "macro"]
         shown = [
             self._named(row["name"])
@@ -154,16 +156,16 @@ class Frames:
                 continue
             row = {"task": self.plan.tasks[v.what].label, "printed": v.printed, "ours": v.ours, "verdict": v.verdict}
             row["tolerance"] = rule.tolerance_by_task.get(v.what, rule.tolerance)
-            rows.append(self._named(v.name) | row | _range(self._values(v.name, v.what), "low", "high"))
+            ends = {end: np.nan if way is None else v.printed + way for end, way in (("low", v.low), ("high", v.high))}
+            rows.append(self._named(v.name) | row | ends)
         return self._frame(rows)
 
     def profile(self) -> pd.DataFrame:
         rows = []
         for method in self.found["aggregates"]:
-            parts = {"retention": THRESHOLDS} | method["profile"]
             rows += [
-                self._named(method["name"]) | dict(zip(parts, values, strict=True))
-                for values in zip(*parts.values(), strict=True)
+                self._named(method["name"]) | {"retention": threshold, "share": share}
+                for threshold, share in zip(THRESHOLDS, method["profile"], strict=True)
             ]
         return self._frame(rows)
 
@@ -200,10 +202,10 @@ class Frames:
                 whole, ours = self._values(teacher, task.name), self._values(name, task.name)
                 if not len(whole) or not len(ours):
                     continue
-                lost = whole.median() - ours
+                lost = whole.mean() - ours
                 before, after = printed.get((teacher, task.name)), printed.get((name, task.name))
                 known = before is not None and after is not None
-                row = {"module": module, "task": task.label, "drop": lost.median()} | _range(lost, "low", "high")
+                row = {"module": module, "task": task.label, "drop": lost.mean()} | _range(lost, "low", "high")
                 rows.append(row | {"printed_drop": before - after if known else np.nan})
         return pd.DataFrame(rows)
 
@@ -215,12 +217,12 @@ class Frames:
         return part.set_index("seed")["value"]
 
     def _macro(self, name: str) -> tuple[float, float, float]:
-        """The mean over tasks of the medians, and the range of the macros of the seeds that have every task."""
+        """The mean over tasks of the means, and the range of the macros of the seeds that have every task."""
         by_task = pd.DataFrame({task: self._values(name, task) for task in self.macro})
         if by_task.empty or by_task.isna().all().any():
             return np.nan, np.nan, np.nan
         ends = _range(by_task.dropna().mean(axis=1), "low", "high")
-        return float(by_task.median().mean()), ends["low"], ends["high"]
+        return float(by_task.mean().mean()), ends["low"], ends["high"]
 
     def _named(self, name: str) -> dict[str, str]:
         return {"label": self._label(name), "role": self.plan.specs[split_name(name)[0]].role}

@@ -45,10 +45,9 @@ from theseus_bench.figure_style import (
     trace,
 )
 from theseus_bench.pictures import Picture
-from theseus_bench.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, WITHIN
+from theseus_bench.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED
 
 OVER_SEEDS = "the interval over the seeds"
-CROWD = 6  # lines in one figure, above which bands hide more than they show
 
 
 def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = OVER_SEEDS) -> Picture:
@@ -90,15 +89,15 @@ def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = O
 
 
 def retention(frame: pd.DataFrame, interval: str = OVER_SEEDS) -> Picture:
-    """What each method keeps of the predecessor's median on each task.
+    """What each method keeps of the predecessor's mean on each task.
 
-    `frame`: label, role, task, retention, low, high (per cent of the predecessor's median).
+    `frame`: label, role, task, retention, low, high (per cent of the predecessor's mean).
     """
     styles = method_styles(frame)
     frame, controls = without_controls(frame)
     shown, missing = present(frame, ["retention"], "task")
     with drawing():
-        figure, axes, places = panels(shown, "task", styles, "Kept of the predecessor's median score (%)")
+        figure, axes, places = panels(shown, "task", styles, "Kept of the predecessor's mean score (%)")
         for (task, label), rows in shown.groupby(["task", "label"], observed=True, sort=False):
             style = styles[label]
             for row, y in side_by_side(rows, places[label]):
@@ -107,7 +106,7 @@ def retention(frame: pd.DataFrame, interval: str = OVER_SEEDS) -> Picture:
         for panel in axes.values():
             reference(panel.axvline, 100)
     caption = joined(
-        f"Median score as a share of the predecessor's median, {count(shown['label'], 'method')} on "
+        f"Mean score as a share of the predecessor's mean, {count(shown['label'], 'method')} on "
         f"{count(shown['task'], 'task')}. Each panel has its own scale. Dotted line: the predecessor (100 %).",
         explain(shown, f"Lines through the points: {interval}."),
         hollow(shown["label"]),
@@ -133,7 +132,7 @@ def seed_strips(frame: pd.DataFrame) -> Picture:
             for row, y in side_by_side(rows.sort_values("seed"), place):
                 cross = {"marker": "x", "color": INK, "mew": 1.2} if row.failed else {}
                 mark(axes[task], row.score, y, style, label, **{"ms": 0.7 * style.size} | cross)
-            axes[task].vlines([rows["score"].median()], place - 0.42, place + 0.42, color=INK, lw=0.9, zorder=2)
+            axes[task].vlines([rows["score"].mean()], place - 0.42, place + 0.42, color=INK, lw=0.9, zorder=2)
         for task, rows in shown.groupby("task", observed=True, sort=False):
             low, high = axes[task].get_xlim()
             for majority in rows["majority"].unique():
@@ -142,7 +141,7 @@ def seed_strips(frame: pd.DataFrame) -> Picture:
     failed, lines = int(shown["failed"].sum()), shown["majority"].notna().any()
     caption = joined(
         f"The score of each seed ({count(shown['seed'], 'seed')}), {count(shown['label'], 'method')} on "
-        f"{count(shown['task'], 'task')}. Upright strokes: medians. Each panel has its own scale.",
+        f"{count(shown['task'], 'task')}. Upright strokes: means. Each panel has its own scale.",
         "Dotted line, where it is within the panel: predicting the majority class (or the mean)." if lines else "",
         f"Crosses: {failed} failed {'run' if failed == 1 else 'runs'}." if failed else "No run that is drawn failed.",
         hollow(shown["label"]),
@@ -161,7 +160,7 @@ def forest(frame: pd.DataFrame, interval: str = OVER_SEEDS) -> Picture:
     shown, missing = present(frame, ["ours", "printed"], "task")
     looks = {
         REPRODUCED: Style(BLUE, "o", face=BLUE),
-        WITHIN: Style(GREEN, "s"),
+        UNDECIDED: Style(GREEN, "s"),
         NOT_REPRODUCED: Style(VERMILLION, "D", face=VERMILLION),
         NOT_COMPARABLE: Style(QUIET, "X"),
     }
@@ -280,16 +279,14 @@ def module_impact(frame: pd.DataFrame, interval: str = OVER_SEEDS) -> Picture:
     return Picture("module_impact", "Impact of the single modules", caption, figure)
 
 
-def profile(frame: pd.DataFrame, interval: str = "95 % bootstrap intervals") -> Picture:
+def profile(frame: pd.DataFrame) -> Picture:
     """Performance profiles (Agarwal et al. 2021, arXiv 2108.13264, section 4.2): how many runs keep at least so much.
 
-    `frame`: label, role, retention (the threshold, per cent of the predecessor), share, low, high (of the runs over
-    tasks and seeds, from 0 to 1). One panel for each protocol.
+    `frame`: label, role, retention (the threshold, per cent of the predecessor), share (of the runs over tasks and
+    seeds, from 0 to 1). One panel for each protocol.
     """
     shown, missing = present(frame, ["share"])
     styles, names = method_styles(frame), in_order(shown["label"])
-    known = [name for name in names if shown.loc[shown["label"] == name, ["low", "high"]].notna().all(axis=None)]
-    bands = [name for name in known if len(names) <= CROWD or styles[name].strong]
     equal = shown["label"].map(is_equal).astype(bool)
     parts = {title: part for title, part in (("published", shown[~equal]), ("equal", shown[equal])) if len(part)}
     with drawing():
@@ -300,19 +297,14 @@ def profile(frame: pd.DataFrame, interval: str = "95 % bootstrap intervals") -> 
             axes.set_ylim(-0.03, 1.03)
             for label, line in part.groupby("label", observed=True, sort=False):
                 line, style = line.sort_values("retention"), styles[label]
-                if label in bands:
-                    ground = {"color": style.colour, "alpha": 0.18, "lw": 0}
-                    axes.fill_between(line["retention"], line["low"], line["high"], label=label, **ground)
                 start = 0.03 * (names.index(label) % 5)
                 trace(axes, line["retention"], line["share"], style, label, markevery=(start, 0.15))
         figure.supxlabel("Kept of the predecessor's score, at least (%)")
         figure.supylabel("Share of runs (fraction)")
         legend(figure, {name: styles[name] for name in names}, lines=True)
-    only = "" if bands == known else f" (only of {named(bands)}, since more would hide the lines)"
     caption = joined(
         "Share of all runs (each a task and a seed) that keep at least so much of the predecessor's score (Agarwal et "
         f"al. 2021), {count(shown['label'], 'method')}: further up and right is better.",
-        f"Bands: {interval}{only}." if bands else "No intervals are drawn.",
         hollow(shown["label"]),
         not_drawn(missing),
     )
@@ -353,7 +345,7 @@ def differences(frame: pd.DataFrame, alpha: float = 0.05) -> Picture:
     caption = joined(
         f"{subject} of {count(shown['label'], 'method')} on {count(shown['what'], 'score')}; right of zero is "
         "better. Each panel has its own scale.",
-        explain(shown, "Lines through the points: 95 % intervals, each for itself."),
+        explain(shown, "Lines through the points: intervals that hold together with 95 % within their family."),
         f"Better and worse: the p-value, adjusted by Holm over the family, is below {alpha:g}.",
         not_drawn(missing),
     )

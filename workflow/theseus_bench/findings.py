@@ -5,32 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from theseus_bench.claims import FAILS, HOLDS, Judged, judge_claims
 from theseus_bench.costs import total_costs
-from theseus_bench.naming import EQUAL, split_name
+from theseus_bench.inference import FEWEST
+from theseus_bench.naming import EQUAL
 from theseus_bench.plan import Plan
-from theseus_bench.published import Claim
 from theseus_bench.report_model import Finding, duration
 from theseus_bench.scores import read_scores
-from theseus_bench.significance import CONTROL, MACROS
-from theseus_bench.significance_tables import label_of_name, read_significance
+from theseus_bench.significance import PRIMARY
+from theseus_bench.significance_tables import is_significant, label_of_name, not_tested, read_significance
 from theseus_bench.speed import read_speed
 from theseus_bench.status import state, states
 from theseus_bench.table_formats import series, signed
 from theseus_bench.verdicts import (
-    FAILS,
-    HOLDS,
+    GENERATED,
     NOT_COMPARABLE,
     NOT_REPRODUCED,
     NOT_RUN,
     REPRODUCED,
-    WITHIN,
+    UNDECIDED,
     Verdict,
-    judge_claims,
     judge_numbers,
 )
 
-JUDGED = (REPRODUCED, WITHIN, NOT_REPRODUCED)
-Judged = tuple[Claim, str, str, str]
+JUDGED = (REPRODUCED, UNDECIDED, NOT_REPRODUCED)
+TESTED = (HOLDS, UNDECIDED, FAILS)
 
 
 def find(plan: Plan, folder: Path) -> list[Finding]:
@@ -49,39 +48,45 @@ def all_numbers(plan: Plan, folder: Path) -> list[Verdict]:
     found = {}
     for experiment in plan.suite.experiments:
         for verdict in judge_numbers(plan, experiment, read_scores(experiment, folder)):
-            key = (verdict.table, verdict.name, verdict.what, verdict.metric, verdict.printed)
+            key = (verdict.table, verdict.row, verdict.what, verdict.metric, verdict.split)
             if key not in found or found[key].verdict == NOT_RUN:
                 found[key] = verdict
     return list(found.values())
 
 
 def all_claims(plan: Plan, folder: Path) -> list[Judged]:
-    """Every claim that some experiment can judge, each once per protocol: by the one with most tasks."""
+    """Every claim that some experiment can judge, each once per protocol: by the first that has all it speaks of."""
     found: dict[tuple[str, str], Judged] = {}
-    sizes: dict[tuple[str, str], int] = {}
     for experiment in plan.suite.experiments:
         speed = (read_speed(experiment, folder) or {"methods": {}})["methods"]
-        for judged in judge_claims(plan, experiment, read_scores(experiment, folder), speed):
+        for judged in judge_claims(plan, experiment, read_significance(experiment, folder), speed):
             key = (judged[0].claim, judged[1])
-            size = len(plan.experiment_tasks(plan.suite.experiments[experiment]))
-            if key not in found or size > sizes[key]:
-                found[key], sizes[key] = judged, size
+            if key not in found or found[key][2] == NOT_RUN:
+                found[key] = judged
     return list(found.values())
 
 
 def _reproduces(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: Path) -> Finding:
-    count = Counter(v.verdict for v in numbers)
-    judged, good = sum(count[verdict] for verdict in JUDGED), count[REPRODUCED] + count[WITHIN]
-    holding, tested = (sum(verdict in wanted for _, _, verdict, _ in claims) for wanted in ((HOLDS,), (HOLDS, FAILS)))
-    parts = [f"{count[REPRODUCED]} reproduced, {count[WITHIN]} within tolerance."] if judged else []
-    parts += [f"Of the papers' claims, {holding} of {tested} hold on our own numbers."] if tested else []
+    count, held = Counter(v.verdict for v in numbers), Counter(verdict for _, _, verdict, _ in claims)
+    judged, tested = sum(count[verdict] for verdict in JUDGED), sum(held[verdict] for verdict in TESTED)
+    parts = [f"{count[UNDECIDED]} of them are undecided."] if count[UNDECIDED] else []
+    if tested:
+        parts.append(f"Of the papers' claims, {held[HOLDS]} of {tested} hold on our own numbers")
+        parts[-1] += f" and {held[UNDECIDED]} are undecided." if held[UNDECIDED] else "."
     parts += _not_judged(numbers, count)
     parts += _chosen_on_dev(plan, folder)
     if not judged and not tested:
-        return Finding("What reproduces", "Nothing to judge yet", " ".join(parts) or "Nothing is compared.", "missing")
-    answer = f"{good} of {judged} numbers" if judged else f"{holding} of {tested} claims"
-    real = plan.suite.data.source != "demo"  # of generated sentences nothing can be said for the papers
-    return Finding("What reproduces", answer, " ".join(parts), "complete" if real and (good or holding) else "")
+        return _nothing("What reproduces", numbers, claims, parts)
+    answer = f"{count[REPRODUCED]} of {judged} numbers" if judged else f"{held[HOLDS]} of {tested} claims"
+    return Finding("What reproduces", answer, " ".join(parts), "complete" if count[REPRODUCED] or held[HOLDS] else "")
+
+
+def _nothing(title: str, numbers: list[Verdict], claims: list[Judged], parts: list[str]) -> Finding:
+    """The answer where nothing was judged: nothing can be compared, or nothing has been run."""
+    verdicts = [v.verdict for v in numbers] + [verdict for _, _, verdict, _ in claims]
+    if NOT_COMPARABLE in verdicts:
+        return Finding(title, "Not comparable", " ".join(parts), "")
+    return Finding(title, "Nothing to judge yet", " ".join(parts) or "Nothing is compared.", "missing")
 
 
 def _chosen_on_dev(plan: Plan, folder: Path) -> list[str]:
@@ -110,8 +115,9 @@ def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: 
     broken = [
         f"“{claim.claim}”{' (equal effort)' * (p == EQUAL)}" for claim, p, verdict, _ in claims if verdict == FAILS
     ]
-    tested = sum(verdict in (HOLDS, FAILS) for _, _, verdict, _ in claims)
-    failed = sum(status == "failed" and not run.is_trial for run, status, _ in states(plan, folder))
+    tested = sum(verdict in TESTED for _, _, verdict, _ in claims)
+    asked = [(run, status) for run, status, _ in states(plan, folder) if not run.is_trial]
+    failed = sum(status == "failed" for _, status in asked)
     judged = sum(v.verdict in JUDGED for v in numbers)
     parts = []
     if missed:
@@ -123,38 +129,44 @@ def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: 
     if broken:
         shown = broken[:2] + [f"{len(broken) - 2} more"] * (len(broken) > 2)
         parts.append(f"{'Does' if len(broken) == 1 else 'Do'} not hold here: {series(shown)}.")
-    if failed:
-        parts.append(f"{failed} {'run' if failed == 1 else 'runs'} failed: diverged, or no better than the majority.")
+    failures = f"{failed} of {len(asked)} runs failed: diverged, or no better than the majority."
+    parts += [failures] if failed else []
     if not judged and not tested:
-        return Finding("What does not", "Nothing to judge yet", " ".join(parts) or "Nothing is compared.", "missing")
+        return _nothing("What does not", numbers, claims, parts)
     answer = f"{len(missed)} of {judged} numbers" if judged else f"{len(broken)} of {tested} claims"
-    return Finding("What does not", answer, " ".join(parts) or "All that was judged holds.", "failed" if parts else "")
+    words = " ".join(parts) or "Nothing that was judged is contradicted."
+    return Finding("What does not", answer, words, "failed" if missed or broken else "")
 
 
 def _how_sure(plan: Plan, folder: Path) -> Finding:
-    """The first tested difference of a proposed method from its control, and how many tests are significant."""
+    """The first primary difference, the control's where it is tested, and how many of its family are significant."""
+    untested = ""
     for experiment, wanted in plan.suite.experiments.items():
         tests = read_significance(experiment, folder)
-        rows = [row for row in tests["differences"] if plan.specs[split_name(row["name"])[0]].role == "proposed"]
-        rows = [row for row in rows if row["family"] == CONTROL] or rows
-        rows = [row for row in rows if row["what"] == "macro"] or rows
-        if not rows:
+        rows = [row for row in tests["differences"] if row["family"] == PRIMARY and row["tested_in"] == experiment]
+        tested = [row for row in rows if row["p_holm"] is not None]
+        if rows and not tested:
+            untested = untested or not_tested(max(row["seeds"] for row in rows)).capitalize()
+        if not tested:
             continue
-        row = rows[0]
+        row = next((row for row in tested if row["control"]), tested[0])
         what = "macro" if row["what"] == "macro" else plan.tasks[row["what"]].label
         answer = f"{signed(row['difference'])} points ({signed(row['low'])} to {signed(row['high'])})"
         p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-        seeds = "one seed, so this is about these very models" if row["seeds"] == 1 else f"{row['seeds']} seeds"
-        tasks = {(r["name"], r["other"], r["what"]): r for r in tests["differences"] if r["what"] not in MACROS}
-        significant = sum(r["p_holm"] < tests["alpha"] for r in tasks.values())
+        significant = sum(is_significant(one, tests) for one in tested)
         detail = (
-            f"{label_of_name(plan, row['name'])} minus {label_of_name(plan, row['other'])}, {what}, with its "
-            f"{100 * (1 - tests['alpha']):g} % interval; {p} after Holm, {seeds} ({wanted.title}). Task by task "
-            f"{significant} of {len(tasks)} differences tested there are significant."
+            f"{label_of_name(plan, row['name'])} minus {label_of_name(plan, row['other'])}, {what}, {row['seeds']} "
+            f"seeds ({wanted.title}). Interval and {p} are adjusted for the {row['tests']} primary differences of its "
+            f"protocol. {significant} of {len(tested)} primary differences there are significant; single tasks are "
+            "secondary."
         )
+        if plan.suite.data.source == "demo":
+            return Finding("How sure", answer, f"{detail} On {GENERATED} this says nothing of the methods.", "")
         kind = "complete" if row["difference"] > 0 else "failed"
-        return Finding("How sure", answer, detail, kind if row["p_holm"] < tests["alpha"] else "")
-    return Finding("How sure", "Not tested", "No proposed method has runs in common with its control.", "missing")
+        return Finding("How sure", answer, detail, kind if is_significant(row, tests) else "")
+    words = f"Below {FEWEST} seeds nothing is tested." if untested else ""
+    words = words or "No proposed method has runs in common with a baseline."
+    return Finding("How sure", untested or "Not tested", words, "missing")
 
 
 def _cost(plan: Plan, folder: Path) -> Finding:

@@ -44,12 +44,14 @@ class Claim(Strict):
 
     `table` is where the paper says it; an experiment that is compared with that table is asked about the claim.
     `models` are names of our runs; of several in one place the best counts. Their macro scores fall in this order; or
-    with `retains` the first has at least that share of the second's, and is `speedup` times as fast.
+    with `retains` the first has at least that share of the second's, and is `speedup` times as fast. `tasks`: those it
+    speaks of, where these are not all of the table's.
     """
 
     claim: str
     table: str
     models: list[list[str]] = Field(min_length=2)
+    tasks: list[str] = []
     retains: float | None = None
     speedup: float | None = None
 

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from theseus_bench.errors import UserError
-from theseus_bench.metrics import decide, score
+from theseus_bench.metrics import decide, measure, score
 from theseus_bench.metrics.glue import Glue
 from theseus_bench.plan import Plan, Run
 from theseus_bench.records import atomic, read_predictions
 from theseus_bench.status import state
+from theseus_bench.tasks import Task
 
 COLUMNS = ["suite", "experiment", "method", "variant", "task", "seed", "split", "metric", "value"]
 
@@ -25,14 +26,18 @@ COLUMNS = ["suite", "experiment", "method", "variant", "task", "seed", "split", 
 def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
     """Score every run of the experiment that has a record, into `folder`/scores/<experiment>.parquet and .csv.
 
+    A run that diverged before its first evaluation has the majority's score, and no other row.
     Beside them <experiment>_curves.csv has one row for each evaluation during training: step, epoch, loss, score
     (points) and what the method logged, as Theseus its replacing rate (paper, figure 2).
     """
     rows, curves = [], []
     for run in plan.experiment_runs(experiment):
         record = state(plan, run, folder)[2]
-        if record is not None and record.dev_score is not None:  # a run that was never evaluated has no score
+        if record is not None:
             common = (plan.suite.suite, experiment, run.spec.name, run.variant, run.task.name, run.seed)
+            if record.dev_score is None:  # it diverged before it could be evaluated, and is worth no more than a guess
+                rows.append((*common, "dev", "score", 100 * record.majority_score))
+                continue
             rows += [(*common, *row) for row in score_run(run, folder / run.path)]
             known = dict(zip(COLUMNS, common, strict=False))
             curves += [known | _curve_entry(entry) for entry in record.curve]
@@ -68,6 +73,16 @@ def score_run(run: Run, folder: Path) -> list[tuple[str, str, float]]:
     return [(split, name, 100 * value) for (split, name), value in values.items()] + [
         ("dev", "score", 100 * score(dev))
     ]
+
+
+def majority_decisions(task: Task, labels: np.ndarray, majority: float) -> np.ndarray:
+    """What predicting the majority of the training set decides on `labels` (examples,), by its score there.
+
+    Of a regression the value is of no matter, as any constant orders nothing.
+    """
+    guesses = [np.full(len(labels), value) for value in (range(1) if task.regression else range(task.outputs))]
+    values = [np.mean([measure(metric, guess, labels) for metric in task.metrics]) for guess in guesses]
+    return guesses[int(np.argmin(np.abs(np.array(values) - majority)))]
 
 
 def read_scores(experiment: str, folder: Path) -> pd.DataFrame:

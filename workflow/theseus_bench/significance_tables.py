@@ -7,14 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from theseus_bench.errors import UserError
+from theseus_bench.inference import FEWEST
 from theseus_bench.naming import PUBLISHED, split_name
 from theseus_bench.plan import Plan
 from theseus_bench.records import read_json
-from theseus_bench.significance import BASELINE, CONTROL, MACROS
+from theseus_bench.significance import MACRO, PRIMARY, TASKS, WITHOUT_COLA
 from theseus_bench.table_formats import Cell, Column, Row, Table
 from theseus_bench.tables import CHOSEN_ON_DEV
 
-FAMILIES = {CONTROL: "all with the control", BASELINE: "Theseus with all"}  # one difference may be in both
+FAMILIES = {
+    PRIMARY: "primary",
+    MACRO: "secondary",
+    WITHOUT_COLA: "secondary, without CoLA",
+    TASKS: "secondary, by task",
+}
 NOT_ATTAINABLE = "not attainable"
 MACRO_LABELS = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"}
 
@@ -32,8 +38,33 @@ def daggers(found: dict) -> dict[tuple[str, str], str]:
     return {
         (row["name"], row["what"]): "better" if row["difference"] > 0 else "worse"
         for row in found["differences"]
-        if row["family"] == CONTROL and row["p_holm"] < found["alpha"]
+        if row["control"] and is_significant(row, found)
     }
+
+
+def is_significant(row: dict, found: dict) -> bool:
+    """Whether a difference is tested here and found."""
+    return row["p_holm"] is not None and row["p_holm"] < found["alpha"]
+
+
+def not_tested(seeds: int) -> str:
+    """What is said in the place of a test of so few seeds."""
+    return f"not tested: {seeds} {'seed' if seeds == 1 else 'seeds'}"
+
+
+def verdict_on(plan: Plan, row: dict, found: dict) -> str:
+    """What a row of the tests says of its difference, in words."""
+    if row["seeds"] < FEWEST:
+        return not_tested(row["seeds"])
+    if row["p_holm"] is None:
+        return f"tested in: {plan.suite.experiments[row['tested_in']].title}"
+    return "significant" if is_significant(row, found) else "not significant"
+
+
+def other_label(plan: Plan, row: dict) -> str:
+    """What the first of a row is compared with: 'Fine-tuning', or '98 % of Predecessor'."""
+    label = label_of_name(plan, row["other"])
+    return label if row["share"] == 1 else f"{100 * row['share']:g} % of {label}"
 
 
 def label_of_name(plan: Plan, name: str) -> str:
@@ -42,13 +73,10 @@ def label_of_name(plan: Plan, name: str) -> str:
 
 
 def few_seeds(found: dict) -> list[str]:
-    """A sentence on what tests of one or two seeds are worth, where there are such."""
-    fewest = min((row["seeds"] for row in found["differences"]), default=0)
-    if fewest == 1:
-        return ["Where there is one seed, tests are over examples alone: they speak of these very models."]
-    if fewest == 2:
-        return ["Where there are two seeds, tests are rough: two numbers tell little of a spread, and α about doubles."]
-    return []
+    """A sentence where some difference has too few seeds for a test."""
+    if not any(row["seeds"] < FEWEST for row in found["differences"]):
+        return []
+    return [f"Below {FEWEST} seeds nothing is tested: one or two numbers tell too little of a spread."]
 
 
 def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
@@ -66,7 +94,7 @@ def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, 
 
 
 def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] = ()) -> Table:
-    """Every tested difference; with `only`, those of these tasks or macros alone."""
+    """Every difference with its test, the primary ones first; with `only`, those of these tasks or macros alone."""
     columns = (
         Column("other", "Compared with", text=True),
         Column("among", "Family", text=True),
@@ -75,29 +103,36 @@ def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] =
         Column("difference", "Difference", ("points",), fields=("low", "high", "error", "df")),
         Column("p", "p", decimals=3),
         Column("p_holm", "p", ("Holm",), decimals=3, fields=("tests",)),
-        Column("percentile_p", "p", ("percentiles",), decimals=3, fields=("low", "high")),
         Column("verdict", "Difference", ("after Holm",), text=True),
     )
     rows = []
-    for row in found["differences"]:
+    for row in sorted(found["differences"], key=lambda row: list(FAMILIES).index(row["family"])):
         if only and row["what"] not in only:
             continue
+        verdict = verdict_on(plan, row, found)
+        tested = row["p_holm"] is not None
         data = {key: row[key] for key in ("low", "high", "error", "df")}
-        difference = Cell(row["difference"], interval=(row["low"], row["high"]), data=data)
-        holm = Cell(row["p_holm"], written=_written(row["p_holm"]), data={"tests": row["tests"]})
-        verdict = "significant" if row["p_holm"] < found["alpha"] else "not significant"
-        cells = (Cell(label_of_name(plan, row["other"])), Cell(FAMILIES[row["family"]]))
-        cells += (Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
-        cells += (difference, Cell(row["p"], written=_written(row["p"])), holm, _percentile(row), Cell(verdict))
+        interval = (row["low"], row["high"]) if tested else None
+        cells = (Cell(other_label(plan, row)), Cell(FAMILIES[row["family"]]), Cell(_what(plan, row["what"])))
+        cells += (Cell(float(row["seeds"])), Cell(row["difference"], interval=interval, data=data))
+        if tested:
+            cells += (Cell(row["p"], written=_written(row["p"])),)
+            cells += (Cell(row["p_holm"], written=_written(row["p_holm"]), data={"tests": row["tests"]}),)
+        else:
+            cells += (Cell(""), Cell("", data={"tests": None}))
         identity = (row["family"], *_identity(row["name"]))
-        rows.append(Row(label_of_name(plan, row["name"]), cells, identity, verdict.replace(" ", "-")))
+        kind = verdict.replace(" ", "-") if tested else "missing"
+        rows.append(Row(label_of_name(plan, row["name"]), (*cells, Cell(verdict)), identity, kind))
+    confidence = f"{100 * (1 - found['alpha']):g} %"
     notes = (
-        "Difference: first minus other, of means over the seeds that both have, student n with student n, and its "
-        f"{100 * (1 - found['alpha']):g} % interval: paired over seeds and examples, {found['resamples']:,} resamples "
-        "of the examples, the seeds' own part of the variance by their t distribution.",
-        "Holm: over all methods and tasks of a family (against the control, against the baselines) and protocol; a "
-        "macro score is a family of its own. A difference that is in both families is adjusted for each.",
-        "Percentiles: p of the plain multi-bootstrap, which is not held to its α with few seeds.",
+        "Difference: first minus other, of means over the seeds of either. Its test is over seeds and examples at "
+        f"once: examples paired, {found['resamples']:,} resamples of them; seeds by their t distribution, their "
+        "variance moderated by the other methods' on the task.",
+        f"Intervals hold together with {confidence} within a family (Bonferroni); one that Holm's correction, which is "
+        "stronger, finds to leave zero out ends there.",
+        "Primary: the macro difference of a proposed method and every baseline, one family for each protocol. All else "
+        "is secondary, in families of its own: other macro differences, the macro without CoLA, single tasks. No "
+        "difference is in two families.",
         *few_seeds(found),
     )
     return Table(title, "Tested differences.", columns, tuple(rows), notes, identity=("family", "method", "variant"))
@@ -112,18 +147,18 @@ def seeds_table(plan: Plan, found: dict, title: str) -> Table:
         Column("welch", "Welch", ("p",), decimals=3),
         Column("sign_flip", "Permutation", ("p",), decimals=3),
         Column("hedges_g", "Effect", ("Hedges' g",), decimals=2),
-        Column("improvement", "P(better)", decimals=2, fields=("low", "high")),
+        Column("improvement", "P(better)", decimals=2),
         Column("mcnemar", "McNemar", ("p by seed",), text=True),
     )
     rows = []
     for row in found["differences"]:
-        if row["what"] in MACROS:
+        if "welch" not in row:  # a macro, or too few seeds
             continue
         no_spread = "both need two seeds, and some spread"
         cells = (Cell(label_of_name(plan, row["other"])), Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
         cells += (_p_cell(row["welch"], no_spread), _permutation(row, found["alpha"]))
         cells += (Cell(row["hedges_g"], notes=() if row["hedges_g"] is not None else (no_spread,)),)
-        cells += (_improvement(row), Cell(_by_seed(row)))
+        cells += (Cell(row["improvement"]), Cell(_by_seed(row)))
         rows.append(Row(label_of_name(plan, row["name"]), cells, (row["family"], *_identity(row["name"]))))
     notes = (
         "Not adjusted for the number of tests, and secondary: the tested differences are in their own table.",
@@ -140,9 +175,9 @@ def ranks_table(plan: Plan, found: dict, title: str) -> Table:
     columns = (
         Column("other", "Compared with", text=True),
         Column("tasks", "Tasks", decimals=0),
-        Column("median_difference", "Difference", ("median, points",)),
+        Column("difference", "Difference", ("median, points",)),
         Column("wilcoxon_holm", "Wilcoxon", ("p, Holm",), decimals=3, fields=("unadjusted", "tasks_needed")),
-        Column("improvement", "P(better)", decimals=2, fields=("low", "high")),
+        Column("improvement", "P(better)", decimals=2),
     )
     rows = []
     for row in found["ranks"]:
@@ -150,20 +185,24 @@ def ranks_table(plan: Plan, found: dict, title: str) -> Table:
         why = f"{row['differing']} tasks that differ cannot reach α = {found['alpha']:g} in this family; "
         why += f"{row['needed']} could"
         if row["wilcoxon"] is None:
-            why = "no task differs"
+            why = not_tested(row["seeds"]) if row["seeds"] < FEWEST else "no task differs"
         wilcoxon = Cell(row["wilcoxon_holm"], written=_written(row["wilcoxon_holm"]), data=data)
         if row["wilcoxon_holm"] is None:
             wilcoxon = Cell(NOT_ATTAINABLE if row["wilcoxon"] is not None else None, notes=(why,), data=data)
-        cells = (Cell(label_of_name(plan, row["other"])), Cell(float(row["tasks"])), Cell(row["median_difference"]))
-        cells += (wilcoxon, _improvement(row))
-        rows.append(Row(label_of_name(plan, row["name"]), cells, (row["family"], *_identity(row["name"]))))
+        cells = (Cell(label_of_name(plan, row["other"])), Cell(float(row["tasks"])), Cell(row["difference"]))
+        cells += (wilcoxon, Cell(row["improvement"]))
+        kind = PRIMARY if row["primary"] else MACRO
+        rows.append(Row(label_of_name(plan, row["name"]), cells, (kind, *_identity(row["name"]))))
     notes = [
-        "Wilcoxon: signed ranks of the medians' differences; Holm over the methods of a family and protocol. "
-        "P(better): mean over tasks of the probability that a run beats one of the other (Agarwal et al. 2021)."
+        "Secondary. Wilcoxon: signed ranks of the differences of means; Holm over the proposed methods beside "
+        "baselines, and over the others, of a protocol. P(better): mean over tasks of the probability that a run "
+        "beats one of the other (Agarwal et al. 2021).",
     ]
     for row in found["friedman"]:
         p = "not defined" if row["p"] is None else f"p {_written(row['p']) or format(row['p'], '.3f')}"
-        if row["p"] is not None and row["tasks"] < row["needed"]:
+        if row["seeds"] < FEWEST:
+            p = not_tested(row["seeds"])
+        elif row["p"] is not None and row["tasks"] < row["needed"]:
             p = f"{NOT_ATTAINABLE} with fewer than {row['needed']} tasks"
         notes.append(
             f"Friedman, {row['protocol']}: {p} that the {row['methods']} compressed models rank alike on "
@@ -178,18 +217,16 @@ def aggregates_table(plan: Plan, found: dict, title: str) -> Table:
     columns = (
         Column("tasks", "Tasks", decimals=0),
         Column("runs", "Runs", decimals=0),
-        Column("interquartile_mean", "Kept", ("% of the predecessor",), fields=("low", "high")),
+        Column("interquartile_mean", "Kept", ("% of the predecessor",)),
     )
     rows = []
     for row in found["aggregates"]:
-        value, low, high = row["interquartile_mean"]
-        interval = None if low is None else (low, high)
-        cells = (Cell(float(row["tasks"])), Cell(float(row["runs"])))
-        cells += (Cell(value, interval=interval, data={"low": low, "high": high}),)
+        cells = (Cell(float(row["tasks"])), Cell(float(row["runs"])), Cell(row["interquartile_mean"]))
         rows.append(Row(label_of_name(plan, row["name"]), cells, _identity(row["name"])))
     notes = (
-        "Interquartile mean: of all runs over tasks and seeds, each as a share of the predecessor's median on its "
-        "task, the mean of the middle half; interval by resampling seeds within tasks (Agarwal et al. 2021).",
+        "Interquartile mean: of all runs over tasks and seeds, each as a share of the predecessor's mean on its task, "
+        "the mean of the middle half (Agarwal et al. 2021). It has no interval: with few seeds theirs covers too "
+        "little.",
     )
     caption = "What is kept of the predecessor."
     return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant"))
@@ -201,18 +238,6 @@ def _permutation(row: dict, alpha: float) -> Cell:
     least = min(1.0, 2 / 2 ** row["differing"])
     why = f"the smallest p of {row['differing']} seeds that differ is {least:g}; {row['needed']} could reach {alpha:g}"
     return Cell(NOT_ATTAINABLE, notes=(why,))
-
-
-def _percentile(row: dict) -> Cell:
-    if "percentile" not in row:  # of a macro, whose tasks are drawn apart
-        return Cell("")
-    low, high, p = row["percentile"]
-    return Cell(p, written=_written(p), data={"low": low, "high": high})
-
-
-def _improvement(row: dict) -> Cell:
-    value, low, high = row["improvement"]
-    return Cell(value, interval=None if low is None else (low, high), data={"low": low, "high": high})
 
 
 def _p_cell(p: float | None, why: str) -> Cell:

@@ -1,7 +1,7 @@
 """Test predictions as the files that the GLUE server takes: one zip for each method.
 
 The server gives one score for one set of predictions, so one seed stands for a method: on each task the run whose dev
-score is the median (the lower of the two middle ones), which is what the dev tables report. Choosing the best would
+score is the median (the lower of the two middle ones), since no run has the mean. Choosing the best would
 flatter the test score by the spread of the seeds.
 """
 

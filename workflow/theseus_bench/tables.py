@@ -21,7 +21,7 @@ from theseus_bench.naming import protocol_of
 from theseus_bench.table_formats import FOLLOWERS, Cell, Column, Row, Table, compressed, series, signed
 from theseus_bench.tasks import Task
 
-Statistic = Literal["median", "mean"]
+Statistic = Literal["mean", "median"]
 Significance = Literal["better", "worse"]
 RUN = ["method", "variant", "task", "seed"]
 CHOSEN_AT = 3  # where the scores table says how a row's checkpoints were chosen
@@ -73,8 +73,8 @@ def scores_table(
     if there are any. `printed`, by '<method>[@variant]': below the method's row stands one of what is printed of it and
     one of the difference, ours less the printed. ValueError on another `statistic` or marks without their remark.
     """
-    if statistic not in ("median", "mean"):
-        raise ValueError(f"statistic is {statistic!r}, not median or mean")
+    if statistic not in ("mean", "median"):
+        raise ValueError(f"statistic is {statistic!r}, not mean or median")
     significant, printed = significant or {}, printed or {}
     if significant and not significance_remark:
         raise ValueError("there are marks of significance, and no significance_remark that explains them")
@@ -92,7 +92,7 @@ def scores_table(
         Column("seeds", "Seeds", decimals=0),
         Column("chosen", "Chosen", ("best of",), text=True),
         *(Column(name, t.label, _about(t), fields=(*fields, "failed"), ranked=True) for name, t in asked.items()),
-        *(Column(key, "Macro", about, fields=fields, ranked=True) for key, (about, _) in macros.items()),
+        *(Column(key, "Macro", about, fields=(*fields, "failed"), ranked=True) for key, (about, _) in macros.items()),
     )
     beside = " ± sample standard deviation" if statistic == "mean" else ""
     caption = f"{statistic.capitalize()}{beside} over the seeds of the score on the dev set, in points."
@@ -233,7 +233,11 @@ def _score_cell(group: pd.DataFrame, task: Task, statistic: Statistic) -> Cell:
     why = [f"{status}: {_reasons(part)}" for status, part in absent.groupby("status", sort=False)]
     notes = []
     if len(failed):
-        notes.append(f"{len(failed)} of {len(group)} runs failed: {_reasons(failed)}")
+        notes.append(
+            f"{len(failed)} of {len(group)} runs failed: {_reasons(failed)}{_without_failed(group, statistic)}"
+        )
+    if "never_evaluated" in group and group["never_evaluated"].any():
+        notes.append(f"{int(group['never_evaluated'].sum())} never evaluated, counted at the majority's score")
     if group.empty:
         notes.append("not asked for")
     elif values.empty:
@@ -248,6 +252,12 @@ def _score_cell(group: pd.DataFrame, task: Task, statistic: Statistic) -> Cell:
     return Cell(value, spread=sd if statistic == "mean" else None, notes=tuple(notes), data=data)
 
 
+def _without_failed(group: pd.DataFrame, statistic: Statistic) -> str:
+    """The statistic of the runs that did not fail, where there are any with a score."""
+    values = group.loc[group["status"] != "failed", "score"].dropna()
+    return "" if values.empty else f"; without them {getattr(values, statistic)():.1f}"
+
+
 def _macro_cell(group: pd.DataFrame, scored: dict[str, Cell], tasks: list[Task], statistic: Statistic) -> Cell:
     """The mean over tasks of the method's statistic; its spread is over the seeds that have all these tasks."""
     names = [task.name for task in tasks]
@@ -258,9 +268,15 @@ def _macro_cell(group: pd.DataFrame, scored: dict[str, Cell], tasks: list[Task],
     by_seed = group[group["task"].isin(names)].pivot(index="seed", columns="task", values="score")
     values = by_seed.dropna().mean(axis=1)
     notes = [f"{len(values)} of {len(by_seed)} seeds have every task"] if len(values) < len(by_seed) else []
+    runs = group[group["task"].isin(names)]
+    failed = int((runs["status"] == "failed").sum())
+    if failed:
+        left = runs[runs["status"] != "failed"].groupby("task")["score"].agg(statistic).reindex(names)
+        others = "there is no macro" if left.isna().any() else f"{left.mean():.1f}"
+        notes.append(f"{failed} of {len(runs)} runs failed; without them {others}")
     mean = sum(scored[name].value for name in names) / len(names)
     sd = _deviation(values)
-    data = {"sd": sd, "n": len(values)}
+    data = {"sd": sd, "n": len(values), "failed": failed}
     return Cell(mean, spread=sd if statistic == "mean" else None, notes=tuple(notes), data=data)
 
 
@@ -348,7 +364,9 @@ def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: S
     if any(row.cells[1].interval for row in rows):
         notes.append("Speed-up: relative to the predecessor, its interval in parentheses.")
     if any(cell.data.get("failed") for row in rows for cell in row.cells):
-        notes.append("A failed run that has a score counts like any other.")
+        notes.append(
+            "A failed run counts with its score like any other; a footnote says how many failed, and the score without."
+        )
     if any(row.kind in FOLLOWERS for row in rows):
         notes.append(f"Difference: the {statistic} above less the printed number, in points.")
     ranked = [protocol_of(row.identity[1]) for row in rows if compressed(row)]
