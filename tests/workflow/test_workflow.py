@@ -219,6 +219,16 @@ def test_a_raised_version_reruns_only_its_method(project):
     assert planned(project) - AFTER == {f"train pkd {task} {seed}" for task in TASKS for seed in (1, 2)}
 
 
+def test_another_number_of_training_examples_encodes_that_task_again(project):
+    edit_config(project, lambda config: config["data"].update(max_train={"stsb": 40}))
+    jobs = planned(project)
+    assert "encode" in jobs
+    assert "fetch" not in jobs
+    trained = {job for job in jobs if job.startswith("train")}
+    assert {f"train finetune stsb {seed}" for seed in (1, 2)} <= trained
+    assert "train finetune mnli 1" not in trained
+
+
 def test_an_added_seed_trains_only_that_seed(project):
     edit_config(project, lambda config: config["seeds"].append(3))
     runs = {job for job in planned(project) if job.startswith("train")}
