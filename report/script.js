@@ -14,6 +14,16 @@ for (const box of document.querySelectorAll(".table-scroll")) {
   if (entries.length > 1) makeSortable(table, entries, update);
 }
 
+addEventListener("hashchange", unfold);
+unfold();
+
+/** Open the folded part to which the address leads. */
+function unfold() {
+  const part = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const folded = part?.querySelector("details");
+  if (folded) folded.open = true;
+}
+
 /** Put a button into each column's header that sorts by it: ascending, descending, and back as it was. */
 function makeSortable(table, entries, update) {
   const heads = Array.from(table.tHead.rows[0].cells);

@@ -24,6 +24,7 @@ SVG = (
     '<svg role="img" viewBox="0 0 480 200" aria-labelledby="{0}"><title id="{0}">{1}</title>'
     '<text x="20" y="100" font-size="9">Score (points)</text></svg>'
 )
+SPEED = '<svg viewBox="0 0 497 230" role="img" aria-label="Score against speed"><path d="M0 0L497 230"/></svg>'
 LATER = 12_000  # milliseconds; the machine may be busy
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
@@ -42,9 +43,30 @@ def scores_table() -> Table:
     return Table("Scores", "Medians over the seeds.", columns, tuple(rows), ("A note.",))
 
 
+def glue_table() -> Table:
+    """Of the width that a table of all nine tasks has: names, intervals and deviations are as long as they get."""
+    tasks = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
+    columns = (
+        Column("parameters_millions", "Params", ("millions",)),
+        Column("speedup", "Speed-up", ("×",), decimals=2),
+        Column("seeds", "Seeds", decimals=0),
+        Column("chosen", "Chosen", ("best of",), text=True),
+        *(Column(task, task, ("Pear./Spear." if task == "STS-B" else "F1/Acc.", "393k")) for task in tasks),
+        Column("macro", "Macro"),
+        Column("macro_without_cola", "Macro", ("without CoLA",)),
+    )
+    speed, notes = Cell(1.95, interval=(1.11, 2.98)), ("1 of 3 runs failed",)
+    scores = tuple(Cell(88.8, spread=12.1, notes=notes) for _ in columns[4:])
+    cells = (Cell(66.9), speed, Cell(3.0), Cell("10 held out"), *scores)
+    return Table("GLUE", "Means.", columns, (Row("BERT-of-Theseus (equal)", cells),))
+
+
 def wide_table() -> Table:
     columns = tuple(Column(f"c{i}", f"Column {i}") for i in range(14))
     return Table("Wide", "Of many columns.", columns, (Row("Theseus", tuple(Cell(float(i)) for i in range(14))),))
+
+
+TABLES = (scores_table, wide_table)
 
 
 def make_report() -> Report:
@@ -67,9 +89,11 @@ def make_report() -> Report:
     findings = [
         Finding(n, "12 of 71 numbers", f"One sentence. {HOSTILE}", k) for n, k in zip(names, kinds, strict=True)
     ]
-    figures = [Shown(n, f"Figure {n}", HOSTILE, SVG.format(n, n), (f"{n}.svg", f"{n}.pdf")) for n in ("a", "b")]
+    figures = [Shown("one-score_against_speed", "Score against speed", "Up is better.", SPEED)]
+    figures += [Shown(n, f"Figure {n}", HOSTILE, SVG.format(n, n), (f"{n}.svg", f"{n}.pdf")) for n in ("a", "b")]
     return Report(
         suite="small",
+        subject="Equal effort; MiniLM, 6 → 3 layers; GLUE",
         backbone=HOSTILE,
         statistic="mean",
         runs=pd.DataFrame(runs),
@@ -80,7 +104,8 @@ def make_report() -> Report:
         ),
         sections=[
             Section("one", "First", [scores_table(), wide_table()], figures, {"one.csv": "../tables/one.csv"}),
-            Section("two", "Second", [replace(scores_table(), title="Other scores")]),
+            Section("two", "Second", [replace(table(), title=f"Other {table.__name__}") for table in TABLES]),
+            Section("nine", "Nine tasks", [glue_table()]),
         ],
         environment={"Processor": HOSTILE},
         checklist=[CheckItem("ACL", "C1", "1 million", "run.json"), CheckItem("NeurIPS", "2: limitations", "", "")],
@@ -210,6 +235,30 @@ def test_answers_are_on_the_first_screen(open_page):
         page = open_page(viewport=viewport)
         last = page.get_by_role("heading", name="At what cost").bounding_box()
         assert last["y"] < viewport["height"], viewport
+
+
+def test_a_picture_is_on_the_first_screen(open_page):
+    page = open_page()
+    picture = page.get_by_role("img", name="Score against speed").bounding_box()
+    assert picture["y"] + picture["height"] < DESK["height"]
+    assert page.get_by_role("img", name="Score against speed").count() == 1, "and not once more below"
+
+
+def test_a_table_of_all_tasks_needs_no_scrolling(open_page):
+    table = open_page().get_by_role("region", name="GLUE").locator("table")
+    macro = table.get_by_role("columnheader", name="Macro without CoLA").bounding_box()
+    assert macro["x"] + macro["width"] <= DESK["width"]
+    assert table.evaluate("(part) => part.parentElement.scrollWidth == part.parentElement.clientWidth")
+
+
+def test_detail_is_folded_until_its_experiment_is_asked_for(open_page):
+    page = open_page()
+    detail = page.locator("#experiment-two .detail")
+    assert page.locator("#experiment-two table").first.is_visible()
+    assert detail.get_attribute("open") is None
+    page.get_by_role("navigation").get_by_role("link", name="Second").click()
+    page.wait_for_function("(part) => part.open", arg=detail.element_handle())
+    assert page.locator("#experiment-one .detail").get_attribute("open") is None
 
 
 def test_legible_at_phone_width(open_page):

@@ -3,6 +3,7 @@
 import pytest
 from suite import leave_run, make_plan
 from theseus_bench.costs import costs_table, total_costs
+from theseus_bench.table_formats import to_csv, to_html, to_latex
 
 SUITE = {
     "seeds": [1, 2],
@@ -43,8 +44,8 @@ def test_a_method_shows_its_own_cost_and_what_it_stands_on(plan, tmp_path):
         assert found["device_seconds"].value == 20
         assert found["search_device_seconds"].value == 0
         assert found["needs_device_seconds"].value == needs
-        assert found["training_flops_1e15"].value == pytest.approx(8)
-        assert found["evaluation_flops_1e15"].value == pytest.approx(2)
+        assert found["training_flops"].value == pytest.approx(8e15)
+        assert found["evaluation_flops"].value == pytest.approx(2e15)
         assert found["energy_kj"].value == pytest.approx(1)
         assert found["peak_memory_mb"].value == 100
         assert not any(cell.notes for cell in found.values())
@@ -74,17 +75,18 @@ def test_what_is_not_known_is_said(plan, tmp_path):
     assert finetune["runs"].value == 1
     assert finetune["runs"].data == {"asked": 2}
     assert (finetune["device_seconds"].value, finetune["device_seconds"].notes) == (10, ("of 1 of 2 runs",))
-    for key in ("training_flops_1e15", "evaluation_flops_1e15", "energy_kj"):
+    for key in ("training_flops", "evaluation_flops", "energy_kj"):
         assert (finetune[key].value, finetune[key].notes) == (None, ("not measured",))
     assert theseus["device_seconds"].notes == ("no run has left a record",)
     assert theseus["needs_device_seconds"].value == 200
 
 
-def test_small_operations_are_not_shown_as_none(plan, tmp_path):
+def test_operations_are_shown_as_powers_of_ten(plan, tmp_path):
     leave(plan, tmp_path, flops={"training": 2.1e11, "evaluation": 3e12})
-    columns = {column.key: column for column in costs_table(plan, "first", tmp_path).columns}
-    assert columns["training_flops_1e15"].decimals == 5  # 0.00042
-    assert columns["evaluation_flops_1e15"].decimals == 4  # 0.0060
+    table = costs_table(plan, "first", tmp_path)
+    assert "4.2 · 10¹¹" in to_html(table), "two runs of 2.1e11"
+    assert r"4.2 $\cdot$ 10$^{1}$$^{1}$" in to_latex(table)
+    assert ",4.2e+11,6e+12," in to_csv(table), "plain numbers in the files"
 
 
 def test_the_total_counts_each_run_once_and_searches_apart(plan, tmp_path):

@@ -49,6 +49,7 @@ def make_claims(claim="Theseus beats PKD"):
 def make_report(**changes):
     values = {
         "suite": "small",
+        "subject": "Equal effort; MiniLM, 6 → 3 layers; GLUE",
         "backbone": "bert-base-uncased",
         "statistic": "mean",
         "runs": make_runs(),
@@ -151,6 +152,14 @@ def test_answers_come_first():
     text = Page(render(findings=findings)).text
     places = [text.index(words) for words in ("What reproduces 3 of 4 numbers", "How sure ?", "1 method on 1 task")]
     assert places == sorted(places)
+
+
+def test_the_title_names_protocol_backbone_and_data(tmp_path):
+    subject = make_report().subject
+    text = render()
+    assert f'<h1>small <span class="subject">{subject}</span></h1>' in text
+    assert f"<title>small: {subject} · theseus-bench</title>" in text
+    assert render_markdown(make_report()).startswith(f"# small: theseus-bench report\n\n{subject}\n")
 
 
 def test_all_complete_is_said_plainly():

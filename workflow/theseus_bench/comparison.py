@@ -10,7 +10,7 @@ from theseus_bench.behaviour import behaviour_frame, behaviour_table
 from theseus_bench.claims import claims_table, judge_claims
 from theseus_bench.costs import costs_table
 from theseus_bench.diagnostic import diagnostic_table
-from theseus_bench.naming import ADAPTED
+from theseus_bench.naming import ADAPTED, EQUAL, PUBLISHED
 from theseus_bench.pairs import compared
 from theseus_bench.plan import Plan, Run
 from theseus_bench.published import cite
@@ -27,6 +27,7 @@ from theseus_bench.tables import PrintedRow, scores_table
 from theseus_bench.tasks import Task
 from theseus_bench.verdicts import incomparable, judge_numbers, printed_rows, verdicts_table
 
+PROTOCOLS = {PUBLISHED: "published recipes", ADAPTED: "adapted recipes", EQUAL: "equal effort"}  # as a title says them
 STATISTICS = {"mean": "", "median": "_median"}  # what the name of a table's files ends in
 
 
@@ -156,8 +157,18 @@ def runs_frame(plan: Plan, experiment: str, folder: Path) -> tuple[pd.DataFrame,
 
 def describe_backbone(plan: Plan) -> str:
     """The backbone in words."""
-    backbone = plan.suite.backbone
-    return f"{backbone.name or 'a tiny BERT of the demo'}, {backbone.layers} layers"
+    return f"{_name_backbone(plan)}, {plan.suite.backbone.layers} layers"
+
+
+def describe_suite(plan: Plan) -> str:
+    """Protocols, backbone and data in one line, for a title."""
+    protocols = dict.fromkeys(run.protocol for run in plan.runs.values() if run.spec.trained and not run.is_trial)
+    effort = series([PROTOCOLS[protocol] for protocol in PROTOCOLS if protocol in protocols])
+    data = {"demo": "generated sentences", "hub": "GLUE", "local": "GLUE"}[plan.suite.data.source]
+    if any(plan.is_sample(name) for name in plan.trained_tasks):
+        data += ", partly sampled"
+    depths = f"{plan.suite.backbone.layers} → {plan.suite.student_layers} layers"
+    return f"{effort[:1].upper()}{effort[1:]}; {_name_backbone(plan)}, {depths}; {data}"
 
 
 def describe_data(plan: Plan) -> list[str]:
@@ -168,6 +179,10 @@ def describe_data(plan: Plan) -> list[str]:
     if not names:
         return []
     return [f"Not official GLUE, but a part of it as the configuration declares: {', '.join(names)}."]
+
+
+def _name_backbone(plan: Plan) -> str:
+    return plan.suite.backbone.name or "a tiny BERT of the demo"
 
 
 def _write(tables: dict[str, Table], experiment: str, folder: Path) -> None:

@@ -6,7 +6,6 @@ record; its operations and its energy are those of training and evaluating.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def costs_table(plan: Plan, experiment: str, folder: Path) -> Table:
     """What each method cost, over the experiment's tasks and seeds.
 
     Its own runs, the search for their settings, and what they need of others: the predecessors and sources that they
-    learn from. Times in device-seconds, operations in 10^15, memory in MiB, energy in kJ.
+    learn from. Times in device-seconds, memory in MiB, energy in kJ.
     """
     records: dict[str, RunRecord | None] = {}  # by the run's path: methods share what they need
 
@@ -54,8 +53,8 @@ def costs_table(plan: Plan, experiment: str, folder: Path) -> Table:
         Column("device_seconds", "Training", ("device-s",), decimals=0),
         Column("search_device_seconds", "Search", ("device-s",), decimals=0),
         Column("needs_device_seconds", "Needs", ("device-s",), decimals=0),
-        Column("training_flops_1e15", "FLOPs", ("training", "10^15"), decimals=_decimals(rows, 4)),
-        Column("evaluation_flops_1e15", "FLOPs", ("evaluation", "10^15"), decimals=_decimals(rows, 5)),
+        Column("training_flops", "FLOPs", ("training",), powers=True),
+        Column("evaluation_flops", "FLOPs", ("evaluation",), powers=True),
         Column("peak_memory_mb", "Peak memory", ("MiB",), decimals=0),
         Column("energy_kj", "Energy", ("kJ",)),
     )
@@ -97,8 +96,8 @@ def _row(plan: Plan, own: list[Run], read: Callable[[Iterable[Run]], Records]) -
     cells = (
         Cell(float(sum(record is not None for record in records)), data={"asked": len(own)}),
         *(_total(part, lambda record: record.seconds["all"]) for part in (records, search, others)),
-        _total(records, lambda record: _flops(record, "training"), scale=1e-15),
-        _total(records, lambda record: _flops(record, "evaluation"), scale=1e-15),
+        _total(records, lambda record: _flops(record, "training")),
+        _total(records, lambda record: _flops(record, "evaluation")),
         _total(records, lambda record: record.peak_memory_mb, combine=max),
         _total(records, lambda record: record.energy_joules, scale=1e-3),
     )
@@ -121,9 +120,3 @@ def _total(records: Records, value: Callable[[RunRecord], float | None], scale: 
 def _flops(record: RunRecord, *parts: str) -> float | None:
     """The operations of some parts of a run, of all where none is named."""
     return None if record.flops is None else sum(record.flops[part] for part in parts or record.flops)
-
-
-def _decimals(rows: Iterable[Row], place: int) -> int:
-    """As many as show the first two digits of the smallest value in a column."""
-    values = [row.cells[place].value for row in rows if row.cells[place].value]
-    return min(6, max(1, 1 - math.floor(math.log10(min(values))))) if values else 1

@@ -14,6 +14,7 @@ from theseus_bench.comparison import (
     STATISTICS,
     describe_backbone,
     describe_data,
+    describe_suite,
     description_tables,
     experiment_tables,
     runs_frame,
@@ -59,6 +60,7 @@ def suite_report(plan: Plan, folder: Path) -> Report:
     claims = claims_table(all_claims(plan, folder), "What the papers claim")
     return Report(
         suite=plan.suite.suite,
+        subject=describe_suite(plan),
         backbone=describe_backbone(plan),
         statistic="mean",
         runs=with_scores(runs, scores.drop_duplicates(keys)),

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from theseus_bench import figures, speed_figures
+from theseus_bench.inference import FEWEST, t_interval
 from theseus_bench.naming import read_part, split_name
 from theseus_bench.pictures import Picture, write_pictures
 from theseus_bench.plan import Plan
 from theseus_bench.published import SpeedLine, cite_speed, paper_with_speed
 from theseus_bench.scores import read_scores
-from theseus_bench.significance import PRIMARY, THRESHOLDS
+from theseus_bench.significance import PRIMARY, THRESHOLDS, moderate_task, seed_scores
 from theseus_bench.significance_tables import MACRO_LABELS, read_significance
 from theseus_bench.speed import read_speed
 from theseus_bench.speed_tables import DEVICES, is_alike
@@ -36,7 +37,7 @@ def experiment_pictures(plan: Plan, experiment: str, folder: Path) -> list[Pictu
     frames = Frames(plan, experiment, folder)
     alpha = plan.suite.significance.alpha
     found: list[tuple[pd.DataFrame, Callable[[pd.DataFrame], Picture]]] = [
-        (frames.speed(), lambda frame: figures.score_against_speed(frame, frames.score_name, RANGE)),
+        (frames.speed(), lambda frame: figures.score_against_speed(frame, frames.score_name, frames.interval)),
         (frames.depths(), frames.speed_over_depth),
         (frames.retention(), lambda frame: figures.retention(frame, RANGE)),
         (frames.seeds(), figures.seed_strips),
@@ -62,6 +63,8 @@ class Frames:
         self.dev = dev.assign(name=name)[["name", "task", "seed", "value"]]
         self.found = read_significance(experiment, folder)
         self.macro = [task.name for task in self.tasks if task.macro]
+        by_seed = seed_scores(plan, experiment, folder)
+        self.variances = dict(one for task in self.macro for one in moderate_task(plan, task, by_seed).items())
 
     @property
     def score_name(self) -> str:
@@ -69,6 +72,12 @@ class Frames:
         if len(self.macro) == 1:
             return f"{self.plan.tasks[self.macro[0]].label} score"
         return f"Macro score of {len(self.macro)} tasks"
+
+    @property
+    def interval(self) -> str:
+        """What the lines through the macro scores are: of too few seeds, their range alone."""
+        seeds = len(self.plan.experiment_seeds(self.plan.suite.experiments[self.experiment]))
+        return EACH if seeds >= FEWEST else RANGE
 
     def speed(self) -> pd.DataFrame:
         measured = (read_speed(self.experiment, self.folder) or {"methods": {}})["methods"]
@@ -217,12 +226,20 @@ class Frames:
         return part.set_index("seed")["value"]
 
     def _macro(self, name: str) -> tuple[float, float, float]:
-        """The mean over tasks of the means, and the range of the macros of the seeds that have every task."""
+        """The mean over tasks of the means, with its `interval`; the range is of the seeds that have every task."""
         by_task = pd.DataFrame({task: self._values(name, task) for task in self.macro})
         if by_task.empty or by_task.isna().all().any():
             return np.nan, np.nan, np.nan
-        ends = _range(by_task.dropna().mean(axis=1), "low", "high")
-        return float(by_task.mean().mean()), ends["low"], ends["high"]
+        mean = float(by_task.mean().mean())
+        if self.interval == RANGE:
+            ends = _range(by_task.dropna().mean(axis=1), "low", "high")
+            return mean, ends["low"], ends["high"]
+        if by_task.count().min() < FEWEST:
+            return mean, np.nan, np.nan
+        spreads = [(self.variances[name, task], by_task[task].count() * len(self.macro) ** 2) for task in self.macro]
+        parts = [(variance / runs, df) for (variance, df), runs in spreads]
+        low, high = t_interval(mean, parts, self.plan.suite.significance.alpha)
+        return mean, low, min(high, 100.0)
 
     def _named(self, name: str) -> dict[str, str]:
         return {"label": self._label(name), "role": self.plan.specs[split_name(name)[0]].role}

@@ -16,7 +16,7 @@ from theseus_bench.significance import PRIMARY
 from theseus_bench.significance_tables import is_significant, label_of_name, not_tested, read_significance
 from theseus_bench.speed import read_speed
 from theseus_bench.status import state, states
-from theseus_bench.table_formats import series, signed
+from theseus_bench.table_formats import power, series, signed
 from theseus_bench.verdicts import (
     GENERATED,
     NOT_COMPARABLE,
@@ -177,14 +177,8 @@ def _cost(plan: Plan, folder: Path) -> Finding:
     spent += f", {duration(searching)} of it for searches" if searching else ""
     flops, energy, memory = costs["flops"], costs["energy_joules"], costs["peak_memory_mb"]
     measured = [
-        "floating point operations not measured in all runs" if flops is None else f"{_power(flops)} FLOPs",
+        "floating point operations not measured in all runs" if flops is None else f"{power(flops)} FLOPs",
         *([f"at most {memory:,.0f} MiB of memory a run"] if memory is not None else []),
         "energy not measured in all runs" if energy is None else f"{energy / 3.6e6:.3g} kWh",
     ]
     return Finding("At what cost", duration(seconds), f"{spent}; {series(measured)}.")
-
-
-def _power(value: float) -> str:
-    """A large number as '2.3 · 10^15'."""
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa} · 10^{int(exponent)}"

@@ -41,6 +41,8 @@ _CHARACTERS = _Characters(
         | {"†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "“": "``", "”": "''", "‘": r"\textquoteleft{}", "’": "'"}
         | {"×": r"$\times$", "±": r"$\pm$", "−": "$-$", "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$"}
         | {"→": r"$\rightarrow$", "∞": r"$\infty$", "α": r"$\alpha$", "β": r"$\beta$", "λ": r"$\lambda$"}
+        | {digit: f"$^{{{i}}}$" for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+        | {"⁻": "$^{-}$"}
         | {"µ": r"$\mu$", "μ": r"$\mu$", _NOTHING: "{}", _BREAK: r"\allowbreak{}"}
     )
 )

@@ -10,13 +10,12 @@ from markupsafe import Markup
 
 from theseus_bench.records import atomic
 from theseus_bench.report_markdown import render_markdown
-from theseus_bench.report_model import LONG, Report, checklist_tables, counts, remarks, scope
+from theseus_bench.report_model import LONG, Report, checklist_tables, counts, opening_figure, remarks, scope
 from theseus_bench.report_pdf import write_pdf
 from theseus_bench.table_formats import to_html, write_text
 from theseus_bench.tables import gaps_table, runs_table, unique_runs
 
 TEMPLATE = "report.html.j2"
-OPEN_FIGURES = 3  # of an experiment; the others are folded
 
 
 def write_report(report: Report, folder: Path, template_folder: Path, base: str = "../") -> None:
@@ -49,7 +48,7 @@ def render_html(report: Report, template_folder: Path, base: str = "") -> str:
     return page.get_template(TEMPLATE).render(
         report=report,
         long=LONG,
-        open_figures=OPEN_FIGURES,
+        opening=opening_figure(report),
         scope=scope(report),
         counts=counts(runs),
         remarks=remarks(report),

@@ -15,7 +15,7 @@ def render_markdown(report: Report, base: str = "") -> str:
     `base`: the way from the file's folder to the suite's ('' or '../').
     """
     gaps = gaps_table(unique_runs(report.runs))
-    parts = [f"# {markdown_text(report.suite)}: theseus-bench report"]
+    parts = [f"# {markdown_text(report.suite)}: theseus-bench report", markdown_text(report.subject)]
     for finding in report.findings:
         parts.append(
             f"- {markdown_text(finding.heading)}: **{markdown_text(finding.answer)}**. {markdown_text(finding.detail)}"

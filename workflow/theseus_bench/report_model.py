@@ -13,6 +13,7 @@ from theseus_bench.table_formats import Cell, Column, Row, Table, series
 from theseus_bench.tables import MEASURED, NOT_MEASURED, unique_runs
 
 BLANK = "blank: for the authors to fill in"
+OPENING = "score_against_speed"  # the figure of the first screen
 LONG = 40  # rows; a longer table is folded on the page, and in the other formats is left to its files
 
 
@@ -71,6 +72,7 @@ class Report:
     """
 
     suite: str
+    subject: str  # protocols, backbone and data, for the title
     backbone: str
     statistic: str  # 'median' or 'mean'
     runs: pd.DataFrame
@@ -81,6 +83,12 @@ class Report:
     environment: dict[str, str] = field(default_factory=dict)
     checklist: list[CheckItem] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
+
+
+def opening_figure(report: Report) -> Shown | None:
+    """The figure for the first screen: the first experiment's scores against its speed-ups."""
+    figures = (figure for section in report.sections for figure in section.figures)
+    return next((figure for figure in figures if figure.name.endswith(f"-{OPENING}")), None)
 
 
 def counts(runs: pd.DataFrame) -> dict[str, int]:

@@ -46,6 +46,7 @@ def write_pdf(report: Report, path: Path) -> None:
     sheets.add_page()
     sheets.write_text("theseus-bench report", SMALL, QUIET)
     sheets.write_text(report.suite, 20, bold=True)
+    sheets.write_text(report.subject, 12)
     sheets.findings(report.findings)
     sheets.write_text(" ".join(scope(report)))
     if known := remarks(report):

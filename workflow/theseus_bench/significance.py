@@ -92,7 +92,7 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
     resampled = resample_task(task, decisions, labels, plan.suite.significance.resamples)
     place = {(run.name, run.seed): i for i, run in enumerate(runs)}
     examples = sum(map(len, labels.values()))
-    variances = _moderated(plan, task, scores)
+    variances = moderate_task(plan, task.name, scores)
     for pair in comparisons:
         seeds = [sorted(scores.get((name, task.name), {})) for name in (pair.name, pair.other)]
         ours, theirs = (
@@ -127,14 +127,14 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
     return rows, spreads
 
 
-def _moderated(plan: Plan, task: Task, scores: dict) -> dict[tuple[str, str], tuple[float, float]]:
+def moderate_task(plan: Plan, task: str, scores: dict) -> dict[tuple[str, str], tuple[float, float]]:
     """The variance over seeds and its degrees of freedom of every method of the task that has at least two seeds.
 
     Trained methods of one protocol moderate each other; what trains nothing has its own.
     """
     found, fellows = {}, {}
     for (name, about), by_seed in scores.items():
-        if about == task.name and len(by_seed) > 1:
+        if about == task and len(by_seed) > 1:
             values = np.array(list(by_seed.values()))
             found[name, about] = (float(values.var(ddof=1)), len(values) - 1.0)
             if role_of(plan, name) != "control":

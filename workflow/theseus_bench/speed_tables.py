@@ -74,7 +74,7 @@ def _sizes(plan: Plan, experiment: str, speed: dict | None, paper: Paper | None,
         *(published if paper else []),
         Column("parameters_millions", "Params", ("millions", "no embeddings"), decimals=max(1, _decimals(rows, -3))),
         Column("embedding_millions", "Embeddings", ("millions",), decimals=max(1, _decimals(rows, -2))),
-        Column("flops_1e9", "FLOPs", ("10^9", f"{length} tokens"), decimals=_decimals(rows, -1)),
+        Column("flops", "FLOPs", (f"{length} tokens",), powers=True),
     )
     caption = "Size of each shape of model, its speed-up over the predecessor, and the published one."
     notes = _notes(plan, speed, paper) if speed else ()
@@ -94,7 +94,7 @@ def _size_row(speed: dict, shape: dict, label: str, paper: Paper | None) -> Row:
     cells += [
         Cell(outer / 1e6),
         Cell(shape["embedding_parameters"] / 1e6),
-        Cell(None, notes=(_left_out(speed, speed["headline"]),)) if flops is None else Cell(flops / 1e9),
+        Cell(None, notes=(_left_out(speed, speed["headline"]),)) if flops is None else Cell(float(flops)),
     ]
     identity = "; ".join(shape["methods"]), str(shape["layers"])
     return Row(label, tuple(cells), identity, "teacher" if shape is speed["shapes"][0] else "")
@@ -153,7 +153,7 @@ def _timings(plan: Plan, speed: dict | None, title: str) -> Table:
         Column("throughput", "Throughput", ("sequences/s",), decimals=_decimals(rows, 4)),
         Column("speedup", "Speed-up", ("×",), decimals=2, fields=("low", "high")),
         Column("memory_mb", "Peak memory", ("MiB",)),
-        Column("flops_1e9", "FLOPs", ("10^9", "a sequence"), decimals=_decimals(rows, 7)),
+        Column("flops", "FLOPs", ("a sequence",), powers=True),
         Column("rounds", "Rounds", decimals=0),
     )
     notes = ()
@@ -190,7 +190,7 @@ def _timing_rows(speed: dict) -> Iterator[Row]:
                 _value(found.get("throughput"), why),
                 _interval(found, "speedup", "low", "high", why),
                 _value(found.get("memory_mb"), why),
-                _value(None if flops is None else flops / 1e9, why),
+                _value(flops, why),
                 _value(found.get("rounds"), why),
             )
             yield Row(label, cells, ("; ".join(shape["methods"]),), "teacher" if shape is shapes[0] else "")

@@ -21,8 +21,10 @@ from theseus_bench.latex import latex_text
 
 GAP = "–"
 DAGGERS = {"better": "†", "worse": "‡"}
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 FOLLOWERS = ("printed", "difference")  # the kinds of rows that belong to the row above them
 LONG = 36  # lines; a longer table does not fit on a page, so LaTeX gets a longtable
+DENSE = 10  # columns; the page sets a wider table closer, what stands beside a number below it
 WRAPPED = 28  # characters; longer text wraps in LaTeX
 
 
@@ -51,7 +53,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `key` is its CSV name; `ranked`: the highest compressed models are marked in it."""
+    """One column. `key` is its CSV name; `ranked`: the highest compressed models are marked in it;
+    `powers`: its numbers are shown as powers of ten.
+    """
 
     key: str
     header: str
@@ -60,6 +64,7 @@ class Column:
     fields: tuple[str, ...] = ()
     ranked: bool = False
     text: bool = False
+    powers: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def shown(cell: Cell, column: Column) -> tuple[str, str]:
         return GAP, ""
     if isinstance(cell.value, str):
         return cell.value, ""
-    value = cell.written or _number(cell.value, column.decimals)
+    value = cell.written or (power(cell.value) if column.powers else _number(cell.value, column.decimals))
     if cell.spread is not None:
         return value, f"± {_number(cell.spread, column.decimals)}"
     if cell.interval is not None:
@@ -123,6 +128,14 @@ def signed(difference: float, decimals: int = 1) -> str:
     """A difference as it is shown: '+0.4', '−1.2', '0.0'."""
     text = _number(difference, decimals)
     return text if text.startswith("−") or not float(text) else f"+{text}"
+
+
+def power(value: float) -> str:
+    """A large number as it is shown: '2.3 · 10¹⁵'; '0' for none."""
+    if not value:
+        return "0"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa} · 10{str(int(exponent)).translate(RAISED)}"
 
 
 def to_csv(table: Table) -> str:
@@ -192,7 +205,7 @@ def to_latex(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """The table as an HTML fragment: a <table> in a box that scrolls, then its notes; everything escaped."""
-    return _HTML.render(table=table, letters=table.footnotes, shown=shown, marks=marks_of, plain=_plain)
+    return _HTML.render(table=table, letters=table.footnotes, dense=DENSE, shown=shown, marks=marks_of, plain=_plain)
 
 
 def write_table(table: Table, folder: Path, name: str) -> list[Path]:
@@ -352,15 +365,14 @@ _HTML = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True
 {%- elif cell.href %}<a href="{{ cell.href }}">{{ value }}</a>
 {%- else %}{{ value }}
 {%- endif %}
+{% if marks(cell, letters) %}<sup>{{ marks(cell, letters) }}</sup>{% endif %}
 {% if beside %} <span class="beside">{{ beside }}</span>{% endif %}
-{% if marks(cell, letters) %}<sup>{{ marks(cell, letters) }}</sup>
-{%- endif %}
 {% endmacro %}
 {% macro kind(cell, column) -%}
 {{ "text" if column.text else "number" }}{{ " gap" if cell.value is none }}{{ " failed" if cell.data.get("failed") }}
 {%- endmacro %}
 <div class="table-scroll" role="region" aria-label="{{ table.title }}: {{ table.caption }}" tabindex="0">
-<table>
+<table{% if table.columns | length > dense %} class="dense"{% endif %}>
 <caption><span><strong>{{ table.title }}.</strong> {{ table.caption }}</span></caption>
 <thead>
 <tr>
