@@ -439,7 +439,7 @@ def test_daggers_say_better_and_worse_in_every_format():
     assert (theseus["cola"], theseus["rte"]) == ("52", "68.5"), "the numbers stay numbers"
     assert "| **52.0** ± 2.6<sup>†</sup> | **68.5** ± 0.7<sup>†,i</sup> |" in to_markdown(table)
     assert r"\textbf{52.0}\,{$\pm$ 2.6}\rlap{\textsuperscript{\textdagger{}}}" in to_latex(table)
-    assert '<strong class="best">52.0</strong> <span class="beside">± 2.6</span><sup>†</sup></td>' in to_html(table)
+    assert '<strong class="best">52.0</strong><sup>†</sup> <span class="beside">± 2.6</span></td>' in to_html(table)
     for text in (to_markdown(table), to_latex(table), to_html(table)):
         assert len(re.findall(r"†|textdagger\{", text)) == len(re.findall("†", REMARK)) + 3
         assert len(re.findall(r"‡|textdaggerdbl", text)) == len(re.findall("‡", REMARK)) + 1
@@ -533,7 +533,7 @@ def test_html_has_the_numbers_in_full_for_sorting():
     fine = next(row for row in tree.findall(".//tbody/tr") if row.find("th").text == "Fine-tuning")
     values = [td.get("data-value") for td in fine.findall("td")]
     assert float(values[5]) == pytest.approx((62 + 60 + 52.7) / 3, abs=1e-7)
-    assert "".join(fine.findall("td")[5].itertext()) == "58.2 ± 4.9b"
+    assert "".join(fine.findall("td")[5].itertext()) == "58.2b ± 4.9"
     pkd = next(row for row in tree.findall(".//tbody/tr") if row.find("th").text == "BERT-PKD")
     assert ["data-value" in td.attrib for td in pkd.findall("td")] == [
         td.get("class") == "number" for td in pkd.findall("td")
