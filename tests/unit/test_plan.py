@@ -234,6 +234,29 @@ def test_the_fingerprint_changes_with_what_the_results_depend_on(root, changes):
     assert fingerprint(root, **changes) != fingerprint(root)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "matters"),
+    [
+        ("max_length", 64, True), ("metrics", ["matthews"], True), ("dev", ["test"], True),
+        ("columns", ["sentence2", "sentence1"], True), ("labels", ["not_entailment", "entailment"], True),
+        ("label", "Entailment", False), ("macro", False, False), ("server", {"test": "Other"}, False),
+    ],
+)  # fmt: skip
+def test_the_fingerprint_changes_with_what_a_task_is_and_not_with_what_it_is_called(root, key, value, matters):
+    def fingerprints() -> dict[str, str]:
+        plan = load_plan(values(), root)
+        return {task: plan.fingerprint(plan.run("plain", task, 1)) for task in ("rte", "stsb")}
+
+    before = fingerprints()
+    file = root / "config" / "tasks.yaml"
+    tasks = yaml.safe_load(file.read_text(encoding="utf-8"))
+    tasks["rte"][key] = value
+    file.write_text(yaml.safe_dump(tasks, sort_keys=False), encoding="utf-8")
+    after = fingerprints()
+    assert (after["rte"] != before["rte"]) == matters
+    assert after["stsb"] == before["stsb"], "another task is as it was"
+
+
 @pytest.mark.parametrize("method", ["pupil", "elder"])
 def test_the_fingerprint_changes_with_the_version(root, method):
     before = {name: fingerprint(root, name) for name in ["pupil", "heir", "plain"]}

@@ -276,6 +276,69 @@ def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project)
     assert planned(project) == shown, "no run, no score and no test again"
 
 
+def made_again(project: Path, *arguments: str) -> set[str]:
+    """The jobs of experiments that a dry run would do, each as 'rule experiment'."""
+    run = snakemake(project, "--dry-run", *arguments)
+    output = run.stdout + run.stderr
+    found = re.findall(r"^Job \d+: (\w+) (\w+), from the records", output, re.MULTILINE)  # a rule with a message
+    for rule, body in re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", output, re.MULTILINE):
+        found += [(rule, name) for name in re.findall(r"wildcards: experiment=(\w+)", body)]
+    return {" ".join(job) for job in found}
+
+
+def tested(*experiments: str) -> set[str]:
+    """What is made when the differences of these experiments are tested again; one is beside printed numbers."""
+    jobs = {f"{rule} {name}" for rule in ("significance", "compare", "draw") for name in experiments}
+    return jobs | {"judge glue_dev"} & {f"judge {name}" for name in experiments}
+
+
+@pytest.mark.parametrize(
+    ("change", "experiments"),
+    [
+        (
+            lambda config: config["experiments"]["equal"].update(control="predecessor"),
+            ["equal", "glue_dev", "transfer"],
+        ),
+        (lambda config: config["experiments"]["glue_dev"].update(control="theseus"), ["glue_dev", "transfer"]),
+        (
+            lambda config: config["experiments"]["glue_dev"].update(compare_with=["theseus: Table 7"]),
+            ["glue_dev", "transfer"],
+        ),
+        (lambda config: config["experiments"]["transfer"].update(control="theseus"), ["transfer"]),
+        (lambda config: config.update(significance={"alpha": 0.01}), ["equal", "glue_dev", "transfer"]),
+        (lambda config: config.update(significance={"control": "pkd"}), ["equal", "glue_dev", "transfer"]),
+    ],
+    ids=["the first's control", "a control", "what it is compared with", "the last's control", "alpha", "the suite's"],
+)
+def test_another_rule_of_testing_tests_again_what_it_is_of_and_what_follows_in_later_experiments(
+    project, change, experiments
+):
+    """A difference is tested in the first experiment that has it, so the later ones depend on the earlier; the file
+    has them in the order of their names."""
+    edit_config(project, change)
+    jobs = made_again(project)
+    assert {job for job in jobs if job.startswith("significance ")} == {f"significance {name}" for name in experiments}
+    assert tested(*experiments) <= jobs
+    assert not {job for job in jobs if job.startswith("score ")}
+
+
+def test_what_counts_in_the_macro_is_part_of_the_tests(project):
+    file = project / "config" / "tasks.yaml"
+    tasks = yaml.safe_load(file.read_text())
+    tasks["rte"]["macro"] = False
+    file.write_text(yaml.safe_dump(tasks, sort_keys=False))
+    assert tested("equal", "glue_dev", "transfer") <= made_again(project)
+
+
+def test_speed_is_measured_on_all_cores_so_that_nothing_runs_beside_it(project):
+    run = snakemake(project, "--dry-run", "--printshellcmds", "--forcerun", "speed")
+    output = run.stdout + run.stderr
+    commands = re.findall(r"OMP_NUM_THREADS=(\d+) theseus-bench speed", output)
+    assert commands == ["2"] * len(EXPERIMENTS), "as many as --cores"
+    jobs = re.findall(r"^rule speed:\n((?: {4}.*\n)+)", output, re.MULTILINE)
+    assert [re.search(r"threads: (\d+)", job).group(1) for job in jobs] == ["2"] * len(EXPERIMENTS)
+
+
 def test_an_experiment_needs_no_predecessor_of_its_own(project):
     alone = {"glue_dev": EXPERIMENTS["glue_dev"] | {"methods": ["majority", "finetune"]}}
     edit_config(project, lambda config: config.update(experiments=alone))

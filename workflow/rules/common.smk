@@ -96,6 +96,12 @@ def predecessors_of(experiment):
     return list(dict.fromkeys(f"{SUITE}/{run.path}/{file}" for run in runs for file in RECORD))
 
 
+def compared_before(experiment):
+    """What the experiments before this one compare: all but their titles and the files for the server."""
+    names = EXPERIMENTS[: EXPERIMENTS.index(experiment)]
+    return {name: PLAN.suite.experiments[name].model_dump_json(exclude={"title", "submission"}) for name in names}
+
+
 def or_end(function, *arguments):
     """What the function returns; its UserError ends this process with one line."""
     try:

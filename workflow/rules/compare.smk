@@ -37,7 +37,7 @@ rule significance:
         suite=suite_folder,
         rule=PLAN.suite.significance.model_dump_json(),
         comparisons=lambda w: PLAN.suite.experiments[w.experiment].model_dump_json(include={"control", "compare_with"}),
-        experiments=EXPERIMENTS,  # a difference is tested in the first that has it
+        earlier=lambda w: compared_before(w.experiment),  # a difference is tested in the first that has it
         roles=lambda w: [run.spec.role for run in PLAN.experiment_runs(w.experiment)],
         macro=[name for name in PLAN.trained_tasks if PLAN.tasks[name].macro],
     message:
