@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from suite import make_plan
+from test_figures import drawn, intervals
 from theseus_bench.drawing import EACH, RANGE, Frames, experiment_pictures
 from theseus_bench.scores import COLUMNS
 from worked import FAILED, LABELS, MACRO, MISSING, NAMES, SEEDS, TASKS, macro_of, score_of, scores_of
@@ -136,24 +137,174 @@ def test_speed_over_depth_has_a_shapes_share_of_the_predecessors_layers(frames):
     }  # fmt: skip
 
 
-def test_the_pictures_say_what_their_intervals_are(worked_suite):
+HOLLOW = "Hollow markers: the protocol of equal effort."
+NO_CONTROL = "Controls are left out: Majority class."
+WORDS = {  # title, what the axes say, what the legend names, caption
+    "score_against_speed": (
+        "Macro score of 4 tasks against speed-up", "Speed-up over the predecessor (×)",
+        "Macro score of 4 tasks (points)", [],
+        "Macro score of 4 tasks of 10 methods over the speed-up at inference: higher and further right is better. "
+        f"Upright lines: {RANGE}. Bars at the foot: the measured speed-ups with their 95 % intervals over repetitions; "
+        "models of one shape have one measurement and stand side by side around it. Dotted line: the predecessor. "
+        f"{HOLLOW} Not drawn (no score or no speed-up): Majority class.",
+    ),
+    "speed_over_depth": (
+        "Speed-up over depth", "Layers of the compressed model (% of the predecessor's)",
+        "Speed-up over the predecessor (×)", ["ours, batch 32", "Worker 2001, of 12 layers"],
+        "Speed-up of 1 depth over the predecessor; further up is faster. Upright lines: 95 % intervals over the "
+        "rounds. Batch sizes of one depth stand side by side. Stars: printed in Worker 2001, Table 3, which gives "
+        "neither batch nor length; curve: relative time as a straight line in the layers, fitted to them.",
+    ),
+    "retention": (
+        "Retention by task", "Kept of the predecessor's mean score (%)", "Method", [],
+        "Mean score as a share of the predecessor's mean, 10 methods on 5 tasks. Each panel has its own scale. Dotted "
+        f"line: the predecessor (100 %). Lines through the points: {RANGE}. {HOLLOW} {NO_CONTROL}",
+    ),
+    "seed_strips": (
+        "Scores of the single seeds", "Score (points)", "Method", [],
+        "The score of each seed (3 seeds), 10 methods on 5 tasks. Upright strokes: means. Each panel has its own "
+        "scale. Dotted line, where it is within the panel: predicting the majority class (or the mean). Crosses: 2 "
+        f"failed runs. {HOLLOW} {NO_CONTROL} Not drawn (no score): Vanilla KD (equal) on STS-B (seed 3).",
+    ),
+    "differences": (
+        "Tested differences", "Difference (points)", "Method", ["better", "not distinguishable"],
+        "Difference of 6 methods on 1 score; right of zero is better. Each panel has its own scale. Lines through the "
+        "points: intervals that hold together with 95 % within their family. Better and worse: the p-value, adjusted "
+        "by Holm over the family, is below 0.05.",
+    ),
+    "forest": (
+        "Differences from the printed numbers", "Ours − printed (points)", "Method",
+        ["reproduced", "undecided", "not reproduced", "not comparable"],
+        "Our score minus the printed one, for 10 printed numbers of 3 methods on 4 tasks; right of zero, ours is "
+        "higher. Each panel has its own scale. Shaded: the tolerance that the configuration gives. Lines through the "
+        f"points: {EACH}. Not drawn (not run or not printed): Fine-tuning on MNLI; BERT-of-Theseus on MNLI.",
+    ),
+    "profile": (
+        "Performance profiles", "Kept of the predecessor's score, at least (%)", "Share of runs (fraction)",
+        list(NAMES.values()),
+        "Share of all runs (each a task and a seed) that keep at least so much of the predecessor's score (Agarwal et "
+        f"al. 2021), 11 methods: further up and right is better. {HOLLOW}",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(worked_suite):
     with chdir(worked_suite.root):
-        pictures = {one.name: one for one in experiment_pictures(worked_suite.plan, "glue", worked_suite.folder)}
-    assert list(pictures) == [
-        "score_against_speed", "speed_over_depth", "retention", "seed_strips", "differences", "forest", "profile",
-    ]  # fmt: skip
-    assert f"Upright lines: {RANGE}." in pictures["score_against_speed"].caption
-    assert f"Lines through the points: {RANGE}." in pictures["retention"].caption
-    assert f"Lines through the points: {EACH}." in pictures["forest"].caption
-    assert "for 10 printed numbers of 3 methods on 4 tasks" in pictures["forest"].caption
-    assert "intervals that hold together with 95 % within their family" in pictures["differences"].caption
-    assert "is below 0.05" in pictures["differences"].caption
-    assert "Crosses: 2 failed runs." in pictures["seed_strips"].caption
-    assert "Not drawn (no score): Vanilla KD (equal) on STS-B (seed 3)." in pictures["seed_strips"].caption
-    assert "Controls are left out: Majority class." in pictures["seed_strips"].caption
-    assert "Not drawn (no score or no speed-up): Majority class." in pictures["score_against_speed"].caption
-    assert "Macro score of 4 tasks of 10 methods" in pictures["score_against_speed"].caption
-    assert "Stars: printed in Worker 2001, Table 3" in pictures["speed_over_depth"].caption
+        return {one.name: one for one in experiment_pictures(worked_suite.plan, "glue", worked_suite.folder)}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_picture_says_what_it_shows(pictures, name):
+    assert list(pictures) == list(WORDS)
+    picture, (title, across, up, legend, caption) = pictures[name], WORDS[name]
+    figure = picture.figure
+    assert (picture.title, picture.caption) == (title, caption)
+    assert across in {figure.get_supxlabel(), *(axes.get_xlabel() for axes in figure.axes)}
+    assert up in {figure.get_supylabel(), *(axes.get_ylabel() for axes in figure.axes)}
+    assert [text.get_text() for box in figure.legends for text in box.get_texts()] == legend
+
+
+@pytest.mark.parametrize("name", ["retention", "seed_strips", "forest"])
+def test_a_panel_for_each_task_and_a_row_for_each_method(pictures, name):
+    panels = pictures[name].figure.axes
+    tasks = ["CoLA", "MRPC", "STS-B", "MNLI", "WNLI"]
+    assert [axes.get_title() for axes in panels] == (tasks[:4] if name == "forest" else tasks)
+    rows = ["Predecessor", "Fine-tuning", "BERT-of-Theseus"] if name == "forest" else list(NAMES.values())[1:]
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == rows
+
+
+def drawn_at(axes, label) -> list[float]:
+    """Where the markers of this label stand on the axis across."""
+    return [float(x) for line in axes.get_lines() if line.get_label() == label for x in line.get_xdata()]
+
+
+def test_the_marks_stand_where_the_numbers_say(pictures):
+    for name, label in list(NAMES.items())[1:]:
+        for task, strips, kept in zip(
+            TASKS, pictures["seed_strips"].figure.axes, pictures["retention"].figure.axes, strict=True
+        ):
+            seeds = [seed for seed in SEEDS if (name, task, seed) != MISSING]
+            assert drawn_at(strips, label) == pytest.approx([score_of(name, task, seed) for seed in seeds])
+            whole = scores_of(teacher_of(name), task).mean()
+            assert drawn_at(kept, label) == pytest.approx([100 * scores_of(name, task).mean() / whole])
+    (axes,) = pictures["differences"].figure.axes
+    assert drawn_at(axes, "BERT-of-Theseus − Fine-tuning") == pytest.approx(
+        [macro_of("theseus") - macro_of("finetune")]
+    )
+    cola = pictures["forest"].figure.axes[0]
+    assert drawn_at(cola, "Fine-tuning") == pytest.approx([scores_of("finetune", "cola").mean() - 30])
+    bands = {(bar.get_x(), bar.get_width()) for bar in cola.patches if bar.get_height() == 1 and bar.get_width() > 2}
+    assert bands == {(-25, 50)}
+    mrpc = pictures["forest"].figure.axes[1]
+    bands = {(bar.get_x(), bar.get_width()) for bar in mrpc.patches if bar.get_height() == 1 and bar.get_width() > 2}
+    assert bands == {(-5, 10)}
+
+
+def test_a_failed_run_is_a_cross_and_the_majority_a_dotted_line(pictures):
+    mrpc = pictures["seed_strips"].figure.axes[1]
+    crosses = [float(line.get_xdata()[0]) for line in mrpc.get_lines() if line.get_marker() == "x"]
+    assert crosses == pytest.approx([score_of(*FAILED)])
+    cola = pictures["seed_strips"].figure.axes[0]
+    crosses = [float(line.get_xdata()[0]) for line in cola.get_lines() if line.get_marker() == "x"]
+    assert crosses == [0], "what was never evaluated stands at the majority's score"
+    dotted = [float(line.get_xdata()[0]) for line in mrpc.get_lines() if line.get_linestyle() not in ("None", "-")]
+    assert dotted == pytest.approx([score_of("majority", "mrpc", 1)])
+
+
+def test_the_points_of_the_first_figure_are_named_and_within_it(pictures):
+    (axes,) = pictures["score_against_speed"].figure.axes
+    names = [text.get_text() for text in axes.texts if text.get_text()]
+    assert sorted(names) == sorted(list(NAMES.values())[1:])
+    (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+    for name, label in list(NAMES.items())[1:]:
+        (line,) = [line for line in axes.get_lines() if line.get_label() == label]
+        x, y = line.get_xydata()[0]
+        assert y == pytest.approx(macro_of(name))
+        assert left < x < right
+        assert low < y < high
+    macros = [
+        np.mean([score_of(name, task, seed) for task in MACRO])
+        for name in list(NAMES)[1:]
+        for seed in SEEDS
+        if name != "vanilla_kd@equal"
+    ]
+    assert low < min(macros)
+    assert high > max(macros)
+    assert high - low < 1.3 * (max(macros) - min(macros)), "little room is left"
+    feet = sorted(float(line.get_xdata()[0]) for line in axes.get_lines() if line.get_label() == "speed-up")
+    assert feet == [1.0, 1.95]
+
+
+def test_every_interval_that_is_drawn_is_the_frames(pictures, worked):
+    frames = Frames(worked.plan, "glue", worked.folder)
+    frame = frames.retention()
+    frame = frame[frame["role"] != "control"]
+    for axes in pictures["retention"].figure.axes:
+        rows = frame[frame["task"] == axes.get_title()]
+        assert intervals(axes) == sorted(
+            (round(low, 6), round(high, 6)) for low, high in zip(rows["low"], rows["high"], strict=True)
+        )
+    frame = frames.printed()
+    for axes in pictures["forest"].figure.axes:
+        rows = frame[frame["task"] == axes.get_title()]
+        ends = zip(rows["low"] - rows["printed"], rows["high"] - rows["printed"], strict=True)
+        assert intervals(axes) == sorted((round(low, 6), round(high, 6)) for low, high in ends)
+    rows = frames.differences()
+    assert intervals(pictures["differences"].figure.axes[0]) == sorted(
+        (round(low, 6), round(high, 6)) for low, high in zip(rows["low"], rows["high"], strict=True)
+    )
+
+
+def test_the_profile_has_a_panel_for_each_protocol(pictures):
+    published, equal = pictures["profile"].figure.axes
+    assert (published.get_title(), equal.get_title()) == ("published protocol", "equal protocol")
+    for axes, inside in ((published, False), (equal, True)):
+        labels = {line.get_label() for line in axes.get_lines()}
+        assert labels == {label for name, label in NAMES.items() if ("equal" in name) == inside}
+    (line,) = [line for line in published.get_lines() if line.get_label() == "Fine-tuning"]
+    kept = np.concatenate([100 * scores_of("finetune", t) / scores_of("predecessor", t).mean() for t in MACRO]).round(9)
+    assert line.get_ydata()[2 * (75 - 50)] == pytest.approx((kept >= 75).mean())
 
 
 def test_an_experiment_with_primary_differences_of_its_own_draws_those_that_are_tested_there(worked):
@@ -198,3 +349,23 @@ def test_what_a_module_costs_is_the_predecessors_mean_less_ours(tmp_path):
         [1, "QNLI", 3.0, 1.0, 5.0], [2, "QNLI", -1.0, -1.0, -1.0],
     ]  # fmt: skip
     assert frame["printed_drop"].tolist() == pytest.approx([91.87 - 88.50, 91.87 - 90.54])
+
+
+def test_curves_and_modules_say_what_they_show():
+    curves, modules = drawn("curves"), drawn("module_impact")
+    assert (curves.title, modules.title) == ("While training", "Impact of the single modules")
+    assert curves.caption == (
+        "Replacing rate (above) and score (below) at each evaluation, on what the checkpoint is chosen by: the dev "
+        "set, or under equal effort the slice held out of train; straight lines between them; one line for each seed "
+        "(2 seeds), its marker at the end. At a rate of 1 only the successor is left. Without a replacing rate: "
+        "Fine-tuning. Not drawn (no score): Fine-tuning on RTE (seed 2)."
+    )
+    assert modules.caption == (
+        "Points lost when this module alone is replaced by its substitute, without fine-tuning afterwards; 2 modules "
+        "on 2 tasks. Upright lines: the interval over the seeds. Open diamonds: the published losses. Not drawn (no "
+        "value): module 2 on QQP."
+    )
+    assert [text.get_text() for text in modules.figure.legends[0].get_texts()] == ["ours", "printed"]
+    assert [text.get_text() for text in curves.figure.legends[0].get_texts()] == ["Fine-tuning", "BERT-of-Theseus"]
+    assert modules.figure.get_supylabel() == "Loss against the predecessor (points)"
+    assert modules.figure.get_supxlabel() == "Replaced module (number; 1 is nearest the input)"

@@ -318,9 +318,11 @@ def record_of(run, name: str, task: str, seed: int) -> dict:
         "energy_joules": 1000.0 * seed,
         "peak_memory_mb": 100.0 + layers,
         "data": {"train": {"rows": TRAINED_ON[task], "official_rows": TRAINED_ON[task]}},
+        "provenance": PROVENANCE | {"cores": 2 if equal else 4},
     }
 
 
+PROVENANCE = {"code": "0a1b2c", "processor": "A processor", "python": "3.11.7", "libraries": {"numpy": "2.0"}}
 TRAINED_ON = {"cola": 8551, "mrpc": 3668, "stsb": 5749, "mnli": 3000, "wnli": 635}
 HEADLINE = {"device": "cpu", "batch_size": 32, "length": 128}
 
