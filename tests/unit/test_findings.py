@@ -122,3 +122,12 @@ def test_the_figures_draw_the_tested_intervals_and_those_of_the_verdicts(tmp_pat
 def test_what_has_no_results_has_no_figures(tmp_path, left):
     plan = suite(tmp_path, skip=lambda run: left == "nothing" or run.spec.role != "control")
     assert experiment_pictures(plan, "first", tmp_path) == []
+
+
+def test_without_a_baseline_nothing_can_be_tested_and_that_is_said(tmp_path):
+    plan = make_plan(tasks=["mrpc", "rte"], **methods("predecessor", "theseus"), significance={"resamples": 1000})
+    leave_suite(tmp_path, plan)
+    write_significance(plan, "first", tmp_path)
+    sure = find(plan, tmp_path)[2]
+    assert (sure.answer, sure.kind) == ("Not tested", "missing")
+    assert sure.detail == "No proposed method has runs in common with a baseline."

@@ -14,7 +14,7 @@ from theseus_bench.pairs import Comparison, compared
 from theseus_bench.records import read_predictions
 from theseus_bench.scores import COLUMNS, write_scores
 from theseus_bench.significance import read_decisions, write_significance
-from theseus_bench.significance_tables import daggers, read_significance, significance_tables
+from theseus_bench.significance_tables import daggers, read_significance, seeds_table, significance_tables
 
 EXAMPLES = 120
 SKILL = {"majority": 0.5, "predecessor": 0.9, "finetune": 0.7, "pkd": 0.72, "theseus": 0.88}
@@ -392,3 +392,12 @@ def test_what_is_kept_is_a_share_of_the_predecessors_mean(tmp_path):
     assert found["predecessor"]["runs"] == 3
     expected = 100 * of["theseus"].mean() / of["predecessor"].mean()  # a quarter of three runs is none
     assert found["theseus"]["interquartile_mean"] == pytest.approx(expected)
+
+
+def test_a_small_p_of_a_permutation_is_shown_as_below_a_thousandth():
+    plan = make_suite(tasks=["rte"], **methods("finetune", "theseus"))
+    row = {"name": "theseus", "other": "finetune", "what": "rte", "family": "primary", "seeds": 12, "welch": 0.2}
+    row |= {"sign_flip": 2 / 2**12, "differing": 12, "needed": 6, "hedges_g": 1.0, "improvement": 0.9}
+    cells = seeds_table(plan, {"differences": [row], "alpha": 0.05}, "One").rows[0].cells
+    assert (cells[4].value, cells[4].written) == (2 / 2**12, "< 0.001")
+    assert (cells[3].value, cells[3].written) == (0.2, "")

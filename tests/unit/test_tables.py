@@ -564,6 +564,39 @@ def test_gaps_table_joins_seeds_of_one_reason():
     ]
 
 
+def test_runs_and_gaps_have_a_name_a_header_and_a_unit_for_each_column():
+    scores, runs = small_case()
+    columns = runs_table(with_scores(runs, scores)).columns
+    assert [(c.key, c.header, *c.subheader) for c in columns] == [
+        ("task", "Task"), ("seed", "Seed"), ("status", "Status"), ("score", "Score", "points"),
+        ("seconds", "Training", "seconds"), ("reason", "Reason"),
+    ]  # fmt: skip
+    table = gaps_table(runs)
+    assert to_csv(table).splitlines()[:2] == [
+        "method,variant,label,status,task,seeds,reason,notes",
+        "finetune,,Fine-tuning,failed,rte,3,at the majority class,",
+    ]
+    assert [c.header for c in table.columns] == ["Status", "Task", "Seeds", "Reason"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [(635, "635"), (999, "999"), (1000, "1.0k"), (9949, "9.9k"), (9950, "10k"), (392_702, "393k")],
+)
+def test_the_size_of_a_training_set_is_shown_in_thousands(rows, shown):
+    tasks = {name: task.model_copy(update={"rows": {"train": rows}}) for name, task in TASKS.items()}
+    columns = {column.key: column for column in small_table("mean", tasks=tasks).columns}
+    assert columns["rte"].subheader == ("Acc.", shown)
+
+
+def test_a_table_of_up_to_five_columns_takes_one_column_of_the_page_in_latex():
+    cells = Table("T", "c", tuple(Column(f"x{i}", "X") for i in range(6)), (Row("A", (Cell(1.0),) * 6),))
+    five = Table("T", "c", cells.columns[:5], (Row("A", (Cell(1.0),) * 5),))
+    assert r"\begin{table*}[tp]" in to_latex(cells)
+    assert r"\begin{table}[tp]" in to_latex(five)
+    assert to_latex(five).rstrip().endswith(r"\end{table}")
+
+
 def test_write_table_writes_four_files_and_leaves_nothing_else(tmp_path, monkeypatch):
     table = small_table("median")
     paths = write_table(table, tmp_path / "tables", "glue")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from theseus_bench.comparison import write_descriptions, write_search_tables, write_tables, write_verdicts
 from theseus_bench.document import suite_report
+from theseus_bench.report_markdown import render_markdown
 from theseus_bench.report_model import counts, remarks, scope
+from theseus_bench.table_formats import markdown_text
 from worked import MACRO, SEEDS, TASKS, copy_of, macro_of, score_of, scores_of
 
 SCORED = [
@@ -327,3 +329,37 @@ def test_the_reports_claims_are_those_of_all_experiments(report):
     found = [(row.identity, row.cells[0].value) for row in report.claims.rows]
     assert len(found) == 9
     assert found[-1] == (("The curriculum beats the constant rate", "Table 2"), "undecided")
+
+
+def test_the_report_as_markdown_has_every_answer_table_and_file(report):
+    text = render_markdown(report, "../")
+    for finding in report.findings:
+        assert markdown_text(finding.answer) in text
+        assert markdown_text(finding.detail) in text
+    for section in report.sections:
+        assert all(markdown_text(table.caption) in text for table in section.tables)
+        assert all(f"]({target})" in text for target in section.downloads.values())
+    for words in (
+        "162 are complete, 2 failed, 1 is missing and 0 are excluded.",
+        "Not official GLUE, but a part of it as the configuration declares: MNLI.",
+        "| Theseus beats fine-tuning (Table 1) | holds | published |",
+        "| BERT-of-Theseus | failed | mrpc | 2 | no better than the majority |",
+        "| Vanilla KD (equal) | missing | stsb | 3 | not run |",
+        "Processor: A processor, 2 cores; A processor, 4 cores",
+        "](../figures/schedules/retention.svg)",
+        "](../ro-crate-metadata.json)",
+        "](../runs)",
+    ):
+        assert words in text
+
+
+def test_the_checklist_is_filled_in_from_the_records(report):
+    """164 records, 30 s of each method's seeds on a task and 300 s of a predecessor's: 8,670 s or 2.41 hours."""
+    answers = {item.item.partition(":")[0]: item.answer for item in report.checklist}
+    assert "2.41" in answers["C1"]
+    assert "Seeds behind a method's number on a task: 2–3." in answers["C3"]
+    assert "Of 165 runs 162 are complete, 2 failed and 1 have no record." in answers["C3"]
+    assert "Differences were tested in 2 of 2 experiments" in answers["C3"]
+    assert "Nothing was searched" in answers["C2"]
+    assert answers["C4"] == "Python 3.11.7, numpy 2.0."
+    assert "MNLI: train 3000" in answers["B6"]
