@@ -60,16 +60,16 @@ FILES = {
     ),
     "_speed": (
         "methods layers label speedup_cpu speedup_cpu_low speedup_cpu_high printed line parameters_millions "
-        "embedding_millions flops_1e9 notes",
+        "embedding_millions flops notes",
         "Model | Speed-up<br>×<br>CPU | Printed<br>× | Line<br>× | Params<br>millions<br>no embeddings | "
-        "Embeddings<br>millions | FLOPs<br>10^9<br>128 tokens",
+        "Embeddings<br>millions | FLOPs<br>128 tokens",
         "Size of each shape of model, its speed-up over the predecessor, and the published one.",
     ),
     "_timings": (
         "methods label device length batch_size latency_ms latency_ms_low latency_ms_high throughput speedup "
-        "speedup_low speedup_high memory_mb flops_1e9 rounds notes",
+        "speedup_low speedup_high memory_mb flops rounds notes",
         "Model | Device | Length<br>tokens | Batch<br>sequences | Latency<br>ms | Throughput<br>sequences/s | "
-        "Speed-up<br>× | Peak memory<br>MiB | FLOPs<br>10^9<br>a sequence | Rounds",
+        "Speed-up<br>× | Peak memory<br>MiB | FLOPs<br>a sequence | Rounds",
         "How fast each shape of model is and what memory it needs, at every length and batch size.",
     ),
     "_verdicts": (
@@ -90,9 +90,9 @@ FILES = {
     ),
     "_costs": (
         "method variant role label runs runs_asked device_seconds search_device_seconds needs_device_seconds "
-        "training_flops_1e15 evaluation_flops_1e15 peak_memory_mb energy_kj notes",
-        "Method | Runs | Training<br>device-s | Search<br>device-s | Needs<br>device-s | FLOPs<br>training<br>10^15 | "
-        "FLOPs<br>evaluation<br>10^15 | Peak memory<br>MiB | Energy<br>kJ",
+        "training_flops evaluation_flops peak_memory_mb energy_kj notes",
+        "Method | Runs | Training<br>device-s | Search<br>device-s | Needs<br>device-s | FLOPs<br>training | "
+        "FLOPs<br>evaluation | Peak memory<br>MiB | Energy<br>kJ",
         "What the runs cost, summed over tasks and seeds; of the memory, the largest of any run.",
     ),
     "_selection": (
@@ -217,15 +217,15 @@ def test_a_row_of_the_tests_in_full(tables, worked):
 
 
 def test_a_row_of_what_is_described_in_full(tables):
-    assert line_of(tables, "_costs", "BERT-of-Theseus") == "15 | 300 | 0 | 3000 | 90.0 | 15.0 | 106 | 30.0"
+    assert line_of(tables, "_costs", "BERT-of-Theseus") == "15 | 300 | 0 | 3000 | 9.0 · 10¹⁶ | 1.5 · 10¹⁶ | 106 | 30.0"
     (row,) = rows_of(tables, "_costs", method="vanilla_kd", variant="equal")
     assert (row["role"], row["runs"], row["runs_asked"]) == ("baseline", "14", "15")
     score = scores_of("theseus@equal", "mrpc").mean()
     line = line_of(tables, "_selection", "BERT-of-Theseus (equal)", "MRPC")
     assert line == f"2 | {score:.1f} | {(100 + score) / 2:.1f} | {score:.1f} | {(100 - score) / 2:.1f}"
-    assert line_of(tables, "_speed", "6 layers") == "1.95 (1.89–2.01) | 1.80 | 1.82 | 43.0 | 23.0 | 9.0"
+    assert line_of(tables, "_speed", "6 layers") == "1.95 (1.89–2.01) | 1.80 | 1.82 | 43.0 | 23.0 | 9.0 · 10⁹"
     assert line_of(tables, "_timings", "6 layers") == (
-        "CPU | 128 | 32 | 62 (56–67) | 520 | 1.95 (1.89–2.01) | 60.0 | 9.0 | 9"
+        "CPU | 128 | 32 | 62 (56–67) | 520 | 1.95 (1.89–2.01) | 60.0 | 9.0 · 10⁹ | 9"
     )
     (row,) = rows_of(tables, "_timings", label="6 layers")
     assert row["methods"].startswith("finetune; vanilla_kd; theseus; ")
@@ -294,6 +294,9 @@ def test_the_report_shows_the_figures_that_were_drawn(report):
 def test_the_report_says_what_was_run_and_where(report):
     """Both experiments' runs, each once: 165, though the second has 18 of them again."""
     assert (report.suite, report.statistic) == ("small", "mean")
+    assert report.subject == (
+        "Published recipes and equal effort; google-bert/bert-base-uncased, 12 → 6 layers; GLUE, partly sampled"
+    )
     assert counts(report.runs) == {"asked": 165, "complete": 162, "failed": 2, "missing": 1, "excluded": 0}
     assert scope(report) == [
         "11 methods on 5 tasks, all starting from google-bert/bert-base-uncased, 12 layers, each with the seeds 1, 2 "

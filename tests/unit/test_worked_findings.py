@@ -80,7 +80,7 @@ def test_the_cost_is_that_of_every_run_once(worked, answers):
     cost = answers[3]
     assert (cost.heading, cost.answer) == ("At what cost", "2 h 24 min"), "8,670 s"
     assert cost.detail == (
-        "Device time of 164 runs, from start to record; 1.1 · 10^18 FLOPs, at most 112 MiB of memory a run and "
+        "Device time of 164 runs, from start to record; 1.1 · 10¹⁸ FLOPs, at most 112 MiB of memory a run and "
         "0.0908 kWh."
     )
 
