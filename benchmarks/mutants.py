@@ -46,9 +46,13 @@ def main() -> None:
         if "nothing matches" not in output:
             sys.exit(output[-5000:])
         drawn = {area: draw(area, asked.each, asked.seed) for area in asked.area or AREAS}
-        mutmut("run", "--max-children", str(asked.jobs), *(name for names in drawn.values() for name in names))
-        for area, names in drawn.items():
-            report(area, names)
+        names = [name for part in drawn.values() for name in part]
+        output = mutmut("run", "--max-children", str(asked.jobs), *names)
+        codes = {name: code for area in drawn for name, code in results(area).items()}
+        if any(codes[name] is None for name in names):  # the tests failed without any mutant
+            sys.exit(output[-5000:])
+        for area, part in drawn.items():
+            report(area, part, codes)
 
 
 def copy_project(folder: Path) -> None:
@@ -100,10 +104,9 @@ def changed_lines(name: str) -> tuple[str, str]:
     return removed, added
 
 
-def report(area: str, drawn: list[str]) -> None:
+def report(area: str, drawn: list[str], codes: dict[str, int | None]) -> None:
     """How many of an area's mutants were killed, and each that was not."""
-    codes = results(area)
-    alive = [name for name in drawn if codes[name] in (None, SURVIVED, UNTESTED)]
+    alive = [name for name in drawn if codes[name] in (SURVIVED, UNTESTED)]
     print(f"\n{area}: {len(drawn) - len(alive)} of {len(drawn)} killed ({1 - len(alive) / len(drawn):.0%})")
     for name in sorted(alive):
         removed, added = changed_lines(name)

@@ -252,8 +252,8 @@ def test_a_row_of_verdicts_in_full(tables):
 
 
 @pytest.fixture(scope="module")
-def report(worked_suite):
-    folder = worked_suite.folder
+def report(worked_suite, tmp_path_factory):
+    folder = copy_of(worked_suite.folder, tmp_path_factory.mktemp("report"))
     drawn = folder / "figures" / "schedules"
     drawn.mkdir(parents=True)
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 20"><path d="M0 0"/></svg>'

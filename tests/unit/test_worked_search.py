@@ -6,6 +6,7 @@ from suite import deciding, leave_run, make_plan
 from theseus_bench.choice import write_choice
 from theseus_bench.comparison import search_tables
 from theseus_bench.records import read_choice
+from worked import copy_of
 
 # Of 20 examples (13 of class 1) how many are missed and taken, by trial and search seed: MRPC's score is the mean of
 # F1 = 2 TP / (2 TP + FP + FN) and accuracy. By the first seed alone the default would be chosen.
@@ -115,12 +116,11 @@ def test_the_table_of_trials_has_each_of_them_and_marks_the_one_that_was_chosen(
     assert [row.identity for row in table.rows] == [("finetune", "")] * 2
 
 
-def test_under_equal_effort_the_slice_held_out_of_train_chooses_among_three(searched):
-    plan, folder = searched
+def test_under_equal_effort_the_slice_held_out_of_train_chooses_among_three(searched, tmp_path):
+    plan, folder = searched[0], copy_of(searched[1], tmp_path)
     run = plan.run("finetune@equal", "mrpc", 3)
     write_choice(plan, run, folder)
     choice = read_choice(folder / run.search_file)
-    (folder / run.search_file).unlink()
     assert len(choice["trials"]) == 3
     assert choice["chosen"]["trial"] == 2
     assert choice["chosen"]["score"] == pytest.approx(np.mean([score_of(*wrong) for wrong in HELD_OUT[2]]))
