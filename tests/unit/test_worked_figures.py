@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scope import once
 from suite import make_plan
 from test_figures import drawn, intervals
 from theseus_bench.drawing import EACH, RANGE, Frames, experiment_pictures
@@ -217,7 +218,7 @@ WORDS = {  # title, what the axes say, what the legend names, caption
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=once)
 def pictures(worked_suite):
     with chdir(worked_suite.root):
         return {one.name: one for one in experiment_pictures(worked_suite.plan, "glue", worked_suite.folder)}
