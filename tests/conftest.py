@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,29 @@ def program():
         return found
 
     return find
+
+
+Worked = namedtuple("Worked", "plan folder root")
+
+
+@pytest.fixture(scope="session")
+def worked_suite(tmp_path_factory):
+    """The plan and the folder of the suite of worked.py, its differences tested."""
+    from worked import compare_methods, leave_worked_suite
+
+    root, before = tmp_path_factory.mktemp("worked"), Path.cwd()
+    os.chdir(ROOT)
+    try:
+        plan, folder = leave_worked_suite(root)
+        os.chdir(root)
+        compare_methods(plan, folder)
+    finally:
+        os.chdir(before)
+    return Worked(plan, folder, root)
+
+
+@pytest.fixture
+def worked(worked_suite, monkeypatch):
+    """The same, from the folder where the paper of the example is the published one."""
+    monkeypatch.chdir(worked_suite.root)
+    return worked_suite

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import pandas as pd
 import pytest
 import yaml
-from theseus_bench.crate import runs_of_cell
+from theseus_bench.report.ro_crate import runs_of_cell
 
 ROOT = Path(__file__).parents[2]
 TASKS = ["rte", "stsb", "mnli"]
@@ -193,8 +193,19 @@ def test_a_second_run_does_nothing(built):
 
 
 # what every new run is followed by
-AFTER = {"score", "speed", "significance", "compare", "judge", "describe", "draw", "choose", "searched", "submit"}
-AFTER |= {"write_report", "provenance", "all"}
+AFTER = {
+    "score",
+    "speed",
+    "significance",
+    "score_tables",
+    "verdict_tables",
+    "description_tables",
+    "experiment_figures",
+    "select_settings",
+    "search_tables",
+    "submissions",
+}
+AFTER |= {"suite_report", "ro_crate", "all"}
 
 
 def test_an_added_method_adds_only_its_own_jobs(project):
@@ -243,7 +254,7 @@ def test_with_trusted_records_what_they_were_made_of_may_be_gone(project):
     for folder in [*gone, *suite.glob("runs/**/model")]:
         shutil.rmtree(folder)
     edit_config(project, lambda config: config.update(trust_records=True))
-    made = {"fetch", "encode", "backbone", "compact", "teacher", "speed"}
+    made = {"fetch", "encode", "backbone", "compact", "teacher_outputs", "speed"}
     for notes in ("kept", "gone"):
         if notes == "gone":
             shutil.rmtree(project / ".snakemake")
@@ -258,7 +269,7 @@ def test_with_trusted_records_what_they_were_made_of_may_be_gone(project):
     (suite / "runs/vanilla_kd/rte/seed-1/run.json").unlink()
     jobs = planned(project)
     assert {job for job in jobs if job.startswith("train")} == {"train vanilla_kd rte 1", "train predecessor rte 1"}
-    assert jobs & made == {"fetch", "encode", "backbone", "teacher"}
+    assert jobs & made == {"fetch", "encode", "backbone", "teacher_outputs"}
 
 
 def test_the_default_configuration_takes_overrides(project):
@@ -272,7 +283,16 @@ def test_the_default_configuration_takes_overrides(project):
 
 def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project):
     edit_config(project, lambda config: config["experiments"]["glue_dev"].update(title="Another title"))
-    shown = {"compare", "judge", "searched", "describe", "draw", "write_report", "provenance", "all"}
+    shown = {
+        "score_tables",
+        "verdict_tables",
+        "search_tables",
+        "description_tables",
+        "experiment_figures",
+        "suite_report",
+        "ro_crate",
+        "all",
+    }
     assert planned(project) == shown, "no run, no score and no test again"
 
 
@@ -288,8 +308,8 @@ def made_again(project: Path, *arguments: str) -> set[str]:
 
 def tested(*experiments: str) -> set[str]:
     """What is made when the differences of these experiments are tested again; one is beside printed numbers."""
-    jobs = {f"{rule} {name}" for rule in ("significance", "compare", "draw") for name in experiments}
-    return jobs | {"judge glue_dev"} & {f"judge {name}" for name in experiments}
+    jobs = {f"{rule} {name}" for rule in ("significance", "score_tables", "experiment_figures") for name in experiments}
+    return jobs | {"verdict_tables glue_dev"} & {f"verdict_tables {name}" for name in experiments}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ SUITE = PLAN.folder
 EXPERIMENTS = list(PLAN.suite.experiments)
 TEACHERS = [PLAN.teacher.name, f"{PLAN.teacher.name}@equal"]  # whose models students read
 RECORD = ("run.json", "predictions.parquet")
-KEPT = {"train", "train_teacher", "compact"}  # rules whose outputs a job may keep (theseus_bench.run_files)
+KEPT = {"train", "train_teacher", "compact"}  # rules whose outputs a job may keep (theseus_bench.suite.run_files)
 FORMATS = ["html", "csv", "md", "tex"]
 PUBLISHED = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
 DIAGNOSTIC = [str(Path(PLAN.suite.data.diagnostic).expanduser())] if PLAN.suite.data.diagnostic else []
@@ -139,10 +139,10 @@ def made_for(experiments):
 def made_of(experiment, figures_only=False):
     """All that is made of an experiment's runs: scores, tests, speed, tables and figures, and what else it has."""
     wanted = PLAN.suite.experiments[experiment]
-    stages = ["score", "significance", "speed", "draw"]
+    stages = ["score", "significance", "speed", "experiment_figures"]
     if not figures_only:
-        stages += ["compare", "describe"] + ["judge"] * bool(wanted.compare_with)
-        stages += ["searched"] * PLAN.searched(experiment) + ["submit"] * wanted.submission
+        stages += ["score_tables", "description_tables"] + ["verdict_tables"] * bool(wanted.compare_with)
+        stages += ["search_tables"] * PLAN.searched(experiment) + ["submissions"] * wanted.submission
     return [file for stage in stages for file in made_by(stage, experiment=experiment)]
 
 

@@ -47,7 +47,7 @@ rule significance:
         " > {log} 2>&1"
 
 
-rule compare:
+rule score_tables:
     input:
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
         significance=f"{SUITE}/significance/{{experiment}}.json",
@@ -81,15 +81,15 @@ rule compare:
             format=FORMATS[1:],
         ),
     log:
-        f"{SUITE}/logs/compare/{{experiment}}.log",
+        f"{SUITE}/logs/score_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
         shown=json.dumps(config, sort_keys=True),  # titles, samples: whatever the tables say of the suite
     shell:
-        "theseus-bench compare {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench score-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
-rule judge:
+rule verdict_tables:
     input:
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
         significance=f"{SUITE}/significance/{{experiment}}.json",
@@ -110,15 +110,15 @@ rule judge:
             format=FORMATS[1:],
         ),
     log:
-        f"{SUITE}/logs/judge/{{experiment}}.log",
+        f"{SUITE}/logs/verdict_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
         shown=json.dumps(config, sort_keys=True),
     shell:
-        "theseus-bench judge {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench verdict-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
-rule searched:
+rule search_tables:
     input:
         lambda w: searches_of(w.experiment),
         labels=lambda w: labels_of(w.experiment),
@@ -129,15 +129,15 @@ rule searched:
             format=FORMATS,
         ),
     log:
-        f"{SUITE}/logs/searched/{{experiment}}.log",
+        f"{SUITE}/logs/search_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
         shown=json.dumps(config, sort_keys=True),
     shell:
-        "theseus-bench searched {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench search-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
-rule describe:
+rule description_tables:
     input:
         records=lambda w: records_of(w.experiment),
         predecessors=lambda w: predecessors_of(w.experiment),
@@ -151,17 +151,17 @@ rule describe:
             format=FORMATS,
         ),
     log:
-        f"{SUITE}/logs/describe/{{experiment}}.log",
+        f"{SUITE}/logs/description_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
         shown=json.dumps(config, sort_keys=True),
     message:
-        "describe {wildcards.experiment}, from the records of its runs"
+        "description_tables {wildcards.experiment}, from the records of its runs"
     shell:
-        "theseus-bench describe {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench description-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
-rule draw:
+rule experiment_figures:
     input:
         scores=f"{SUITE}/scores/{{experiment}}.parquet",
         significance=f"{SUITE}/significance/{{experiment}}.json",
@@ -178,31 +178,31 @@ rule draw:
             labels={"figure": "{figure}"},
         ),
     log:
-        f"{SUITE}/logs/draw/{{experiment}}.log",
+        f"{SUITE}/logs/experiment_figures/{{experiment}}.log",
     params:
         suite=suite_folder,
         shown=json.dumps(config, sort_keys=True),
     shell:
-        "theseus-bench draw {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench experiment-figures {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
-rule submit:
+rule submissions:
     input:
         records=lambda w: records_of(w.experiment),
         labels=lambda w: labels_of(w.experiment),
     output:
         directory(f"{SUITE}/submissions/{{experiment}}"),
     log:
-        f"{SUITE}/logs/submit/{{experiment}}.log",
+        f"{SUITE}/logs/submissions/{{experiment}}.log",
     params:
         suite=suite_folder,
     message:
-        "submit {wildcards.experiment}, from the records of its runs"
+        "submissions {wildcards.experiment}, from the records of its runs"
     shell:
-        "theseus-bench submission {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench submissions {params.suite} {wildcards.experiment} > {log} 2>&1"
 
 
-rule write_report:
+rule suite_report:
     input:
         results=[file for name in EXPERIMENTS for file in made_of(name)],
         template=["report/report.html.j2", "report/style.css", "report/script.js"],
@@ -225,19 +225,19 @@ rule write_report:
 
 
 # The suite's folder becomes an RO-Crate: last, since it has the checksums of all the others.
-rule provenance:
+rule ro_crate:
     input:
         f"{SUITE}/report/index.html",
         workflow=[workflow.main_snakefile, *sorted(map(str, Path("workflow/rules").glob("*.smk")))],
     output:
         f"{SUITE}/ro-crate-metadata.json",
     log:
-        f"{SUITE}/logs/provenance.log",
+        f"{SUITE}/logs/ro_crate.log",
     params:
         suite=suite_folder,
         configuration=json.dumps(config, sort_keys=True),
     shell:
-        "theseus-bench crate {params.suite} > {log} 2>&1"
+        "theseus-bench ro-crate {params.suite} > {log} 2>&1"
 
 
 # An experiment by name: its runs and all that is made of them.
