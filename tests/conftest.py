@@ -6,6 +6,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from scope import once
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 ROOT = Path(__file__).parent.parent
@@ -32,10 +33,10 @@ def program():
 Worked = namedtuple("Worked", "plan folder root")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope=once)
 def worked_suite(tmp_path_factory):
     """The plan and the folder of the suite of worked.py, its differences tested."""
-    from worked import compare_methods, leave_worked_suite
+    from worked import compare_methods, leave_worked_suite  # it imports what other tests can do without
 
     root, before = tmp_path_factory.mktemp("worked"), Path.cwd()
     os.chdir(ROOT)

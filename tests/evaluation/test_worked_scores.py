@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scope import once
 from suites import make_plan
 from theseus_bench.evaluation.scores import write_scores
 from worked import MISSING, NEVER_EVALUATED, SUITE, copy_of, score_of
@@ -12,7 +13,7 @@ from worked import MISSING, NEVER_EVALUATED, SUITE, copy_of, score_of
 METHODS = ["majority", "finetune", "vanilla_kd", "theseus", "theseus@constant"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=once)
 def scored(worked_suite, tmp_path_factory):
     """The scores of some of the runs, and the folder that they lie in."""
     experiment = SUITE["experiments"]["glue"] | {"methods": METHODS, "seeds": [2, 3], "compare_with": []}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scope import once
 from suites import deciding, leave_run, make_plan
 from theseus_bench.evaluation.search import select_settings
 from theseus_bench.suite.search import read_choice
@@ -28,7 +29,7 @@ def predictions_of(missed: int, taken: int):
     return np.arange(20), labels, deciding(decided, 2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=once)
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     plan = make_plan(

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from axes import intervals
 from scipy import stats
+from scope import once
 from suites import make_plan
 from theseus_bench.evaluation.scores import COLUMNS
 from theseus_bench.figures.experiment import experiment_pictures
@@ -218,7 +219,7 @@ WORDS = {  # title, what the axes say, what the legend names, caption
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=once)
 def pictures(worked_suite):
     with chdir(worked_suite.root):
         return {one.name: one for one in experiment_pictures(worked_suite.plan, "glue", worked_suite.folder)}

@@ -7,6 +7,7 @@ from contextlib import chdir
 
 import numpy as np
 import pytest
+from scope import once
 from theseus_bench.report.build import suite_report
 from theseus_bench.report.content import counts, remarks, scope
 from theseus_bench.report.markdown import render_markdown
@@ -124,7 +125,7 @@ TEXT = {  # the columns that are not numbers, by their header: they stand to the
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=once)
 def tables(worked_suite, tmp_path_factory):
     """The folder of the tables of the first experiment, as the workflow's jobs write them."""
     folder = copy_of(worked_suite.folder, tmp_path_factory.mktemp("files"))
@@ -256,7 +257,7 @@ def test_a_row_of_verdicts_in_full(tables):
     assert (row["published"], row["verdict"], row["seen"]) == ("Table 1", "undecided", "2 seeds")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=once)
 def report(worked_suite, tmp_path_factory):
     folder = copy_of(worked_suite.folder, tmp_path_factory.mktemp("report"))
     drawn = folder / "figures" / "schedules"

@@ -3,7 +3,7 @@
 import pytest
 from theseus_bench.data.tasks import load_tasks
 from theseus_bench.errors import UserError
-from theseus_bench.strict_yaml import parse, read_yaml, suggest
+from theseus_bench.strict_yaml import parse, read_config, read_yaml, suggest
 from theseus_bench.suite.config import Suite
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -163,3 +163,21 @@ def test_an_experiment_cannot_take_a_name_that_the_workflow_uses(name):
 
 def test_a_negative_seed_is_refused():
     assert "seeds.0" in complaint(seeds=[-1])
+
+
+def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path):
+    from snakemake.utils import update_config
+
+    files = [tmp_path / "below.yaml", tmp_path / "above.yaml"]
+    files[0].write_text("seeds: [1, 2]\ndata: {source: demo, rows: 16}\nexperiments: {first: {title: One}}\n")
+    files[1].write_text("seeds: [3]\ndata: {rows: 32}\nexperiments: {second: {title: Two}}\n")
+    expected = {
+        "seeds": [3],
+        "data": {"source": "demo", "rows": 32},
+        "experiments": {"first": {"title": "One"}, "second": {"title": "Two"}},
+    }
+    assert read_config(*files) == expected
+    theirs = read_yaml(files[0])
+    update_config(theirs, read_yaml(files[1]))
+    assert theirs == expected
+    assert list(read_config(*files)["experiments"]) == ["first", "second"], "in the order of the report"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from theseus_bench.errors import UserError
-from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.strict_yaml import read_config, read_yaml
 from theseus_bench.suite.config import EFFORT, LoopSettings
 from theseus_bench.suite.load import load_plan, read_plan
 from theseus_bench.suite.plan import source_files
@@ -349,11 +349,18 @@ def test_a_suite_that_was_not_configured_says_how(tmp_path):
         read_plan(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config", "demo"])
-def test_the_suites_that_come_with_the_project_are_sound(name):
-    plan = load_plan(read_yaml(Path(f"config/{name}.yaml")))
+@pytest.mark.parametrize("names", [["config"], ["demo"], ["demo", "demo-more"]], ids="+".join)
+def test_the_suites_that_come_with_the_project_are_sound(names):
+    plan = load_plan(read_config(*(Path(f"config/{name}.yaml") for name in names)))
     assert plan.runs
     assert all(plan.fingerprint(run) for run in plan.runs.values())
+
+
+def test_the_demo_has_every_method_and_every_experiment_of_the_paper_in_miniature():
+    demo = load_plan(read_config(Path("config/demo.yaml"), Path("config/demo-more.yaml")))
+    paper = load_plan(read_yaml(Path("config/config.yaml")))
+    assert paper.suite.experiments.keys() <= demo.suite.experiments.keys()
+    assert {run.spec.name for run in demo.runs.values()} == demo.specs.keys()
 
 
 def test_parsing_imports_nothing_heavy():

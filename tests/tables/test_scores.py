@@ -582,6 +582,13 @@ def test_the_size_of_a_training_set_is_shown_in_thousands(rows, shown):
     assert columns["rte"].subheader == ("Acc.", shown)
 
 
+def test_text_that_wraps_makes_a_table_that_breaks_across_pages_in_latex():
+    columns = (Column("x", "X", text=True),)
+    short, long = (Table("T", "c", columns, (Row("A", (Cell("a" * size),)),)) for size in (28, 29))
+    assert "longtable" not in to_latex(short)
+    assert r"\begin{longtable}" in to_latex(long)
+
+
 def test_a_table_of_up_to_five_columns_takes_one_column_of_the_page_in_latex():
     cells = Table("T", "c", tuple(Column(f"x{i}", "X") for i in range(6)), (Row("A", (Cell(1.0),) * 6),))
     five = Table("T", "c", cells.columns[:5], (Row("A", (Cell(1.0),) * 5),))

@@ -7,6 +7,7 @@ from contextlib import chdir
 import numpy as np
 import pytest
 from scipy import stats
+from scope import once
 from theseus_bench.report.run_lists import gaps_table, runs_table
 from theseus_bench.tables.experiment import description_tables, experiment_tables, runs_frame, verdict_tables
 from theseus_bench.tables.significance import significance_tables
@@ -42,7 +43,7 @@ def cells_of(table, **wanted) -> dict:
     return row
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=once)
 def scores(worked_suite):
     with chdir(worked_suite.root):
         return experiment_tables(worked_suite.plan, "glue", worked_suite.folder)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from copies import copy_project
 from theseus_bench.locks import LOCKS, lock_name
 from theseus_bench.preload import SOCKET
 
-ROOT = Path(__file__).parents[2]
 SUITE = Path("results/mini")
 PATIENCE = 120  # seconds until a test gives up waiting
 METHODS = ["predecessor", "vanilla_kd", "distilbert@learning_rate=0.0015"]  # the last has nothing left to search for
@@ -40,11 +40,7 @@ def warmed() -> Iterator[dict[str, str]]:
 def built(tmp_path_factory, warmed) -> Path:
     """A copy of the project with a small demo suite, run once without a disturbance."""
     project = tmp_path_factory.mktemp("project")
-    for name in ("Snakefile", "workflow/rules", "config", "methods", "report", "profiles", "results/published"):
-        source, target = ROOT / name, project / name
-        target.parent.mkdir(exist_ok=True, parents=True)
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, target)
+    copy_project(project)
     config = yaml.safe_load((project / "config/demo.yaml").read_text())
     config.update(suite="mini", tasks=["rte", "qnli"], seeds=[1], keep_models=["all"], experiments=EXPERIMENTS)
     config["data"]["rows"] = 256

@@ -10,9 +10,9 @@ from zipfile import ZipFile
 import pandas as pd
 import pytest
 import yaml
+from copies import copy_project
 from theseus_bench.report.ro_crate import runs_of_cell
 
-ROOT = Path(__file__).parents[2]
 TASKS = ["rte", "stsb", "mnli"]
 METHODS = ["majority", "predecessor", "finetune", "vanilla_kd", "pkd", "distilbert", "theseus"]
 EXPERIMENTS = {
@@ -62,11 +62,7 @@ def scores_of(project: Path, experiment: str, suite: str = "results/mini") -> pd
 def built(tmp_path_factory) -> Path:
     """A copy of the project with a small demo suite, run once."""
     project = tmp_path_factory.mktemp("project")
-    for name in ("Snakefile", "workflow/rules", "config", "methods", "report", "profiles", "results/published"):
-        source, target = ROOT / name, project / name
-        target.parent.mkdir(exist_ok=True, parents=True)
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, target)
+    copy_project(project)
     shutil.copyfile(project / "config" / "demo.yaml", project / "config" / "mini.yaml")
 
     def shrink(config):

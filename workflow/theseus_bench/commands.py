@@ -19,28 +19,29 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
 )
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
+Configs = Annotated[list[Path], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
 Interval = Annotated[float, typer.Option(min=0, help="seconds between checkpoints, from which it goes on if stopped")]
 
 
 @app.command()
-def configure(folder: Folder, config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
+def configure(folder: Folder, configs: Configs) -> None:
     """Check a configuration and write it to SUITE/suite.json, where the other commands read it, as snakemake does."""
     from theseus_bench.files import write_json
-    from theseus_bench.strict_yaml import read_yaml
+    from theseus_bench.strict_yaml import read_config
     from theseus_bench.suite.load import load_plan
 
-    values = read_yaml(config)
+    values = read_config(*configs)
     load_plan(values)
     write_json(folder / "suite.json", values)
 
 
 @app.command()
-def plan(config: Annotated[Path, typer.Argument(help="a configuration file")]) -> None:
+def plan(configs: Configs) -> None:
     """Say what a configuration asks for: its experiments and how many runs each has."""
-    from theseus_bench.strict_yaml import read_yaml
+    from theseus_bench.strict_yaml import read_config
     from theseus_bench.suite.load import load_plan
 
-    values = read_yaml(config)
+    values = read_config(*configs)
     made = load_plan(values)
     for name in values["experiments"].keys() - made.suite.experiments.keys():
         print(f"{name}: left out, as the suite lacks its tasks")

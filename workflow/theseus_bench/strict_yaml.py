@@ -49,11 +49,25 @@ def read_yaml(path: Path) -> dict:
     return values
 
 
+def read_config(*paths: Path) -> dict:
+    """The configuration in YAML files, each laid over those before it, as snakemake does with several."""
+    config: dict = {}
+    for path in paths:
+        config = _laid_over(config, read_yaml(path))
+    return config
+
+
 def suggest(name: str, known) -> str:
     """' (did you mean …?)' where a known name is close to `name`; otherwise the known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known) or 'none'})"
+
+
+def _laid_over(below: dict, above: dict) -> dict:
+    """`below` with the values of `above`: those of a mapping key by key, all others, lists too, as a whole."""
+    both = {key for key in below.keys() & above.keys() if isinstance(below[key], dict) and isinstance(above[key], dict)}
+    return below | above | {key: _laid_over(below[key], above[key]) for key in both}
 
 
 def _explain(model: type[BaseModel], detail: dict) -> str:
