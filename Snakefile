@@ -21,6 +21,17 @@ from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
 from theseus_bench.suite.load import check_data, load_plan
 from theseus_bench.suite.method_spec import METHODS_FOLDER
+from theseus_bench.suite.outputs import (
+    DIAGNOSTIC,
+    LABELS,
+    PREDECESSORS,
+    PUBLISHED,
+    RECORDS,
+    SEARCHES,
+    SHAPES,
+    SOURCES,
+    STEPS,
+)
 from theseus_bench.suite.plan import source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER
 from theseus_bench.suite.run_files import ASIDE, set_aside
@@ -101,10 +112,10 @@ rule verify:
         "theseus-bench status --strict {params.suite} | tee {log}"
 
 
-include: "workflow/rules/data.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/measure.smk"
-include: "workflow/rules/compare.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/present.smk"
 
 
 # The commands read the suite's configuration from its folder. It is no rule's output, as an edit of it must not rerun

@@ -9,6 +9,7 @@ from theseus_bench.evaluation.scores import write_scores
 from theseus_bench.evaluation.significance import write_significance
 from theseus_bench.figures.experiment import write_experiment_figures
 from theseus_bench.report.build import PARTIAL, write_suite_report
+from theseus_bench.suite.outputs import STEPS
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.status import state
 from theseus_bench.tables.experiment import (
@@ -18,6 +19,15 @@ from theseus_bench.tables.experiment import (
     write_verdict_tables,
 )
 
+WRITERS = {  # of the steps that read records alone; speed is measured, and predictions are submitted, not for this
+    "score": write_scores,
+    "significance": write_significance,
+    "score_tables": write_score_tables,
+    "verdict_tables": write_verdict_tables,
+    "search_tables": write_search_tables,
+    "description_tables": write_description_tables,
+    "experiment_figures": write_experiment_figures,
+}
 TAKEN = ["suite.json", "source", "backbone", "compact", "data", "runs", "search", "speed"]  # by links
 
 
@@ -36,10 +46,7 @@ def write_partial(plan: Plan, folder: Path) -> bool:
         if (folder / name).exists():
             (partial / name).symlink_to(Path("..") / name)
     for experiment in plan.suite.experiments:
-        write_scores(plan, experiment, partial)
-        write_significance(plan, experiment, partial)
-        for write in (write_score_tables, write_verdict_tables, write_search_tables, write_description_tables):
-            write(plan, experiment, partial)
-        write_experiment_figures(plan, experiment, partial)
+        for step in [step for step in STEPS if step in WRITERS]:
+            WRITERS[step](plan, experiment, partial)
     write_suite_report(plan, partial)
     return True

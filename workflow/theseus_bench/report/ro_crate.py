@@ -26,6 +26,17 @@ from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
 from theseus_bench.report.ro_crate_graph import ProvenanceGraph, iso_time, put
 from theseus_bench.suite.method_spec import MethodSpec
+from theseus_bench.suite.outputs import (
+    DIAGNOSTIC,
+    LABELS,
+    PREDECESSORS,
+    PUBLISHED,
+    RECORDS,
+    SEARCHES,
+    SHAPES,
+    SOURCES,
+    STEPS,
+)
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.status import state
@@ -40,36 +51,7 @@ PROFILES = {
 }
 LICENSE = "https://spdx.org/licenses/Apache-2.0"
 PARAMETERS = {"method": "Text", "variant": "Text", "task": "Text", "seed": "Integer"}  # what tells one run from another
-# The commands that make an experiment's results: what each reads and makes, as patterns inside the suite's folder.
-# RUNS stands for the experiment's records and predictions, NEEDED for those of what it needs besides (predecessors and
-# tries), SHAPES for one record of each method, SEARCHES for its searches' files.
-RUNS, NEEDED, SHAPES, SEARCHES = "runs", "needed", "shapes", "searches"
-PRODUCTS = {
-    "score": ([RUNS], ["scores/{}.parquet", "scores/{}.csv", "scores/{}_curves.csv"]),
-    "speed": ([SHAPES, "backbone"], ["speed/{}.json"]),
-    "significance": ([RUNS, "scores/{}.parquet"], ["significance/{}.json"]),
-    "score-tables": (
-        [RUNS, "scores/{}.parquet", "speed/{}.json", "significance/{}.json"],
-        [
-            f"tables/{{}}{ending}.*"
-            for ending in ("", "_median", "_significance", "_seeds", "_ranks", "_aggregates", "_speed", "_timings")
-        ],
-    ),
-    "verdict-tables": (
-        ["scores/{}.parquet", "significance/{}.json", "speed/{}.json"],
-        ["tables/{}_verdicts.*", "tables/{}_claims.*"],
-    ),
-    "search-tables": ([SEARCHES], ["tables/{}_search.*", "tables/{}_trials.*"]),
-    "description-tables": (
-        [RUNS, NEEDED],
-        [f"tables/{{}}{ending}.*" for ending in ("_behaviour", "_costs", "_selection", "_diagnostic")],
-    ),
-    "experiment-figures": (
-        [RUNS, "scores/{}.parquet", "scores/{}_curves.csv", "significance/{}.json", "speed/{}.json"],
-        ["figures/{}/*"],
-    ),
-    "submissions": ([RUNS], ["submissions/{}/*"]),
-}
+OUTSIDE = {LABELS, PUBLISHED, DIAGNOSTIC, PREDECESSORS}  # inputs of steps that are not of the suite, or among SOURCES
 Found = dict[str, tuple[str, RunRecord | None]]  # by the run's path: why it failed or is missing, and its record
 
 
@@ -297,21 +279,28 @@ def _add_products(graph: ProvenanceGraph, plan: Plan, found: Found) -> None:
     for name in plan.suite.experiments:
         runs = plan.experiment_runs(name)
         first = {run.name: run for run in reversed(runs) if found[run.path][1] is not None}
-        known = {
-            RUNS: _records(runs, found),
-            NEEDED: _records(plan.needed(runs).values(), found),
+        files = {
+            RECORDS: _records(runs, found),
+            SOURCES: _records(plan.needed(runs).values(), found),
             SHAPES: [f"{run.path}/run.json" for run in first.values()],
             SEARCHES: list(dict.fromkeys(run.search_file for run in runs if run.trials)),
         }
-        for command, (reads, makes) in PRODUCTS.items():
-            read = [path for what in reads for path in known.get(what, graph.find([what.format(name)]))]
-            graph.act(command, name, read, graph.find(pattern.format(name) for pattern in makes))
+        for step, about in STEPS.items():
+            inside = [one for one in about.inputs if one in files or one not in OUTSIDE]
+            read = [path for one in inside for path in files.get(one, graph.find([_pattern(one, name)]))]
+            made = graph.find(_pattern(output, name) for output in about.outputs + about.optional)
+            graph.act(step.replace("_", "-"), name, list(dict.fromkeys(read)), made)
     graph.act(
         "report",
         "",
         graph.find(["scores/*.parquet", "tables/*.csv", "speed/*.json", "significance/*.json", "figures/*/*"]),
         graph.find(["report/*"]),
     )
+
+
+def _pattern(output: str, experiment: str) -> str:
+    """The files of an output of a step, as a pattern inside the suite's folder."""
+    return output.format(experiment=experiment) + ("*" if output.endswith("/") else "")
 
 
 def _add_workflow(graph: ProvenanceGraph, plan: Plan, missing: int) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from theseus_bench.strict_yaml import Family, Name, Strict
+from theseus_bench.suite.outputs import reserved_endings, reserved_names
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a 40-digit commit of a hub repository")]
 Seed = Annotated[int, Field(ge=0)]
@@ -18,35 +19,6 @@ SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9
 Protocol = Literal["published", "equal"]
 ChoiceSet = Literal["dev", "held_out"]
 Scalar = bool | int | float | str
-# The workflow's rules, whose names no experiment can have, and the endings of the files made for one.
-RULES = {
-    "all",
-    "tables",
-    "figures",
-    "report",
-    "verify",
-    "fetch",
-    "backbone",
-    "compact",
-    "encode",
-    "train",
-    "train_teacher",
-}
-RULES |= {
-    "teacher_outputs",
-    "select_settings",
-    "speed",
-    "score",
-    "significance",
-    "score_tables",
-    "verdict_tables",
-    "search_tables",
-    "description_tables",
-    "experiment_figures",
-}
-RULES |= {"submissions", "suite_report", "ro_crate"}
-ENDINGS = ("_median", "_curves", "_verdicts", "_claims", "_search", "_trials", "_significance", "_seeds", "_ranks")
-ENDINGS += ("_aggregates", "_behaviour", "_costs", "_selection", "_diagnostic", "_speed", "_timings")
 
 
 class LoopSettings(Strict):
@@ -287,7 +259,9 @@ class Suite(Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        taken = RULES & self.experiments.keys() | {name for name in self.experiments if name.endswith(ENDINGS)}
+        endings = reserved_endings()
+        taken = reserved_names() & self.experiments.keys()
+        taken |= {name for name in self.experiments if name.endswith(endings)}
         if taken:
             raise ValueError(f"experiments: {', '.join(sorted(taken))}: the workflow uses this name; choose another")
         if self.backbone.layers % self.student_layers or self.student_layers == self.backbone.layers:
