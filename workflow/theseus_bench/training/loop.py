@@ -146,22 +146,28 @@ def fit(
     if not trained:
         return _evaluate_only(method, model, data, settings, machine)
     optimizer = make_optimizer(model, trained, settings)
-    batches = math.ceil(len(data.train) / settings.batch_size)
+    batches = math.ceil(len(data.train) / settings.batch_size)  # of an epoch
     steps = steps or planned_steps(settings, len(data.train))
     evaluated = evaluation_steps(settings, len(data.train), steps)
     progress, best = Progress(), [p.detach().clone() for p in trained]
-    total = torch.zeros((), device=machine.device)
+    total = torch.zeros((), device=machine.device)  # the loss, summed since the last evaluation; read only there
+
+    # go on from the checkpoint of a run that was stopped
     if (machine.checkpoint / "state.pt").is_file():
         total.fill_(_restore(machine.checkpoint, progress, trained, best, optimizer, machine.device))
     began, saved, before = time.monotonic(), time.monotonic(), progress.seconds
     meter = EnergyMeter(machine.device, progress.energy_joules)
+
     epoch, order = -1, []
     while progress.step < steps and not progress.diverged:
+        # the next batch: ids, masks and token types (batch, length), labels (batch,), what the teacher said of them
         step = progress.step
         if step // batches != epoch:
             epoch = step // batches
             order = length_grouped_batches(data.train, data.task.name, seed, epoch, settings.batch_size)
         batch = training_batch(data, order[step % batches], machine.device)
+
+        # forward, backward, clip, update; the method may change its model first, as Theseus does its replacing rate
         method.on_step(step)
         rate = learning_rate(settings, step, steps)
         with counted(progress.training_flops, is_observed(step, steps)):
@@ -169,6 +175,8 @@ def fit(
         progress.step += 1
         progress.seconds = before + time.monotonic() - began
         progress.energy_joules = meter.read(at_most_every=60.0)
+
+        # evaluate, keep the best parameters, stop where nothing has got better for long
         if progress.step in evaluated:
             entry = {"step": progress.step, "epoch": progress.step / batches, "loss": float(total) / _since(progress)}
             _evaluate(method, model, data, settings, machine, progress, entry, trained, best)
@@ -178,9 +186,13 @@ def fit(
             total.zero_()
             if settings.patience and progress.stale >= settings.patience:
                 break
+
+        # checkpoint
         if time.monotonic() - saved >= machine.checkpoint_every:
             _save(machine.checkpoint, progress, trained, best, optimizer, float(total))
             saved = time.monotonic()
+
+    # the best parameters are the run's
     copy_parameters(trained, best)
     return progress
 
@@ -224,15 +236,21 @@ def train_step(method, model, batch, optimizer, parameters, rate, settings, mach
     """
     for parameter in parameters.all:
         parameter.grad = None  # writing zeros, and adding to them, would cost a pass over the model each
+
+    # forward and backward
     with autocast(machine.device, machine.precision):
-        loss = method.loss(model, batch)
+        loss = method.loss(model, batch)  # ()
     if loss.requires_grad:
         loss.backward()
+
+    # clip
     gradients = [p.grad for p in parameters.clipped if p.grad is not None]
     nn.utils.clip_grads_with_norm_(parameters.trained, settings.clip_norm, nn.utils.get_total_norm(gradients))
     for parameter in parameters.trained:
         if parameter.grad is None and parameter in optimizer.state:
             parameter.grad = torch.zeros_like(parameter)
+
+    # update
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
