@@ -1,4 +1,7 @@
-"""Files written whole or not at all, and JSON."""
+"""Files written whole or not at all, and JSON.
+
+A file is written beside its place and then moved, so that a reader finds a whole file or none.
+"""
 
 from __future__ import annotations
 

@@ -15,14 +15,13 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Family = Literal["bert", "roberta", "distilbert"]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
 
+Block = TypeVar("Block", bound=BaseModel)
+
 
 class Strict(BaseModel):
     """A block of configuration that refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Block = TypeVar("Block", bound=BaseModel)
 
 
 def parse(model: type[Block], values: Any, where: str) -> Block:

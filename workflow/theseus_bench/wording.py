@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+GAP = "–"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+NOT_MEASURED = "not measured"
+NOT_APPLICABLE = "not applicable: there is no trained model"
+
 
 def duration(seconds: float) -> str:
     """Seconds in the two largest units: '3 d 4 h', '2 h 5 min', '4 min 10 s', '12 s'."""
@@ -21,10 +26,6 @@ def count_noun(number: int, noun: str) -> str:
 
 def is_or_are(number: int) -> str:
     return "is" if number == 1 else "are"
-
-
-GAP = "–"
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def signed(difference: float, decimals: int = 1) -> str:
@@ -49,7 +50,3 @@ def series(words: Sequence[str]) -> str:
 def format_number(value: float, decimals: int) -> str:
     rounded = round(value, decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{rounded:.{decimals}f}".replace("-", "−")
-
-
-NOT_MEASURED = "not measured"
-NOT_APPLICABLE = "not applicable: there is no trained model"

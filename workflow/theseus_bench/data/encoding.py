@@ -1,4 +1,4 @@
-"""From tables of sentences to batches: checked on arrival, tokenized once, memory-mapped, bucketed by length.
+"""From tables of sentences to tokens on disk: checked on arrival, tokenized once, memory-mapped.
 
 An encoded split is two NumPy files. `<split>.tokens.npy` holds the token ids of all examples end to end;
 `<split>.rows.npy` has one record an example: where its tokens start, how many there are, how many belong to the first

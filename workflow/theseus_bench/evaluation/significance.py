@@ -36,6 +36,8 @@ THRESHOLDS = np.arange(50.0, 110.5, 0.5)  # of the performance profile, % of the
 UNTESTED = ("error", "df", "p", "p_holm", "low", "high")  # null in the row of a difference that is not tested
 SIGNED = {"matthews", "pearson", "spearman"}  # the metrics that go down to −100 points
 
+MACRO_LABELS = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"}
+
 
 def write_significance(plan: Plan, experiment: str, folder: Path, workers: int = 1) -> None:
     """Test the experiment's differences, into `folder`/significance/<experiment>.json.
@@ -343,9 +345,6 @@ def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
         row["profile"] = statistics.performance_profile(kept, THRESHOLDS).tolist()
         found.append(row)
     return found
-
-
-MACRO_LABELS = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"}
 
 
 def read_significance(experiment: str, folder: Path) -> dict:

@@ -9,6 +9,8 @@ from theseus_bench.errors import UserError
 from theseus_bench.files import read_json
 from theseus_bench.suite.published import Paper
 
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+
 
 def read_speed(experiment: str, folder: Path) -> dict | None:
     """What `measure_experiment` has left; None where it was not measured.
@@ -28,9 +30,6 @@ def of_size(measured: list[dict], size: dict) -> dict[str, float]:
     """What `compare` gave of one shape at one size (device, batch_size, length); {} if that was left out."""
     found = (row for row in measured if size.items() <= row.items())
     return next(({key: value for key, value in row.items() if key not in size} for row in found), {})
-
-
-DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
 def is_alike(shape: dict, predecessor: dict) -> bool:

@@ -1,7 +1,6 @@
-"""Backbones: fetch, load, cut to depth, address layers, save as plain `transformers` checkpoints.
+"""Where the layers of a backbone are, and how a model is cut to a depth.
 
-Three families are known, told apart by a checkpoint's `model_type`. All are read and written with safetensors only,
-and no code from a checkpoint is ever run.
+Three families are known, told apart by a checkpoint's `model_type`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Models loaded, checked and saved."""
+"""Models loaded, checked and saved, as plain `transformers` checkpoints.
+
+All are read and written with safetensors only, and no code from a checkpoint is ever run.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A step of a small model on a large GPU is many short kernels, and the processor 
 Compiling fuses them. What is compiled is the layer, not the model: module replacing runs the layers in 2^n orders, and
 layer dropout in as many, each of which would be a model to compile. All layers of an architecture share one graph, as
 their weights are inputs of it, so whichever layers a step happens to use, there is nothing to compile for it. Training
-batches are padded to whole buckets (BUCKET), so a run meets few lengths, each with its own graph of fixed shapes.
+batches are padded to whole multiples of PAD_TO_MULTIPLE_OF, so a run meets few lengths, each with its own graph of fixed shapes.
 
 CUDA graphs are left alone (torch.compile's mode "reduce-overhead"): a replayed graph writes its outputs where it wrote
 them the time before, but here one graph serves many layers within a step, and the backward pass needs what each wrote.
@@ -22,6 +22,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from theseus_bench.modeling.attention import fuse_attention
 from theseus_bench.modeling.flops import measured, must_be_seen, stated
 
+PAD_TO_MULTIPLE_OF = (
+    32  # tokens: training batches on a GPU are padded to a multiple, which makes four lengths of GLUE's 128
+)
+PATIENCE = 1000  # uncompiled calls at a shape before it is compiled: that costs about as much, and some shapes are rare
+BACKEND = "inductor"
+GRAPHS = 64  # at most: lengths, times what has gradients, times kinds of layer; beyond it torch stops compiling
+
 
 def prepare_for_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to the device, on a GPU with fused attention and with layers that compile themselves when trained.
@@ -32,14 +39,6 @@ def prepare_for_device(model: nn.Module, device: torch.device) -> nn.Module:
         fuse_attention(model)
         compile_layers(model)
     return model.to(device)
-
-
-PAD_TO_MULTIPLE_OF = (
-    32  # tokens: training batches on a GPU are padded to a multiple, which makes four lengths of GLUE's 128
-)
-PATIENCE = 1000  # uncompiled calls at a shape before it is compiled: that costs about as much, and some shapes are rare
-BACKEND = "inductor"
-GRAPHS = 64  # at most: lengths, times what has gradients, times kinds of layer; beyond it torch stops compiling
 
 
 def padded_length(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Where and how precisely a run computes: device, precision, threads, seeds; its peak memory and its energy."""
+"""Where and how precisely a run computes: device, precision, threads, seeds; and the memory that it takes."""
 
 from __future__ import annotations
 

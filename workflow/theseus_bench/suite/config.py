@@ -1,6 +1,5 @@
-"""The typed, strict configuration of a suite: what to run.
+"""The typed configuration of a suite: what to run.
 
-Every mistake in a file is reported at once, each with its path in the file and, for a misspelt name, a suggestion.
 Nothing here knows which tasks and methods exist; `theseus_bench.suite.load` checks the configuration against them.
 """
 

@@ -1,4 +1,4 @@
-"""Starting a new method from the template."""
+"""A method's metadata: method.yaml, read when the workflow is parsed, and a new method from the template."""
 
 from __future__ import annotations
 
@@ -15,22 +15,6 @@ from theseus_bench.errors import UserError
 from theseus_bench.files import atomic
 from theseus_bench.strict_yaml import Family, Name, Strict, parse, read_yaml, suggest
 from theseus_bench.suite.config import LoopSettings
-
-
-def create_method(name: str) -> Path:
-    """Copy methods/_template to methods/`name`, named accordingly; UserError for a name that is taken or cannot be."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UserError(f"new-method: {name!r} cannot name a method; use lower-case letters, digits and underscores")
-    folder = METHODS_FOLDER / name
-    if folder.exists():
-        raise UserError(f"new-method: {folder} exists already; choose another name")
-    with atomic(folder) as scratch:
-        shutil.copytree(METHODS_FOLDER / "_template", scratch, ignore=shutil.ignore_patterns("__pycache__"))
-        for file in ("method.yaml", "README.md"):
-            text = (scratch / file).read_text(encoding="utf-8")
-            (scratch / file).write_text(text.replace("my_method", name), encoding="utf-8")
-    return folder
-
 
 METHODS_FOLDER = Path("methods")  # where they stand in the project
 Need = Literal["teacher_outputs", "teacher_model", "compact_checkpoint"]
@@ -182,3 +166,18 @@ def _like(default: Any, value: Any, where: str) -> Any:
     if type(value) is not type(default) and default is not None:
         raise UserError(f"{where}: expected {type(default).__name__} like {default!r}, found {value!r}")
     return value
+
+
+def create_method(name: str) -> Path:
+    """Copy methods/_template to methods/`name`, named accordingly; UserError for a name that is taken or cannot be."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UserError(f"new-method: {name!r} cannot name a method; use lower-case letters, digits and underscores")
+    folder = METHODS_FOLDER / name
+    if folder.exists():
+        raise UserError(f"new-method: {folder} exists already; choose another name")
+    with atomic(folder) as scratch:
+        shutil.copytree(METHODS_FOLDER / "_template", scratch, ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("method.yaml", "README.md"):
+            text = (scratch / file).read_text(encoding="utf-8")
+            (scratch / file).write_text(text.replace("my_method", name), encoding="utf-8")
+    return folder

@@ -1,8 +1,7 @@
-"""What a run leaves on disk: where, in which form, and where it came from.
+"""What a run leaves on disk.
 
 A run's folder holds run.json (everything that was decided and seen), predictions.parquet (split, idx, label, logits)
-and, where it is kept, model/. A run that crashed leaves error.json instead. Every file is written beside its place
-and then moved, so that a reader finds a whole file or none.
+and, where it is kept, model/. A run that crashed leaves error.json instead.
 """
 
 from __future__ import annotations

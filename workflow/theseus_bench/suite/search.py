@@ -1,4 +1,4 @@
-"""The search for a method's settings: which are tried.
+"""The search for a method's settings: which are tried, and the file of what was chosen.
 
 Every method is offered the same number of tries. The first is always the method's own default, the rest are drawn from
 its grid, the same ones every time.
@@ -14,13 +14,12 @@ from typing import Any
 
 from theseus_bench.files import read_json
 
+Settings = dict[str, Any]
+
 
 def read_choice(file: Path) -> dict | None:
     """What a search has chosen (theseus_bench.evaluation.search says what is in it); None if it has not yet."""
     return read_json(file) if file.is_file() else None
-
-
-Settings = dict[str, Any]
 
 
 def draw_trials(space: dict[str, list[Any]], default: Settings, budget: int, salt: str) -> list[Settings]:

@@ -9,6 +9,9 @@ from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Table, compresse
 
 LONG_WORD = 20  # characters; a longer word may break, at its signs and after every 12 letters or digits
 
+LONG = 36  # lines; a longer table does not fit on a page, so LaTeX gets a longtable
+WRAPPED = 28  # characters; longer text wraps in LaTeX
+
 
 def latex_text(text: str) -> str:
     r"""The text for a table's cell: special characters escaped, white space as one space, long words breakable.
@@ -49,8 +52,6 @@ _CHARACTERS = _Characters(
         | {"µ": r"$\mu$", "μ": r"$\mu$", _NOTHING: "{}", _BREAK: r"\allowbreak{}"}
     )
 )
-LONG = 36  # lines; a longer table does not fit on a page, so LaTeX gets a longtable
-WRAPPED = 28  # characters; longer text wraps in LaTeX
 
 
 def to_latex(table: Table) -> str:

@@ -1,7 +1,7 @@
-"""One model of a table, and its CSV, Markdown, LaTeX and HTML.
+"""One model of a table, whatever its format.
 
-All four formats are rendered from the same `Table`, so they cannot disagree. Numbers stay numbers until they are
-rendered; a cell without a number is a visible gap whose footnote says why.
+All formats are rendered from the same `Table`, so they cannot disagree. Numbers stay numbers until they are rendered; a
+cell without a number is a visible gap whose footnote says why.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The tables of an experiment: its scores, its runs, and the runs that are failed or missing.
+"""The table of an experiment's scores.
 
-How a table looks in CSV, Markdown, LaTeX and HTML is in `formats` and `latex`; here is what stands in it. Frames as
-`theseus_bench.evaluation.scores` makes them: `scores` is tidy (one row per metric and split; the row with split 'dev'
-and metric 'score' is the task's score, in points 0-100), `runs` has one row per run that was asked for. A run is known
-by `RUN`.
+Frames as `theseus_bench.evaluation.scores` makes them: `scores` is tidy (one row per metric and split; the row with
+split 'dev' and metric 'score' is the task's score, in points 0-100), `runs` has one row per run that was asked for. A
+run is known by `RUN`.
 """
 
 from __future__ import annotations
