@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo tools test lint bench mutants clean
+.PHONY: install demo tools test quick lint bench mutants clean
 
 install: .venv/installed
 
@@ -30,6 +30,10 @@ tools:
 
 test: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
+
+# For the time of an edit: no training, no other programs.
+quick: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow and not tools"
 
 lint: install
 	$(BIN)/ruff check .

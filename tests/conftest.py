@@ -12,6 +12,18 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 ROOT = Path(__file__).parent.parent
 
 
+SLOW = ("workflow", "methods", "training", "modeling")  # the folders whose tests train, or start processes
+
+
+def pytest_collection_modifyitems(items):
+    """`slow`: what trains or starts the workflow; `tools`: what needs programs besides Python's packages."""
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] in SLOW:
+            item.add_marker("slow")
+        if "program" in item.fixturenames:
+            item.add_marker("tools")
+
+
 @pytest.fixture(autouse=True)
 def _at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)

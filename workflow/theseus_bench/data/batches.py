@@ -40,13 +40,13 @@ def token_budget_batches(split: Split) -> Iterator[np.ndarray]:
         end -= size
 
 
-def collate(split: Split, examples: np.ndarray, pad: int, bucket: int = 1) -> dict[str, np.ndarray]:
-    """The examples padded to the longest, or on to a multiple of `bucket` tokens.
+def collate(split: Split, examples: np.ndarray, pad: int, pad_to_multiple_of: int = 1) -> dict[str, np.ndarray]:
+    """The examples padded to the longest, or on to a multiple of `pad_to_multiple_of` tokens.
 
     input_ids, attention_mask and token_type_ids (batch, length), and labels (batch,).
     """
     rows = split.rows[examples]
-    position = np.arange(-(-rows["length"].max() // bucket) * bucket)
+    position = np.arange(-(-rows["length"].max() // pad_to_multiple_of) * pad_to_multiple_of)
     inside = position < rows["length"][:, None]
     where = np.where(inside, rows["start"][:, None] + position, 0)
     return {

@@ -4,7 +4,8 @@ A step of a small model on a large GPU is many short kernels, and the processor 
 Compiling fuses them. What is compiled is the layer, not the model: module replacing runs the layers in 2^n orders, and
 layer dropout in as many, each of which would be a model to compile. All layers of an architecture share one graph, as
 their weights are inputs of it, so whichever layers a step happens to use, there is nothing to compile for it. Training
-batches are padded to whole multiples of PAD_TO_MULTIPLE_OF, so a run meets few lengths, each with its own graph of fixed shapes.
+batches are padded to whole multiples of PAD_TO_MULTIPLE_OF, so a run meets few lengths, each with its own graph of
+fixed shapes.
 
 CUDA graphs are left alone (torch.compile's mode "reduce-overhead"): a replayed graph writes its outputs where it wrote
 them the time before, but here one graph serves many layers within a step, and the backward pass needs what each wrote.

@@ -208,7 +208,7 @@ def _descend(
 
 
 def _masked_batches(
-    text: Split, tokenizer, settings: LoopSettings, bucket: int = 1, first: int = 0
+    text: Split, tokenizer, settings: LoopSettings, pad_to_multiple_of: int = 1, first: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
     """The batches of step `first` (from 0) up to settings.max_steps, with tokens masked.
 
@@ -224,7 +224,7 @@ def _masked_batches(
             epoch = step // batches
             order = length_grouped_batches(text, "text", 0, epoch, settings.batch_size)
         random = np.random.default_rng([0, step])
-        batch = collate(text, order[step % batches], tokenizer.pad_token_id, bucket)
+        batch = collate(text, order[step % batches], tokenizer.pad_token_id, pad_to_multiple_of)
         batch["real"] = np.flatnonzero(batch["attention_mask"])
         ids = batch["input_ids"]
         chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
