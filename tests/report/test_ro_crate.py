@@ -141,11 +141,13 @@ def problems(folder: Path, cache: Path) -> set[str]:
     return {issue.message for issue in result.get_issues()}
 
 
+@pytest.mark.slow
 def test_the_validator_accepts_the_crate(suite, offline, tmp_path_factory):
     write_ro_crate(PLAN, suite)
     assert problems(suite, tmp_path_factory.mktemp("cache")) == set()
 
 
+@pytest.mark.slow
 def test_the_validator_accepts_the_crate_of_a_suite_that_has_only_a_configuration(tmp_path, offline, tmp_path_factory):
     write_json(tmp_path / "suite.json", PLAN.suite.model_dump())
     crate = entities_of(crate_of(PLAN, tmp_path))
@@ -153,6 +155,7 @@ def test_the_validator_accepts_the_crate_of_a_suite_that_has_only_a_configuratio
     assert crate["#workflow"]["error"] == "8 of 8 runs have no record"
 
 
+@pytest.mark.slow
 def test_the_validator_refuses_a_crate_that_lacks_what_the_profile_requires(suite, offline, tmp_path_factory):
     crate = crate_of(PLAN, suite)
     entities = entities_of(crate)
