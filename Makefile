@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo tools test quick lint bench mutants clean
+.PHONY: install demo tools test quick lint docs bench mutants clean
 
 install: .venv/installed
 
@@ -43,6 +43,12 @@ lint: install
 	@# One environment serves every rule (make install), so the advice to give each its own is set aside.
 	! PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint 2>&1 | grep '^    \*' | grep -v 'Specify a conda environment'
 
+# The pages of docs/ as a site, in site/; before that, whatever they take from the code.
+docs: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 # Two hours or more, on a machine with nothing else to do; benchmarks/precision.py needs real data and is run by hand.
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
@@ -61,4 +67,4 @@ mutants: install
 	$(BIN)/python benchmarks/mutants.py
 
 clean:
-	rm -rf results/demo .cache .snakemake
+	rm -rf results/demo .cache .snakemake site

@@ -30,13 +30,13 @@ class LoopSettings(Strict):
         "pretrained", description="whose first layers the student starts from: the backbone's or the predecessor's"
     )
     layers: int = Field(ge=1, description="depth of the compressed model")
-    epochs: float = Field(4, gt=0)
+    epochs: float = Field(4, gt=0, description="passes over the training set")
     max_steps: int | None = Field(None, ge=1, description="cap on optimizer steps")
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, description="examples of one optimizer step")
     learning_rate: float = Field(2e-5, gt=0, description="its peak")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, of all parameters but biases and layer norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: float = Field(1.0, gt=0, description="norm to which the gradients together are clipped")
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: once an epoch")
     evaluations: int | None = Field(
         None, ge=1, description="number of evaluations, spread evenly over the steps; in the place of evaluate_every"
@@ -61,7 +61,9 @@ EFFORT = ("epochs", "max_steps", "batch_size", "evaluate_every", "evaluations", 
 class DataSource(Strict):
     """Where the GLUE tables come from."""
 
-    source: Literal["hub", "local", "demo"]
+    source: Literal["hub", "local", "demo"] = Field(
+        description="the hub's data set, a folder of parquet files, or generated sentences"
+    )
     name: str = Field("nyu-mll/glue", description="hub: the data set")
     revision: Commit | None = Field(None, description="hub: the pinned commit")
     path: str | None = Field(None, description="local: a folder <task>/<split>.parquet with the hub's columns")
@@ -88,9 +90,11 @@ class DataSource(Strict):
 class Backbone(Strict):
     """The pretrained checkpoint that every method starts from."""
 
-    source: Literal["hub", "folder", "package", "demo"]
+    source: Literal["hub", "folder", "package", "demo"] = Field(
+        description="a hub repository, a folder, an installed Python package, or a tiny one pretrained here"
+    )
     name: str | None = Field(None, description="hub: repository; folder: path; package: module or module/folder")
-    revision: Commit | None = None
+    revision: Commit | None = Field(None, description="hub: the pinned commit")
     family: Family = Field("bert", description="the checkpoint's model_type")
     layers: int = Field(ge=2, description="its number of transformer layers")
     steps: int = Field(2000, ge=1, description="demo: steps of pretraining")
@@ -107,8 +111,8 @@ class Backbone(Strict):
 class Compact(Strict):
     """A compact general-purpose checkpoint: taken from the hub, or distilled here from the backbone (`recipe`)."""
 
-    source: Literal["hub", "recipe"]
-    name: str | None = None
+    source: Literal["hub", "recipe"] = Field(description="fetched from the hub, or distilled here from the backbone")
+    name: str | None = Field(None, description="hub: the repository")
     revision: Commit | None = Field(None, description="hub: nothing is fetched before it is pinned")
     objective: Literal["distillation", "masked_words"] = Field(
         "distillation", description="recipe: DistilBERT's three terms, or masked language modelling alone"
@@ -117,8 +121,8 @@ class Compact(Strict):
     head_steps: int = Field(
         0, ge=0, description="recipe: steps that first fit a masked-language head to a backbone without one"
     )
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
+    batch_size: int = Field(32, ge=1, description="recipe: sentences of one step")
+    learning_rate: float = Field(5e-4, gt=0, description="recipe: its peak")
 
     @model_validator(mode="after")
     def _complete(self):
@@ -130,9 +134,9 @@ class Compact(Strict):
 class Override(Strict):
     """Settings laid over the methods' own, for the methods and tasks named (all, where none is named)."""
 
-    set: dict[str, Any]
-    methods: list[str] | None = None
-    tasks: list[str] | None = None
+    set: dict[str, Any] = Field(description="settings of the loop or of a method's own, by name")
+    methods: list[str] | None = Field(None, description="for these methods; default: all")
+    tasks: list[str] | None = Field(None, description="on these tasks; default: all")
 
 
 class Search(Strict):
@@ -141,7 +145,7 @@ class Search(Strict):
     budget: Annotated[int, Field(ge=1)] | dict[Protocol, Annotated[int, Field(ge=1)]] = Field(
         1, description="settings tried for each method and task, the same for all; 1: the methods' defaults, no search"
     )
-    seeds: list[Seed] = Field([101, 102, 103], min_length=1, description="seeds of the tries; none of final runs'")
+    seeds: list[Seed] = Field([101, 102, 103], min_length=1, description="seeds of the trials; none of the final runs'")
     space: dict[str, list[Any]] = Field({}, description="values offered in the place of the methods' own, by setting")
 
     def budget_of(self, protocol: Protocol) -> int:
@@ -166,10 +170,10 @@ class VerdictRule(Strict):
     """When a published number counts as reproduced; differences in points."""
 
     tolerance: float = Field(
-        1.0, ge=0, description="within which the interval of the difference lies where a number is reproduced"
+        1.0, ge=0, description="points within which the interval of the difference lies where a number is reproduced"
     )
     tolerance_by_task: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {}, description="where seeds are known to differ by more"
+        {}, description="points, by task, where seeds are known to differ by more"
     )
 
 
@@ -184,10 +188,12 @@ class Significance(Strict):
 class Experiment(Strict):
     """One table or figure: which methods on which tasks with which seeds."""
 
-    title: str
+    title: str = Field(description="the heading of its tables")
     methods: list[str] = Field(min_length=1, description="names, or name@variant")
     vary: list[dict[str, Scalar]] = Field([], description="each compressed model once with each of these settings")
-    protocols: list[Protocol] = Field(["published"], min_length=1)
+    protocols: list[Protocol] = Field(
+        ["published"], min_length=1, description="each method once under each of them: docs/protocols.md"
+    )
     tasks: list[str] | None = Field(None, min_length=1, description="default: the suite's tasks")
     seeds: list[Seed] | None = Field(None, min_length=1, description="default: the suite's seeds")
     control: str | None = Field(None, description="what the others are compared with; default: significance.control")
@@ -211,9 +217,11 @@ class Speed(Strict):
 
     batch_sizes: list[Annotated[int, Field(ge=1)]] = Field([1, 32, 128], min_length=1, description="sequences")
     lengths: list[Annotated[int, Field(ge=8)]] = Field([32, 128, 256], min_length=1, description="tokens")
-    headline: Size = Size(batch_size=32, length=128)
+    headline: Size = Field(
+        Size(batch_size=32, length=128), description="size of the column Speed-up; one of those measured"
+    )
     repetitions: int = Field(100, ge=3, description="rounds of each size, at most")
-    seconds: float = Field(10, gt=0, description="after which no round of a size begins, once five are done")
+    seconds: float = Field(10, gt=0, description="seconds after which no round of a size begins, once five are done")
 
     @property
     def sizes(self) -> list[Size]:
@@ -234,27 +242,31 @@ class Suite(Strict):
     """A suite: a backbone, the data, and the experiments to run with them."""
 
     suite: SuiteName = Field(description="results go to results/<suite>")
-    data: DataSource
-    backbone: Backbone
+    data: DataSource = Field(description="where the GLUE tables come from")
+    backbone: Backbone = Field(description="the pretrained checkpoint that every method starts from")
     compact: dict[str, Compact] = Field({}, description="compact checkpoints, by the method that needs one")
     student_layers: int = Field(ge=1, description="depth of the compressed models; divides the backbone's")
-    tasks: list[str] = Field(min_length=1)
-    seeds: list[Seed] = Field(min_length=1)
-    settings: list[Override] = []
+    tasks: list[str] = Field(min_length=1, description="names of config/tasks.yaml")
+    seeds: list[Seed] = Field(
+        min_length=1, description="of the final runs; student seed n learns from predecessor seed n"
+    )
+    settings: list[Override] = Field([], description="laid over the methods' own settings, in this order")
     trust_records: bool = Field(
         False, description="a run whose record is there is done, though what it read is not: for records in git"
     )
     keep_models: list[str] = Field(
         [], description="methods (or method@variant) whose models are kept, or [all]; the predecessor's always are"
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     threads: int = Field(1, ge=1, description="processor threads of one run")
-    search: Search = Search()
-    equal: Equal = Equal()
-    verdicts: VerdictRule = VerdictRule()
-    significance: Significance = Significance()
-    speed: Speed = Speed()
-    experiments: dict[Name, Experiment] = Field(min_length=1)
+    search: Search = Field(Search(), description="how far settings are searched before the final runs")
+    equal: Equal = Field(Equal(), description="the protocol of equal effort")
+    verdicts: VerdictRule = Field(VerdictRule(), description="when a published number counts as reproduced")
+    significance: Significance = Field(Significance(), description="how differences are tested")
+    speed: Speed = Field(Speed(), description="how the models' speed is measured")
+    experiments: dict[Name, Experiment] = Field(
+        min_length=1, description="by name: one for each table or figure; the name is a target of snakemake"
+    )
 
     @model_validator(mode="after")
     def _consistent(self):
