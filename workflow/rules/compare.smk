@@ -205,7 +205,7 @@ rule submissions:
 rule suite_report:
     input:
         results=[file for name in EXPERIMENTS for file in made_of(name)],
-        template=["report/report.html.j2", "report/style.css", "report/script.js"],
+        template=["report/report.html.j2", "report/style.css", "report/script.js", "report/report.typ"],
     output:
         report(
             f"{SUITE}/report/index.html",
