@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from theseus_bench.report.blocks import EVERYWHERE, report_parts
 from theseus_bench.report.checklist import CheckItem
 from theseus_bench.report.content import BLANK, Finding, Report, ReportFigure, Section
 from theseus_bench.report.html import render_html, write_report
@@ -272,7 +273,7 @@ def test_hostile_text_is_escaped(tmp_path):
     markdown = render_markdown(hostile_report())
     assert "<script" not in markdown
     assert "a%29b%20c" in markdown
-    write_pdf(hostile_report(), tmp_path / "report.pdf")
+    write_pdf(hostile_report(), tmp_path / "report.pdf", TEMPLATES)
     assert (tmp_path / "report.pdf").stat().st_size > 10_000
 
 
@@ -290,6 +291,14 @@ def test_write_report(tmp_path):
     assert (folder / "index.html").read_text(encoding="utf-8") == render_html(report, TEMPLATES, "../")
     assert (folder / "report.md").read_text(encoding="utf-8") == render_markdown(report, "../")
     assert sorted(path.name for path in folder.iterdir()) == ["index.html", "report.md", "report.pdf"]
+
+
+def test_every_format_has_the_parts_in_one_order(tmp_path):
+    parts = {format: [part.anchor for part in report_parts(full_report(tmp_path), format)] for format in EVERYWHERE}
+    shared = ["", "claims", "experiment-one", "gaps", "environment", "checklist"]
+    assert parts["page"] == [*shared, "runs"]
+    assert parts["markdown"] == [*shared, "files"]
+    assert parts["paper"] == [*shared[:3], "method", *shared[3:]]
 
 
 def test_markdown_has_all_parts(tmp_path):
@@ -315,7 +324,7 @@ def test_markdown_has_all_parts(tmp_path):
 
 
 def test_pdf_has_all_parts(tmp_path, program):
-    write_pdf(full_report(tmp_path), tmp_path / "report.pdf")
+    write_pdf(full_report(tmp_path), tmp_path / "report.pdf", TEMPLATES)
     text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
     for words in (
         "What reproduces 3 of 4 numbers One is missing.",
@@ -323,11 +332,12 @@ def test_pdf_has_all_parts(tmp_path, program):
         "Theseus beats PKD holds",
         "First (one)",
         "66.4",
-        "a: not measured",
+        "a not measured",
         "A line. It falls.",
+        "Model size: 67 million",
         "the loss became NaN at step 12",
         "python: 3.11.7",
-        BLANK,
+        "only the authors can answer 1: ACL A1: limitations.",
     ):
         assert words in text
     about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
@@ -335,18 +345,91 @@ def test_pdf_has_all_parts(tmp_path, program):
 
 
 def test_pdf_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):
-    write_pdf(full_report(tmp_path), tmp_path / "first.pdf")
+    write_pdf(full_report(tmp_path), tmp_path / "first.pdf", TEMPLATES)
     monkeypatch.setattr("time.time", lambda: 1_935_000_000.0)
-    write_pdf(full_report(tmp_path), tmp_path / "second.pdf")
+    write_pdf(full_report(tmp_path), tmp_path / "second.pdf", TEMPLATES)
     made = (tmp_path / "first.pdf").read_bytes()
     assert made == (tmp_path / "second.pdf").read_bytes()
     assert b"(D:20000101000000Z)" in made, "a date of its own, not that of the day"
 
 
+def test_pdf_is_tagged_for_screen_readers(tmp_path, program):
+    """PDF/UA-1, which the compiler refuses to claim where a figure has no text in its place."""
+    write_pdf(full_report(tmp_path), tmp_path / "report.pdf", TEMPLATES)
+    made = (tmp_path / "report.pdf").read_bytes()
+    assert b"<pdfuaid:part>1</pdfuaid:part>" in made
+    assert b"/Lang(en)" in made
+    about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
+    assert re.search(r"Tagged: +yes", about)
+
+
+@pytest.mark.parametrize("text", ["#panic(1) $x^2$ @a <b> //c", "*bold* _it_ `raw` = head", "[b](c) \\ #let x = {"])
+def test_what_is_said_is_no_command_in_the_pdf(tmp_path, program, text):
+    report = make_report(
+        notes=[text], claims=make_claims(text), sections=[Section("one", text, [make_table(note=text)])]
+    )
+    write_pdf(report, tmp_path / "report.pdf", TEMPLATES)
+    shown = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
+    assert shown.count(text) == 4
+
+
+def test_a_message_with_control_signs_and_no_rows_stop_no_pdf(tmp_path, program):
+    empty = Section("one", "First", [replace(make_table(), rows=())])
+    report = make_report(notes=["\x1b[31mred\x00\ud800 中文"], sections=[empty])
+    write_pdf(report, tmp_path / "report.pdf", TEMPLATES)
+    assert "\ufffd[31mred\ufffd\ufffd" in pdf_text(tmp_path / "report.pdf", program("pdftotext"))
+
+
+def test_the_pdf_leaves_detail_to_the_page(tmp_path, program):
+    """Of nine figures it has five: score against speed, differences and printed numbers, the others in their order."""
+    names = ("speed_over_depth", "score_against_speed", "curves", "profile", "retention", "forest", "differences")
+    sections = [
+        Section(
+            name,
+            f"Title {name}",
+            [make_table("Scores", caption=f"Main {name}."), make_table("Tests", caption=f"Detail {name}.")],
+            [ReportFigure(f"{name}-{kind}", f"{name} {kind}", "It falls.", SVG) for kind in names],
+            costs=make_table("Costs", caption=f"Spent on {name}."),
+        )
+        for name in ("one", "two")
+    ]
+    write_pdf(make_report(sections=sections), tmp_path / "report.pdf", TEMPLATES)
+    text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
+    figures = re.findall(r"(one|two) (\w+)\. It falls\.", text)
+    chosen = ("score_against_speed", "speed_over_depth", "retention", "forest", "differences")
+    assert figures == [("one", kind) for kind in chosen]
+    assert [words in text for words in ("Main one.", "Main two.", "Spent on one.")] == [True] * 3
+    assert [words in text for words in ("Detail one.", "Detail two.", "Spent on two.")] == [False] * 3
+
+
+def test_what_all_tables_of_scores_say_stands_once_in_the_pdf(tmp_path, program):
+    notes = ("Said of all.", "Said of one."), ("Said of all.", "Said of two.")
+    tables = [replace(make_table(), notes=own) for own in notes]
+    sections = [Section(name, name, [table]) for name, table in zip(("one", "two"), tables, strict=True)]
+    write_pdf(make_report(sections=sections), tmp_path / "report.pdf", TEMPLATES)
+    text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
+    assert [text.count(f"Said of {which}.") for which in ("all", "one", "two")] == [1, 1, 1]
+    assert text.index("Said of two.") < text.index("On all tables of scores") < text.index("Said of all.")
+    assert render_markdown(make_report(sections=sections)).count("Said of all.") == 2
+
+
+@pytest.mark.parametrize(("columns", "turned"), [(12, False), (30, True)])
+def test_only_a_table_too_wide_for_the_page_is_turned_with_its_heading(tmp_path, program, columns, turned):
+    cells = tuple(Cell(50.0, spread=12.5) for _ in range(columns))
+    table = Table("Wide", "c", tuple(Column(f"c{i}", "MRPC") for i in range(columns)), (Row("BERT-of-Theseus", cells),))
+    sections = [Section("one", "Wide", [table]), Section("two", "After", [make_table()])]
+    write_pdf(make_report(sections=sections), tmp_path / "report.pdf", TEMPLATES)
+    command = [program("pdfinfo"), "-f", "1", "-l", "9", tmp_path / "report.pdf"]
+    sizes = re.findall(r"size: +(\d+)\S* x", subprocess.run(command, capture_output=True, text=True).stdout)
+    assert sizes == (["595", "841", "595"] if turned else ["595"])
+    command = [program("pdftotext"), "-f", "2", "-l", "2", tmp_path / "report.pdf", "-"]
+    assert ("Wide (one)" in subprocess.run(command, capture_output=True, text=True).stdout) == turned
+
+
 def test_a_table_of_many_sheets_repeats_its_headings_and_loses_no_row(tmp_path, program):
     rows = tuple(Row(f"row-{i:03d}", (Cell(None), Cell(float(i)))) for i in range(150))
     table = replace(make_table("Long"), rows=rows)
-    write_pdf(make_report(claims=table), tmp_path / "report.pdf")
+    write_pdf(make_report(claims=table), tmp_path / "report.pdf", TEMPLATES)
     text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
     assert [f"row-{i:03d}" in text for i in range(150)] == [True] * 150
     assert text.count("Speed-up RTE") >= 4

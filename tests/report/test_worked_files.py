@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import subprocess
 from contextlib import chdir
 
 import numpy as np
@@ -11,6 +13,7 @@ from scope import once
 from theseus_bench.report.build import suite_report
 from theseus_bench.report.content import counts, remarks, scope
 from theseus_bench.report.markdown import render_markdown
+from theseus_bench.report.pdf import write_pdf
 from theseus_bench.tables.experiment import (
     write_description_tables,
     write_score_tables,
@@ -18,7 +21,7 @@ from theseus_bench.tables.experiment import (
     write_verdict_tables,
 )
 from theseus_bench.tables.formats import markdown_text
-from worked import MACRO, SEEDS, TASKS, copy_of, macro_of, score_of, scores_of
+from worked import MACRO, ROOT, SEEDS, TASKS, copy_of, macro_of, score_of, scores_of
 
 SCORED = [
     f"{task}{ending}"
@@ -292,7 +295,7 @@ def test_the_report_shows_the_figures_that_were_drawn(report):
     (figure,) = report.sections[1].figures
     assert (figure.name, figure.title, figure.caption) == ("schedules-retention", "Retention by task", "What is kept.")
     assert figure.files == ("../figures/schedules/retention.svg", "../figures/schedules/retention.pdf")
-    assert figure.image.name == "retention.png"
+    assert figure.image.name == "retention.svg"
     assert "Retention by task (schedules)" in figure.svg
     assert "What is kept." in figure.svg
 
@@ -358,6 +361,27 @@ def test_the_report_as_markdown_has_every_answer_table_and_file(report):
         "](../figures/schedules/retention.svg)",
         "](../ro-crate-metadata.json)",
         "](../runs)",
+    ):
+        assert words in text
+
+
+def test_the_report_as_pdf_is_a_paper(report, tmp_path, program):
+    """The claims, each experiment's means alone, how it was done, the first one's costs, and what is missing."""
+    write_pdf(report, tmp_path / "report.pdf", ROOT / "report")
+    about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
+    assert int(re.search(r"Pages: +(\d+)", about)[1]) <= 8
+    command = [program("pdftotext"), "-layout", tmp_path / "report.pdf", "-"]
+    text = " ".join(subprocess.run(command, capture_output=True, text=True).stdout.split())
+    captions = {ending: text.count(caption) for ending, (_, _, caption) in FILES.items() if text.count(caption)}
+    assert captions == {"": 2, "_claims": 1, "_costs": 1}
+    for words in (
+        "162 are complete, 2 failed, 1 is missing and 0 are excluded.",
+        "Theseus beats fine-tuning (Table 1) holds published",
+        "Training took 2.41 device-hours",
+        "Processor: A processor, 2 cores; A processor, 4 cores",
+        "Vanilla KD (equal) missing stsb 3 not run",
+        "Retention by task. What is kept.",
+        "only the authors can answer 17: ACL A1: limitations;",
     ):
         assert words in text
 

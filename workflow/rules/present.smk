@@ -98,7 +98,7 @@ rule submissions:
 rule suite_report:
     input:
         results=inputs_of_report,
-        template=["report/report.html.j2", "report/style.css", "report/script.js"],
+        template=["report/report.html.j2", "report/style.css", "report/script.js", "report/report.typ"],
     output:
         report(
             f"{SUITE}/report/index.html",

@@ -86,7 +86,7 @@ def _section(plan: Plan, name: str, folder: Path) -> Section:
     }
     left_out = ("_claims", "_trials")  # the claims of all experiments stand together; every try is too much to read
     shown = [table for ending, table in tables.items() if ending not in left_out]
-    return Section(name, experiment.title, shown, _figures(name, folder), downloads)
+    return Section(name, experiment.title, shown, _figures(name, folder), downloads, tables.get("_costs"))
 
 
 def _figures(name: str, folder: Path) -> list[ReportFigure]:
@@ -96,11 +96,11 @@ def _figures(name: str, folder: Path) -> list[ReportFigure]:
         return []
     found = []
     for entry in json.loads((drawn / "pictures.json").read_text(encoding="utf-8")):
-        files = {ending: drawn / f"{entry['name']}.{ending}" for ending in ("svg", "pdf", "png")}
+        files = {ending: drawn / f"{entry['name']}.{ending}" for ending in ("svg", "pdf")}
         svg = inline_svg(files["svg"], f"{entry['title']} ({name})", entry["caption"])
-        links = tuple(f"../figures/{name}/{files[ending].name}" for ending in ("svg", "pdf"))
+        links = tuple(f"../figures/{name}/{file.name}" for file in files.values())
         found.append(
-            ReportFigure(f"{name}-{entry['name']}", entry["title"], entry["caption"], svg, links, files["png"])
+            ReportFigure(f"{name}-{entry['name']}", entry["title"], entry["caption"], svg, links, files["svg"])
         )
     return found
 

@@ -15,7 +15,6 @@ from theseus_bench.wording import NOT_MEASURED, count_noun, is_or_are, series
 
 BLANK = "blank: for the authors to fill in"
 OPENING = "score_against_speed"  # the figure of the first screen
-LONG = 40  # rows; a longer table is folded on the page, and in the other formats is left to its files
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ReportFigure:
     """A figure. `svg` is put into the page as it is: one <svg> that needs nothing from outside, its colours for white.
 
     `files` are links to it from the report's folder (the .svg and the .pdf); `image` is the file (.svg or .png) that
-    the PDF shows, which names the figure without showing it where there is none.
+    the PDF shows, which gives the caption alone where there is none.
     """
 
     name: str
@@ -52,7 +51,8 @@ class ReportFigure:
 class Section:
     """One experiment: its name (the id in the page), its title, its tables and figures in order.
 
-    `downloads` are the tables' files: name → link from the report's folder.
+    The first table is the main one. `costs` is that one of them which says what the runs cost. `downloads` are the
+    tables' files: name → link from the report's folder.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Section:
     tables: list[Table]
     figures: list[ReportFigure] = field(default_factory=list)
     downloads: dict[str, str] = field(default_factory=dict)
+    costs: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,6 @@ def remarks(report: Report) -> list[str]:
     if untimed:
         sentences.append(f"Training time was not recorded for {untimed} of the runs; the total leaves them out.")
     return [*report.notes, *sentences]
-
-
-def left_out(table: Table) -> str:
-    """What stands in the place of a table that is too long to read on paper; '' where it is not."""
-    rows = len(table.groups)
-    return f"{table.caption} {rows:,} rows: on the report's page and in the tables' files." if rows > LONG else ""
 
 
 def checklist_tables(items: list[CheckItem]) -> list[Table]:

@@ -9,12 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from theseus_bench.files import atomic, write_text
-from theseus_bench.report.content import LONG, Report, checklist_tables, counts, opening_figure, remarks, scope
+from theseus_bench.report.blocks import PAGE, report_parts
+from theseus_bench.report.content import Report
 from theseus_bench.report.markdown import render_markdown
 from theseus_bench.report.pdf import write_pdf
-from theseus_bench.report.run_lists import gaps_table, runs_table
 from theseus_bench.tables.formats import to_html
-from theseus_bench.tables.scores import unique_runs
 
 TEMPLATE = "report.html.j2"
 
@@ -27,7 +26,7 @@ def write_report(report: Report, folder: Path, template_folder: Path, base: str 
     write_text(folder / "index.html", render_html(report, template_folder, base))
     write_text(folder / "report.md", render_markdown(report, base))
     with atomic(folder / "report.pdf") as scratch:
-        write_pdf(report, scratch)
+        write_pdf(report, scratch, template_folder)
 
 
 def render_html(report: Report, template_folder: Path, base: str = "") -> str:
@@ -35,7 +34,6 @@ def render_html(report: Report, template_folder: Path, base: str = "") -> str:
 
     `base`: the way from the page's folder to the suite's ('' or '../').
     """
-    runs = unique_runs(report.runs)
     page = Environment(
         loader=FileSystemLoader(template_folder),
         autoescape=True,
@@ -44,19 +42,10 @@ def render_html(report: Report, template_folder: Path, base: str = "") -> str:
         lstrip_blocks=True,
     )
     page.filters["table"] = lambda table: Markup(to_html(table))  # escapes by itself
-    page.filters["svg"] = Markup  # ours, see Shown
+    page.filters["svg"] = Markup  # ours, see ReportFigure
     page.filters["svg_width"] = _svg_width
-    return page.get_template(TEMPLATE).render(
-        report=report,
-        long=LONG,
-        opening=opening_figure(report),
-        scope=scope(report),
-        counts=counts(runs),
-        remarks=remarks(report),
-        gaps=gaps_table(runs),
-        runs=runs_table(runs, base),
-        checklist=checklist_tables(report.checklist),
-    )
+    first, *parts = report_parts(report, PAGE, base)
+    return page.get_template(TEMPLATE).render(report=report, first=first, parts=parts)
 
 
 def _svg_width(svg: str) -> str:

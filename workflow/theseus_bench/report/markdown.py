@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
-from theseus_bench.report.content import Report, ReportFigure, Section, checklist_tables, left_out, remarks, scope
-from theseus_bench.report.run_lists import gaps_table
+from theseus_bench.report import blocks
+from theseus_bench.report.blocks import MARKDOWN, Block, Part, report_parts
+from theseus_bench.report.content import Report, ReportFigure
 from theseus_bench.tables.formats import markdown_text, to_markdown
-from theseus_bench.tables.scores import unique_runs
 
 
 def render_markdown(report: Report, base: str = "") -> str:
@@ -15,39 +16,41 @@ def render_markdown(report: Report, base: str = "") -> str:
 
     `base`: the way from the file's folder to the suite's ('' or '../').
     """
-    gaps = gaps_table(unique_runs(report.runs))
-    parts = [f"# {markdown_text(report.suite)}: theseus-bench report", markdown_text(report.subject)]
-    for finding in report.findings:
-        parts.append(
-            f"- {markdown_text(finding.heading)}: **{markdown_text(finding.answer)}**. {markdown_text(finding.detail)}"
-        )
-    parts.append(markdown_text(" ".join(scope(report))))
-    if known := remarks(report):
-        parts += ["## To know before reading", "\n".join(f"- {markdown_text(remark)}" for remark in known)]
-    if report.claims:
-        parts += ["## Claims", to_markdown(report.claims)]
-    for section in report.sections:
-        parts += _section(section)
-    parts += ["## Failed, missing and excluded runs"]
-    parts += [to_markdown(gaps) if gaps.rows else "No run failed, none is missing and none was excluded."]
-    values = [f"- {markdown_text(name)}: {markdown_text(value)}" for name, value in report.environment.items()]
-    parts += ["## Environment", "\n".join(values) or "The environment of these runs is not recorded."]
-    if report.checklist:
-        parts += ["## Reproducibility checklist", *map(to_markdown, checklist_tables(report.checklist))]
-    files = {"All runs, sorted and filtered": "index.html#runs", "Records of the runs": f"{base}runs", **report.links}
-    parts += ["## Files", "\n".join(f"- {_link(name, target)}" for name, target in files.items())]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    texts = [f"# {markdown_text(report.suite)}: theseus-bench report", markdown_text(report.subject)]
+    for part in report_parts(report, MARKDOWN, base):
+        texts += [_heading(part)] if part.title else []
+        texts += [_block(block) for block in part.blocks]
+    return "\n\n".join(text.strip() for text in texts) + "\n"
 
 
-def _section(section: Section) -> list[str]:
-    parts = [f"## {markdown_text(section.title)} ({markdown_text(section.name)})"]
-    parts += [markdown_text(left_out(table)) or to_markdown(table) for table in section.tables]
-    if not section.tables:
-        parts.append("There is no table of this experiment.")
-    if section.downloads:
-        links = ", ".join(_link(name, target) for name, target in section.downloads.items())
-        parts.append(f"The tables as files: {links}.")
-    return [*parts, *map(_figure, section.figures)]
+def _heading(part: Part) -> str:
+    return f"## {markdown_text(part.title)}" + (f" ({markdown_text(part.name)})" if part.name else "")
+
+
+def _block(block: Block) -> str:
+    match block:
+        case blocks.Findings(found):
+            lines = [f"{markdown_text(one.heading)}: **{markdown_text(one.answer)}**. " for one in found]
+            return _bullets([line + markdown_text(one.detail) for line, one in zip(lines, found, strict=True)])
+        case blocks.Opening(scope, _, picture):
+            return "\n\n".join([markdown_text(scope), *([_figure(picture.figure)] if picture else [])])
+        case blocks.Text(text):
+            return markdown_text(text)
+        case blocks.Items(heading, items):
+            return f"## {markdown_text(heading)}\n\n{_bullets(list(map(markdown_text, items)))}"
+        case blocks.Values(values):
+            return _bullets([f"{markdown_text(name)}: {markdown_text(value)}" for name, value in values.items()])
+        case blocks.Listing(table):
+            return to_markdown(table)
+        case blocks.Picture(figure):
+            return _figure(figure)
+        case blocks.Links(words, links):
+            return f"{markdown_text(words)}: {', '.join(_links(links))}." if words else _bullets(_links(links))
+    raise TypeError(f"Markdown has no {block.kind}")
+
+
+def _bullets(texts: list[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
 
 
 def _figure(figure: ReportFigure) -> str:
@@ -55,6 +58,10 @@ def _figure(figure: ReportFigure) -> str:
     image = next((link for link in figure.files if link.endswith((".svg", ".png"))), None)
     words = f"**{markdown_text(figure.title)}.** {markdown_text(figure.caption)}"
     return f"!{_link(figure.title, image)}\n\n{words}" if image else words
+
+
+def _links(links: Mapping[str, str]) -> list[str]:
+    return [_link(name, target) for name, target in links.items()]
 
 
 def _link(name: str, target: str) -> str:
