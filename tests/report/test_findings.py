@@ -69,10 +69,10 @@ def test_how_sure_is_the_primary_difference_from_the_control_with_interval_and_p
     assert (row["name"], row["other"], row["what"], row["tests"]) == ("theseus", "finetune", "macro", 2)
     assert sure.answer == f"+{row['difference']:.1f} points (+{row['low']:.1f} to +{row['high']:.1f})"
     p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-    assert sure.detail.startswith("BERT-of-Theseus minus Fine-tuning, macro, 3 seeds (One). Interval and ")
-    assert f"Interval and {p} are adjusted for the 2 primary differences of its protocol." in sure.detail
+    assert sure.detail.startswith("BERT-of-Theseus minus Fine-tuning, macro, 3 seeds; ")
+    assert f"{p}, adjusted like the interval for the 2 primary differences of its protocol." in sure.detail
     significant = sum(row["p_holm"] < 0.05 for row in primary)
-    assert f"{significant} of 2 primary differences there are significant" in sure.detail
+    assert f"{significant} of all 2 are significant" in sure.detail
     assert sure.kind == ("complete" if row["p_holm"] < 0.05 else "")
 
 

@@ -140,7 +140,7 @@ def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: 
 def _how_sure(plan: Plan, folder: Path) -> Finding:
     """The first primary difference, the control's where it is tested, and how many of its family are significant."""
     untested = ""
-    for experiment, wanted in plan.suite.experiments.items():
+    for experiment in plan.suite.experiments:
         tests = read_significance(experiment, folder)
         rows = [row for row in tests["differences"] if row["family"] == PRIMARY and row["tested_in"] == experiment]
         tested = [row for row in rows if row["p_holm"] is not None]
@@ -155,9 +155,8 @@ def _how_sure(plan: Plan, folder: Path) -> Finding:
         significant = sum(is_significant(one, tests) for one in tested)
         detail = (
             f"{label_of_name(plan, row['name'])} minus {label_of_name(plan, row['other'])}, {what}, {row['seeds']} "
-            f"seeds ({wanted.title}). Interval and {p} are adjusted for the {row['tests']} primary differences of its "
-            f"protocol. {significant} of {len(tested)} primary differences there are significant; single tasks are "
-            "secondary."
+            f"seeds; {p}, adjusted like the interval for the {row['tests']} primary differences of its protocol. "
+            f"{significant} of all {len(tested)} are significant."
         )
         if plan.suite.data.source == "demo":
             return Finding("How sure", answer, f"{detail} On {GENERATED} this says nothing of the methods.", "")
