@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import zlib
-from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -18,6 +17,7 @@ from axes import intervals
 from fontTools.ttLib import TTFont
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
+from scope import remembered
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 from theseus_bench.figures import plots
 from theseus_bench.figures.export import inline_svg, write_pictures
@@ -115,7 +115,7 @@ DRAWN = {
 }
 
 
-@cache
+@remembered
 def drawn(name: str):
     """The picture of the frame above; made once, since no test changes it."""
     return DRAWN[name]()
@@ -274,6 +274,19 @@ def test_curves_draw_rate_above_score_on_one_scale_of_steps():
     assert "Without a replacing rate: Fine-tuning." in picture.caption
     without = plots.curves(CURVES[CURVES["label"] == "Fine-tuning"])
     assert [axes.get_ylabel() for axes in without.figure.axes] == ["Score\n(points)"]
+
+
+def test_the_caption_of_curves_names_what_does_not_replace_and_says_what_is_hollow():
+    replacing = CURVES[CURVES["label"] == "BERT-of-Theseus"]
+    assert "Without a replacing rate" not in plots.curves(replacing).caption
+    assert "Hollow markers" not in plots.curves(replacing).caption
+    equal = replacing.assign(label="BERT-of-Theseus (equal)")
+    assert "Hollow markers: the protocol of equal effort." in plots.curves(equal).caption
+
+
+def test_the_verdicts_of_a_forest_have_markers_of_their_own():
+    (legend,) = drawn("forest").figure.legends
+    assert [handle.get_marker() for handle in legend.legend_handles] == ["o", "s", "D", "X"]
 
 
 def test_module_impact_draws_our_losses_and_the_printed_ones():

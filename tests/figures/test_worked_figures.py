@@ -24,6 +24,7 @@ from worked import (
     PUBLISHED,
     SEEDS,
     TASKS,
+    copy_of,
     macro_of,
     moderated,
     score_of,
@@ -376,3 +377,16 @@ def test_what_a_module_costs_is_the_predecessors_mean_less_ours(tmp_path):
         [1, "QNLI", 3.0, 1.0, 5.0], [2, "QNLI", -1.0, -1.0, -1.0],
     ]  # fmt: skip
     assert frame["printed_drop"].tolist() == pytest.approx([91.87 - 88.50, 91.87 - 90.54])
+
+
+def test_nothing_is_kept_of_a_predecessor_that_scores_nothing(worked, tmp_path):
+    """Every score of CoLA is a share of its mean; where that is 0 there is none, and no division by it."""
+    folder = copy_of(worked.folder, tmp_path)
+    scores = pd.read_parquet(folder / "scores/glue.parquet")
+    own = (scores["method"] == "predecessor") & (scores["variant"] == "") & (scores["task"] == "cola")
+    scores.loc[own, "value"] = 0.0
+    scores.to_parquet(folder / "scores/glue.parquet")
+    frame = FigureData(worked.plan, "glue", folder).retention()
+    assert np.isfinite(frame["retention"].dropna()).all()
+    labels = set(frame.loc[frame["task"] == "CoLA", "label"])
+    assert labels == {label for name, label in NAMES.items() if "equal" in name}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from theseus_bench.report.blocks import EVERYWHERE, report_parts
 from theseus_bench.report.checklist import CheckItem
-from theseus_bench.report.content import BLANK, Finding, Report, ReportFigure, Section
+from theseus_bench.report.content import BLANK, Finding, Report, ReportFigure, Section, checklist_tables
 from theseus_bench.report.html import render_html, write_report
 from theseus_bench.report.markdown import render_markdown
 from theseus_bench.report.pdf import write_pdf
@@ -231,6 +231,8 @@ def test_a_long_table_and_all_but_the_first_are_folded():
 def test_checklist_marks_blanks(tmp_path):
     text = Page(render_html(full_report(tmp_path), TEMPLATES)).text
     assert f"A1: limitations {BLANK}" in text
+    (table, _) = checklist_tables(full_report(tmp_path).checklist)
+    assert [(column.key, column.header) for column in table.columns] == [("answer", "Answer"), ("where", "Where")]
     assert "C1: model size 67 million run.json" in text
     assert "1 of 2 items of ACL are filled in" in text
     assert text.index("ACL checklist.") < text.index("NeurIPS checklist.")
@@ -242,6 +244,14 @@ def test_figures_and_files_are_linked(tmp_path):
     assert "--drawn: 240pt" in text
     links = {"figures/line.svg", "figures/line.pdf", "../tables/one.csv", "../ro-crate-metadata.json", "report.pdf"}
     assert links <= set(Page(text).links)
+
+
+@pytest.mark.parametrize(("files", "image"), [(("a.pdf", "a.png"), "![A line](a.png)"), (("a.pdf",), "")])
+def test_markdown_shows_the_file_of_a_figure_that_it_can(files, image):
+    figure = ReportFigure("line", "A line", "It falls.", SVG, files)
+    text = render_markdown(make_report(sections=[Section("one", "One", [], [figure])]))
+    assert f"{image}\n\n**A line.** It falls." in text
+    assert text.count("![") == bool(image)
 
 
 def hostile_report():
@@ -342,6 +352,14 @@ def test_pdf_has_all_parts(tmp_path, program):
         assert words in text
     about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
     assert re.search(r"Title: +small: theseus-bench report", about)
+
+
+def test_pdf_numbers_its_pages_and_says_that_it_does_not_know_where_it_ran(tmp_path, program):
+    write_pdf(make_report(environment={}), tmp_path / "report.pdf", TEMPLATES)
+    pages = subprocess.run([program("pdftotext"), tmp_path / "report.pdf", "-"], capture_output=True, text=True).stdout
+    pages = pages.split("\f")[:-1]
+    assert [page.split()[-1] for page in pages] == [str(number) for number in range(1, len(pages) + 1)]
+    assert "The environment of these runs is not recorded." in " ".join(" ".join(pages).split())
 
 
 def test_pdf_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):

@@ -396,3 +396,8 @@ def test_the_checklist_is_filled_in_from_the_records(report):
     assert "Nothing was searched" in answers["C2"]
     assert answers["C4"] == "Python 3.11.7, numpy 2.0."
     assert "MNLI: train 3000" in answers["B6"]
+
+
+def test_a_partial_report_links_to_no_provenance_since_there_is_none(worked, tmp_path):
+    partial = copy_of(worked.folder, tmp_path).rename(tmp_path / "partial")
+    assert suite_report(worked.plan, partial).links == {"Configuration": "../suite.json"}

@@ -528,6 +528,7 @@ def test_a_macro_and_a_half_that_are_printed_are_compared_with_the_same_of_ours(
     assert mnli["ours"].value == pytest.approx(scores_of("predecessor", "mnli").mean())
     half = cells_of(table, label="BERT-of-Theseus", task="MNLI")
     assert half["metric"].value == "accuracy (validation_matched)"
+    assert {cells_of(table, label="Predecessor", task=LABELS[task])["metric"].value for task in MACRO} == {"score"}
     assert half["ours"].value == pytest.approx(100 * (8 + 9 + 8) / 30), "2, 1 and 2 of ten wrong"
 
 
