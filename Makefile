@@ -66,5 +66,6 @@ mutants: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
 	$(BIN)/python benchmarks/mutants.py
 
+# Also the checkpoints of runs that have not ended.
 clean:
 	rm -rf results/demo .cache .snakemake site

@@ -43,8 +43,18 @@ def training(*methods: str) -> None:
             used = processes.run([COMMAND, "train", str(folder), name, "rte", "1"])
             _say(name, used.largest, TRAINING_AIM)
             if name == "predecessor":
-                used = processes.run([COMMAND, "teacher", str(folder), "rte", "1"])
+                used = processes.run([COMMAND, "teacher-outputs", str(folder), name, "rte", "1"])
                 _say("its outputs for the students", used.largest, TRAINING_AIM)
+
+
+COMMANDS = (
+    "score",
+    "significance",
+    "score-tables",
+    "verdict-tables",
+    "description-tables",
+    "experiment-figures",
+)
 
 
 def aggregation(experiment: str = "glue_dev", *seeds: str) -> None:
@@ -57,7 +67,7 @@ def aggregation(experiment: str = "glue_dev", *seeds: str) -> None:
         print(f"{experiment}: {len(runs)} runs; the aim is {AGGREGATION_AIM} MB")
         floor = processes.run([sys.executable, __file__, "read", str(folder), experiment])
         _say(READ, floor.together, AGGREGATION_AIM, f"{floor.processor:.1f} s of processor")
-        for command in ("score", "significance", "compare", "judge", "describe", "draw"):
+        for command in COMMANDS:
             workers = ["--workers", "2"] * (command == "significance")
             used = processes.run(
                 [COMMAND, command, str(folder), experiment, *workers], environment={"OMP_NUM_THREADS": "1"}

@@ -249,8 +249,8 @@ def _draw_accuracies(design: Design, n: int, random: np.random.Generator, wild: 
 def p_of_families(drawn: Drawn, moderated: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """p of the macro difference of each method from the first (n, 8), and of each on each task (n, 8, 9).
 
-    As `inference.spread_of` and `inference.conclude` make them, for all experiments at once. Not `moderated`: with the
-    variance of the differences of paired seeds alone.
+    As `statistics.spread_of` and `statistics.conclude` make them, for all experiments at once. Not `moderated`: with
+    the variance of the differences of paired seeds alone.
     """
     scores, seeds = drawn.scores, drawn.scores.shape[-1]
     if moderated:

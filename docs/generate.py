@@ -8,6 +8,7 @@ and the JSON schema are made as a whole.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 from collections import Counter
@@ -344,6 +345,7 @@ def filled(page: str) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     texts = {page: filled(page) for page in BLOCKS} | {file: make() for file, make in FILES.items()}
     for file, text in texts.items():
         Path(file).write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from scope import once
 from suites import make_plan
 from theseus_bench.evaluation.scores import COLUMNS
 from theseus_bench.figures.experiment import experiment_pictures
-from theseus_bench.figures.frames import EACH, RANGE, FigureData
+from theseus_bench.figures.frames import RANGE, FigureData
 from worked import (
     EQUAL,
     FAILED,
@@ -30,6 +30,8 @@ from worked import (
     score_of,
     scores_of,
 )
+
+EACH = "95 % intervals over the seeds, each for itself"
 
 ROLES = {"majority": "control", "predecessor": "teacher", "finetune": "baseline", "vanilla_kd": "baseline"}
 
@@ -201,7 +203,7 @@ WORDS = {  # title, what the axes say, what the legend names, caption
     "differences": (
         "Tested differences", "Difference (points)", "Method", ["better", "not distinguishable"],
         "Difference of 6 methods on 1 score; right of zero is better. Each panel has its own scale. Lines through the "
-        "points: intervals that hold together with 95 % within their family. Better and worse: the p-value, adjusted "
+        "points: 95 % intervals that hold together in their family. Better and worse: the p-value, adjusted "
         "by Holm over the family, is below 0.05.",
     ),
     "forest": (

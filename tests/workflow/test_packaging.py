@@ -39,3 +39,12 @@ def test_conda_names_every_dependency_at_the_constrained_version():
 def test_torch_is_the_small_build():
     # An open range would take a build of several gigabytes where only a processor is at hand.
     assert CONSTRAINTS["torch"] == "2.13.0"
+
+
+def test_benchmarks_call_commands_that_exist():
+    from theseus_bench.commands import COMMAND
+
+    text = Path("benchmarks/memory.py").read_text()
+    called = re.findall(r'COMMAND, "([a-z-]+)"', text) + re.findall(r'^ {4}"([a-z-]+)",$', text, re.MULTILINE)
+    assert len(called) >= 4
+    assert set(called) <= set(COMMAND.commands)

@@ -125,8 +125,11 @@ def labels_of(experiment):
 
 
 def diagnostic_of(experiment):
-    """The labels of AX and the texts that they are checked against, where the suite has them."""
-    return DIAGNOSTIC_FILE + (tables_of("ax") if DIAGNOSTIC_FILE and "ax" in PLAN.suite.tasks else [])
+    """The labels of AX and the texts that they are checked against, where the experiment's models predict it."""
+    if not DIAGNOSTIC_FILE or "ax" not in PLAN.suite.tasks:
+        return []
+    tasks = {task.name for task in PLAN.experiment_tasks(PLAN.suite.experiments[experiment])}
+    return DIAGNOSTIC_FILE + tables_of("ax") if PLAN.tasks["ax"].trained_on in tasks else []
 
 
 def or_end(function, *arguments):
@@ -174,8 +177,9 @@ def made_of(experiment, figures_only=False):
     return [file for step, made in asked.items() if made for file in made_by(step, experiment=experiment)]
 
 
+@cache
 def all_of(*experiments, figures_only=False):
-    """What there is of experiments, from their tables to their figures."""
+    """What there is of experiments, from their tables to their figures; listed once, however many jobs wait for it."""
     made = [file for name in experiments for file in made_of(name, figures_only)]
     return made_for(experiments) + made
 
@@ -214,9 +218,8 @@ def inputs_of(step):
 def inputs_of_report(wildcards):
     """What the report tells of: all that is made of the experiments, and every run's record."""
     made = [file for name in EXPERIMENTS for file in made_of(name)]
-    read = [
-        file for name in EXPERIMENTS for of in (records_of, sources_of, searches_of, labels_of) for file in of(name)
-    ]
+    kinds = (records_of, sources_of, searches_of, labels_of, diagnostic_of)
+    read = [file for name in EXPERIMENTS for kind in kinds for file in kind(name)]
     return list(dict.fromkeys(made + read)) + PUBLISHED_FILES
 
 
@@ -227,7 +230,7 @@ def inputs_of_speed(wildcards):
 
 
 def outputs_of(step):
-    """What a step makes of an experiment; the tables that SHOWN names are in Snakemake's own report too."""
+    """What a step makes of an experiment; the figures, and the tables that SHOWN names, are in Snakemake's own report too."""
     outputs = []
     for name in STEPS[step].outputs:
         file = f"{SUITE}/{name.rstrip('/')}"
@@ -237,7 +240,13 @@ def outputs_of(step):
             caption = f"../../report/captions/{caption}.rst"
             where = {"category": "{experiment}", "subcategory": "Tables", "labels": {"table": label}}
             file = report(file, caption=caption, **where)
-        outputs.append(directory(file) if name.endswith("/") else file)
+        if name.endswith("/"):
+            file = directory(file)
+        if name == "figures/{experiment}/":
+            where = {"category": "{experiment}", "subcategory": "Figures", "labels": {"figure": "{figure}"}}
+            caption = "../../report/captions/figures.rst"
+            file = report(file, patterns=["{figure}.svg"], caption=caption, **where)
+        outputs.append(file)
     return outputs
 
 

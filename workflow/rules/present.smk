@@ -63,14 +63,7 @@ rule experiment_figures:
     input:
         inputs_of("experiment_figures"),
     output:
-        report(
-            directory(f"{SUITE}/figures/{{experiment}}"),
-            patterns=["{figure}.svg"],
-            caption="../../report/captions/figures.rst",
-            category="{experiment}",
-            subcategory="Figures",
-            labels={"figure": "{figure}"},
-        ),
+        outputs_of("experiment_figures"),
     log:
         f"{SUITE}/logs/experiment_figures/{{experiment}}.log",
     params:

@@ -82,7 +82,7 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
     """Rows of a task, and the parts of each tested difference's variance for the macro, by (comparison, task).
 
     A row has the comparison; `what`, the task; `seeds`, the fewer that either has; `difference`, `error`, `df` and `p`
-    (inference.conclude). From FEWEST seeds on it also has, over seeds, `welch` (p), `sign_flip` (p, of the seeds that
+    (statistics.conclude). From FEWEST seeds on it also has, over seeds, `welch` (p), `sign_flip` (p, of the seeds that
     both have), `differing` (on how many of these the two differ), `needed` (how many such could reach α), `hedges_g`
     and `improvement`; and for an accuracy `mcnemar`, p by seed. Below, its tests are null.
     """
@@ -269,10 +269,15 @@ def _adjust(plan: Plan, experiment: str, rows: list[dict]) -> None:
             row |= {"p_holm": p, "low": low, "high": high, "tests": len(family)}
 
 
+def score_bounds(plan: Plan, names: list[str]) -> tuple[float, float]:
+    """The least and the most that a mean score of these tasks can be, in points."""
+    lowest = [np.mean([-100.0 * (metric in SIGNED) for metric in plan.tasks[name].metrics]) for name in names]
+    return float(np.mean(lowest)), 100.0
+
+
 def _bounds(plan: Plan, names: list[str], share: float) -> tuple[float, float]:
     """The least and the most that a difference of mean scores of these tasks can be, in points."""
-    lowest = [np.mean([-100.0 * (metric in SIGNED) for metric in plan.tasks[name].metrics]) for name in names]
-    low, high = float(np.mean(lowest)), 100.0
+    low, high = score_bounds(plan, names)
     return low - share * high, high - share * low
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from theseus_bench.figures import plots
 from theseus_bench.figures.export import Picture, write_pictures
-from theseus_bench.figures.frames import EACH, RANGE, FigureData
+from theseus_bench.figures.frames import RANGE, FigureData, intervals_over_seeds
 from theseus_bench.suite.plan import Plan
 
 
@@ -28,7 +28,7 @@ def experiment_pictures(plan: Plan, experiment: str, folder: Path) -> list[Pictu
         (frames.retention(), lambda frame: plots.retention(frame, RANGE)),
         (frames.seeds(), plots.seed_strips),
         (frames.differences(), lambda frame: plots.differences(frame, alpha)),
-        (frames.printed(), lambda frame: plots.forest(frame, EACH)),
+        (frames.printed(), lambda frame: plots.forest(frame, intervals_over_seeds(alpha))),
         (frames.profile(), plots.profile),
         (frames.curves(), plots.curves),
         (frames.modules(), lambda frame: plots.module_impact(frame, RANGE)),

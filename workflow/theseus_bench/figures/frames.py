@@ -15,6 +15,7 @@ from theseus_bench.evaluation.significance import (
     THRESHOLDS,
     moderate_task,
     read_significance,
+    score_bounds,
     seed_scores,
 )
 from theseus_bench.evaluation.speed import DEVICES, is_alike, read_speed
@@ -28,7 +29,11 @@ from theseus_bench.suite.run_names import read_part, split_name
 from theseus_bench.suite.status import state
 
 RANGE = "the range over the seeds"
-EACH = "95 % intervals over the seeds, each for itself"
+
+
+def intervals_over_seeds(alpha: float) -> str:
+    """What a caption calls 1 − `alpha` intervals that do not hold together."""
+    return f"{100 * (1 - alpha):g} % intervals over the seeds, each for itself"
 
 
 class FigureData:
@@ -58,7 +63,7 @@ class FigureData:
     def interval(self) -> str:
         """What the lines through the macro scores are: of too few seeds, their range alone."""
         seeds = len(self.plan.experiment_seeds(self.plan.suite.experiments[self.experiment]))
-        return EACH if seeds >= FEWEST else RANGE
+        return intervals_over_seeds(self.plan.suite.significance.alpha) if seeds >= FEWEST else RANGE
 
     def speed(self) -> pd.DataFrame:
         measured = (read_speed(self.experiment, self.folder) or {"methods": {}})["methods"]
@@ -220,7 +225,8 @@ class FigureData:
         spreads = [(self.variances[name, task], by_task[task].count() * len(self.macro) ** 2) for task in self.macro]
         parts = [(variance / runs, df) for (variance, df), runs in spreads]
         low, high = t_interval(mean, parts, self.plan.suite.significance.alpha)
-        return mean, low, min(high, 100.0)
+        least, most = score_bounds(self.plan, self.macro)
+        return mean, max(low, least), min(high, most)
 
     def _named(self, name: str) -> dict[str, str]:
         return {"label": self._label(name), "role": self.plan.specs[split_name(name)[0]].role}

@@ -314,7 +314,7 @@ def profile(frame: pd.DataFrame) -> Picture:
 def differences(frame: pd.DataFrame, alpha: float = 0.05) -> Picture:
     """Tested differences between methods.
 
-    `frame`: label, other, what (a task or 'macro'), difference, low, high (points, 95 % interval), p_holm (NaN: no
+    `frame`: label, other, what (a task or 'macro'), difference, low, high (points, 1 − alpha interval), p_holm (NaN: no
     p-value). `alpha` is the level that the adjusted p-value must be below.
     """
     shown, missing = present(frame, ["difference"], "what")
@@ -345,7 +345,9 @@ def differences(frame: pd.DataFrame, alpha: float = 0.05) -> Picture:
     caption = joined(
         f"{subject} of {count(shown['label'], 'method')} on {count(shown['what'], 'score')}; right of zero is "
         "better. Each panel has its own scale.",
-        explain(shown, "Lines through the points: intervals that hold together with 95 % within their family."),
+        explain(
+            shown, f"Lines through the points: {100 * (1 - alpha):g} % intervals that hold together in their family."
+        ),
         f"Better and worse: the p-value, adjusted by Holm over the family, is below {alpha:g}.",
         not_drawn(missing),
     )

@@ -116,7 +116,7 @@ def method_styles(frame: pd.DataFrame) -> dict[str, Style]:
 
 
 def is_equal(label: str) -> bool:
-    """Whether the label is of a method under the protocol of equal effort, as `naming.label_of` writes it."""
+    """Whether the label is of a method under the protocol of equal effort, as `label_of` writes it."""
     return label.endswith(label_of("", EQUAL))
 
 

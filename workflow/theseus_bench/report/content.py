@@ -88,7 +88,7 @@ class Report:
 
 
 def opening_figure(report: Report) -> ReportFigure | None:
-    """The figure for the first screen: the first experiment's scores against its speed-ups."""
+    """The figure for the first screen: scores against speed-ups, of the first experiment that has such a figure."""
     figures = (figure for section in report.sections for figure in section.figures)
     return next((figure for figure in figures if figure.name.endswith(f"-{OPENING}")), None)
 

@@ -14,6 +14,7 @@ from theseus_bench.report.content import Report
 from theseus_bench.report.markdown import render_markdown
 from theseus_bench.report.pdf import write_pdf
 from theseus_bench.tables.formats import to_html
+from theseus_bench.wording import count_noun
 
 TEMPLATE = "report.html.j2"
 
@@ -42,6 +43,7 @@ def render_html(report: Report, template_folder: Path, base: str = "") -> str:
         lstrip_blocks=True,
     )
     page.filters["table"] = lambda table: Markup(to_html(table))  # escapes by itself
+    page.filters["count_noun"] = count_noun
     page.filters["svg"] = Markup  # ours, see ReportFigure
     page.filters["svg_width"] = _svg_width
     first, *parts = report_parts(report, PAGE, base)

@@ -290,10 +290,13 @@ def _add_products(graph: ProvenanceGraph, plan: Plan, found: Found) -> None:
             read = [path for one in inside for path in files.get(one, graph.find([_pattern(one, name)]))]
             made = graph.find(_pattern(output, name) for output in about.outputs + about.optional)
             graph.act(step.replace("_", "-"), name, list(dict.fromkeys(read)), made)
+    read = _records(plan.runs.values(), found)
+    read += graph.find(["search/*/*.json"])
+    read += graph.find(["scores/*.parquet", "tables/*.csv", "speed/*.json", "significance/*.json", "figures/*/*"])
     graph.act(
         "report",
         "",
-        graph.find(["scores/*.parquet", "tables/*.csv", "speed/*.json", "significance/*.json", "figures/*/*"]),
+        read,
         graph.find(["report/*"]),
     )
 

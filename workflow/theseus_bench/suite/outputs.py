@@ -1,7 +1,8 @@
 """Which files are made of an experiment, by which step, and from what: the workflow's graph, written once.
 
 The rules take their inputs and outputs from STEPS, the RO-Crate its actions, a rebuild its order, and the configuration
-the names that no experiment can have. A step has one word: as rule, as command (with - for _) and as folder of logs.
+the names that no experiment can have. A step has one word: as rule, as command (with - for _) and as
+folder of logs.
 """
 
 from __future__ import annotations
