@@ -7,6 +7,7 @@ from suites import deciding, leave_run, make_plan
 from theseus_bench.evaluation.search import select_settings
 from theseus_bench.suite.search import read_choice
 from theseus_bench.tables.experiment import search_tables
+from theseus_bench.tables.formats import to_markdown
 from worked import copy_of
 
 # Of 20 examples (13 of class 1) how many are missed and taken, by trial and search seed: MRPC's score is the mean of
@@ -82,7 +83,7 @@ def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched)
     nested = read_choice(folder / plan.run("finetune", "mrpc", 1).search_file)["nested"]
     assert published == {
         "label": "Fine-tuning", "task": "MRPC", "trials": 2,
-        "settings": f"learning_rate {settings['learning_rate']:g}".replace("e-05", "e-05"),
+        "settings": f"learning_rate {settings['learning_rate']:g}",
         "score": pytest.approx(np.mean([score_of(*wrong) for wrong in PUBLISHED[1]])),
         "default": pytest.approx(np.mean([score_of(*wrong) for wrong in PUBLISHED[0]])),
         "same_half": nested["same_half"], "other_half": nested["other_half"],
@@ -97,6 +98,11 @@ def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched)
     assert "the search's seeds (7, 8)" in table.notes[0]
     assert "mean of 40 choices" in table.notes[1]
     assert table.title == "One"
+    scores = [np.mean([score_of(*wrong) for wrong in by_seed]) for by_seed in PUBLISHED[::-1]]
+    assert to_markdown(table).split("\n")[4] == (
+        f"| Fine-tuning | MRPC | 2 | {published['settings']} | {scores[0]:.1f} | {scores[1]:.1f} | "
+        f"{nested['same_half']:.1f} | {nested['other_half']:.1f} | {nested['flatters']:.1f} | 422 |"
+    ).replace("_", r"\_")
 
 
 def test_the_table_of_trials_has_each_of_them_and_marks_the_one_that_was_chosen(searched):
