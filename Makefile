@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo tools test lint bench mutants clean
+.PHONY: install demo tools test quick lint docs bench mutants clean
 
 install: .venv/installed
 
@@ -31,12 +31,23 @@ tools:
 test: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
 
+# For the time of an edit: no training, no other programs.
+quick: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow and not tools"
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	@# One environment serves every rule (make install), so the advice to give each its own is set aside.
 	! PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint 2>&1 | grep '^    \*' | grep -v 'Specify a conda environment'
+
+# The pages of docs/ as a site, in site/; before that, whatever they take from the code.
+docs: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Two hours or more, on a machine with nothing else to do; benchmarks/precision.py needs real data and is run by hand.
 bench: install
@@ -49,11 +60,12 @@ bench: install
 	for shape in base minilm; do $(BIN)/python benchmarks/speed.py $$shape || exit; done
 	for action in time size; do $(BIN)/python benchmarks/significance.py $$action || exit; done
 
-# How many slips in the code between predictions and report the tests notice, of 80 drawn in each of four areas. MINUTES
-# on two cores, so CI does not run it. It leaves nothing behind.
+# How many slips in the code between predictions and report the tests notice, of 80 drawn in each of four areas. An hour
+# or more on two cores, so CI does not run it. It leaves nothing behind.
 mutants: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
 	$(BIN)/python benchmarks/mutants.py
 
+# Also the checkpoints of runs that have not ended.
 clean:
-	rm -rf results/demo .cache .snakemake
+	rm -rf results/demo .cache .snakemake site

@@ -15,16 +15,27 @@ from pathlib import Path
 from snakemake.settings.types import RerunTrigger
 from snakemake.utils import min_version
 
+from theseus_bench.data.tasks import TASKS_FILE
 from theseus_bench.errors import UserError
+from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
-from theseus_bench.methods.spec import METHODS_FOLDER
-from theseus_bench.plan import source_files
-from theseus_bench.published import PUBLISHED_FOLDER
-from theseus_bench.records import write_json
-from theseus_bench.run_files import ASIDE, set_aside
-from theseus_bench.status import to_train, unsound
-from theseus_bench.suites import check_data, load_plan
-from theseus_bench.tasks import TASKS_FILE
+from theseus_bench.suite.load import check_data, load_plan
+from theseus_bench.suite.method_spec import METHODS_FOLDER
+from theseus_bench.suite.outputs import (
+    DIAGNOSTIC,
+    LABELS,
+    PREDECESSORS,
+    PUBLISHED,
+    RECORDS,
+    SEARCHES,
+    SHAPES,
+    SOURCES,
+    STEPS,
+)
+from theseus_bench.suite.plan import source_files
+from theseus_bench.suite.published import PUBLISHED_FOLDER
+from theseus_bench.suite.run_files import ASIDE, set_aside
+from theseus_bench.suite.status import to_train, unsound
 
 min_version("9.19")
 
@@ -62,7 +73,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        lambda w: all_of(*EXPERIMENTS) + made_by("write_report") + made_by("provenance"),
+        lambda w: all_of(*EXPERIMENTS) + made_by("suite_report") + made_by("ro_crate"),
     message:
         f"all that {SUITE} should hold is there"
 
@@ -83,14 +94,14 @@ rule figures:
 
 rule report:
     input:
-        lambda w: all_of(*EXPERIMENTS) + made_by("write_report"),
+        lambda w: all_of(*EXPERIMENTS) + made_by("suite_report"),
     message:
         f"the report of {SUITE} is there"
 
 
 rule verify:
     input:
-        lambda w: all_of(*EXPERIMENTS) + made_by("write_report") + made_by("provenance"),
+        lambda w: all_of(*EXPERIMENTS) + made_by("suite_report") + made_by("ro_crate"),
     log:
         f"{SUITE}/logs/verify.log",
     params:
@@ -101,10 +112,10 @@ rule verify:
         "theseus-bench status --strict {params.suite} | tee {log}"
 
 
-include: "workflow/rules/data.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/measure.smk"
-include: "workflow/rules/compare.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/present.smk"
 
 
 # The commands read the suite's configuration from its folder. It is no rule's output, as an edit of it must not rerun

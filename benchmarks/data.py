@@ -28,16 +28,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # processor seconds of
 
 import torch
 from datasets import Dataset, disable_progress_bars, load_dataset
-from theseus_bench.config import LoopSettings, read_yaml
-from theseus_bench.data import Split, collate, encode_task, open_split, summary, training_order
-from theseus_bench.demo import generate, write_tokenizer
-from theseus_bench.devices import to_tensors
-from theseus_bench.methods.contract import classify, task_loss
-from theseus_bench.models import cut_to, load_classifier, save_checkpoint
-from theseus_bench.suites import load_plan
-from theseus_bench.tasks import TASKS_FILE, Task, load_tasks
-from theseus_bench.teacher import open_teacher_outputs, write_teacher_outputs
-from theseus_bench.training import make_optimizer, planned_steps
+from theseus_bench.data.batches import collate, length_grouped_batches
+from theseus_bench.data.encoding import encode_task, open_split, summary
+from theseus_bench.data.parquet import Split
+from theseus_bench.data.synthetic import generate, write_tokenizer
+from theseus_bench.data.tasks import TASKS_FILE, Task, load_tasks
+from theseus_bench.modeling.architectures import keep_layers
+from theseus_bench.modeling.checkpoints import load_classifier, save_checkpoint
+from theseus_bench.modeling.devices import to_tensors
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.config import LoopSettings
+from theseus_bench.suite.load import load_plan
+from theseus_bench.training.loop import make_optimizer, planned_steps
+from theseus_bench.training.method import classify, task_loss
+from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, DataCollatorWithPadding
 
@@ -90,7 +94,7 @@ def batches(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     padded = {"ours": 0, "theirs": 0}
 
     def ours() -> None:
-        for examples in training_order(split, task.name, 1, next(epochs), BATCH):
+        for examples in length_grouped_batches(split, task.name, 1, next(epochs), BATCH):
             padded["ours"] += to_tensors(collate(split, examples, pad), CPU)["input_ids"].numel()
 
     def theirs() -> None:
@@ -111,7 +115,7 @@ def teacher(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     split, pad = open_split(folder / "ours", "train"), summary(folder / "ours")["pad"]
     model = load_classifier(checkpoint, task).eval()
     depth = model.config.num_hidden_layers
-    student = cut_to(load_classifier(checkpoint, task), list(range(depth // 2)))
+    student = keep_layers(load_classifier(checkpoint, task), list(range(depth // 2)))
     optimizer = make_optimizer(student, list(student.parameters()), LoopSettings(layers=depth // 2))
     some = Split(split.tokens, split.rows[: 10 * BATCH])
     write = _seconds(
@@ -119,7 +123,9 @@ def teacher(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     )
     stored, spent = open_teacher_outputs(folder / "outputs"), {"step": [], "read": [], "computed": []}
     for epoch in range(rounds):
-        for examples in training_order(some, task.name, 1, epoch, BATCH)[: 10 if epoch else 2]:  # few to warm up
+        for examples in length_grouped_batches(some, task.name, 1, epoch, BATCH)[
+            : 10 if epoch else 2
+        ]:  # few to warm up
             batch = to_tensors(collate(some, examples, pad), CPU)
             batch["labels"] = batch["labels"] if task.regression else batch["labels"].long()
             spent["step"].append(_seconds(lambda batch=batch: _step(student, batch, optimizer)))

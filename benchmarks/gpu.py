@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 from lengths import LENGTHS
-from theseus_bench import runs
-from theseus_bench.data import ROW
-from theseus_bench.demo import write_tokenizer
-from theseus_bench.flops import OBSERVED
-from theseus_bench.models import save_checkpoint
-from theseus_bench.records import write_json
-from theseus_bench.suites import load_plan, read_plan
+from theseus_bench.data.parquet import ROW
+from theseus_bench.data.synthetic import write_tokenizer
+from theseus_bench.files import write_json
+from theseus_bench.modeling.checkpoints import save_checkpoint
+from theseus_bench.modeling.flops import OBSERVED
+from theseus_bench.suite.load import load_plan, read_plan
+from theseus_bench.training import run as run_module
 from transformers import BertConfig, BertForMaskedLM
 
 METHODS = ["predecessor", "finetune", "vanilla_kd", "pkd", "layerdrop", "tinybert", "minilm", "theseus"]
@@ -54,7 +54,7 @@ class Size:
 
     @property
     def begin(self) -> int:
-        """The step from which on time is taken: after the last of those that theseus_bench.flops observes."""
+        """The step from which on time is taken: after the last of those that theseus_bench.modeling.flops observes."""
         return (OBSERVED - 1) * (self.steps // OBSERVED) + 1
 
     @property
@@ -126,14 +126,14 @@ def measure(folder: str, name: str, task: str, size: Size = Size()) -> dict[str,
     place = Path(folder)
     plan = read_plan(place)
     run = plan.run(name, task, 1)
-    clock, load = Clock(size), runs.load_method
-    runs.load_method = lambda method_folder: clock.watch(load(method_folder))
+    clock, load = Clock(size), run_module.load_method
+    run_module.load_method = lambda method_folder: clock.watch(load(method_folder))
     try:
-        record = runs.execute(plan, run, place)
+        record = run_module.execute(plan, run, place)
     finally:
-        runs.load_method = load
+        run_module.load_method = load
     if name == plan.teacher.name:
-        runs.write_outputs_of(plan, run, place)
+        run_module.store_teacher_outputs(plan, run, place)
     return {
         "steps_a_second": (size.end - size.begin) / clock.seconds,
         "batch": size.batch,

@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 import processes
-from theseus_bench.config import read_yaml
-from theseus_bench.plan import Plan
-from theseus_bench.records import write_json
-from theseus_bench.suites import load_plan, read_plan
+from theseus_bench.files import write_json
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.load import load_plan, read_plan
+from theseus_bench.suite.plan import Plan
 
 COMMAND = str(Path(sys.executable).with_name("theseus-bench"))
 METHODS = ["finetune", "vanilla_kd", "pkd", "theseus", "tinybert"]
@@ -43,8 +43,18 @@ def training(*methods: str) -> None:
             used = processes.run([COMMAND, "train", str(folder), name, "rte", "1"])
             _say(name, used.largest, TRAINING_AIM)
             if name == "predecessor":
-                used = processes.run([COMMAND, "teacher", str(folder), "rte", "1"])
+                used = processes.run([COMMAND, "teacher-outputs", str(folder), name, "rte", "1"])
                 _say("its outputs for the students", used.largest, TRAINING_AIM)
+
+
+COMMANDS = (
+    "score",
+    "significance",
+    "score-tables",
+    "verdict-tables",
+    "description-tables",
+    "experiment-figures",
+)
 
 
 def aggregation(experiment: str = "glue_dev", *seeds: str) -> None:
@@ -57,7 +67,7 @@ def aggregation(experiment: str = "glue_dev", *seeds: str) -> None:
         print(f"{experiment}: {len(runs)} runs; the aim is {AGGREGATION_AIM} MB")
         floor = processes.run([sys.executable, __file__, "read", str(folder), experiment])
         _say(READ, floor.together, AGGREGATION_AIM, f"{floor.processor:.1f} s of processor")
-        for command in ("score", "significance", "compare", "judge", "describe", "draw"):
+        for command in COMMANDS:
             workers = ["--workers", "2"] * (command == "significance")
             used = processes.run(
                 [COMMAND, command, str(folder), experiment, *workers], environment={"OMP_NUM_THREADS": "1"}
@@ -69,9 +79,9 @@ def aggregation(experiment: str = "glue_dev", *seeds: str) -> None:
 def prepare_training(folder: Path) -> None:
     """A suite's folder with a random BERT-base and a task whose sentences all have the full length."""
     import numpy as np
-    from theseus_bench.data import ROW
-    from theseus_bench.demo import write_tokenizer
-    from theseus_bench.models import save_checkpoint
+    from theseus_bench.data.parquet import ROW
+    from theseus_bench.data.synthetic import write_tokenizer
+    from theseus_bench.modeling.checkpoints import save_checkpoint
     from transformers import BertConfig, BertForMaskedLM
 
     folder = Path(folder)
@@ -108,7 +118,7 @@ def prepare_training(folder: Path) -> None:
 def prepare_aggregation(folder: Path, experiment: str, *seeds: str) -> None:
     """A suite's folder with predictions of every run of an experiment of the paper's, without a search."""
     import significance
-    from theseus_bench.models import architecture
+    from theseus_bench.modeling.checkpoints import architecture
     from transformers import BertConfig, BertForSequenceClassification
 
     folder = Path(folder)
@@ -124,7 +134,7 @@ def prepare_aggregation(folder: Path, experiment: str, *seeds: str) -> None:
 
 def read(folder: Path, experiment: str) -> None:
     """Read every prediction of an experiment once: what all that is made of it has to do at least."""
-    from theseus_bench.records import read_predictions
+    from theseus_bench.suite.records import read_predictions
 
     folder = Path(folder)
     for run in read_plan(folder).experiment_runs(experiment):

@@ -20,13 +20,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-AREAS = {
-    "evaluation": "behaviour cards checklist choice claims comparison costs counterparts diagnostic findings inference "
-    "pairs resampling scores searches selection significance verdicts",
-    "tables": "significance_tables speed_tables table_formats tables",
-    "figures": "captions drawing figure_style figures speed_figures",
-    "report": "document pictures report report_markdown report_model report_pdf",
-}
+AREAS = ("evaluation", "tables", "figures", "report")  # packages
+LEFT_OUT = {
+    "__init__",
+    "speed_benchmark",
+    "submission",
+    "ro_crate",
+    "ro_crate_graph",
+}  # modules that no such test is about
 PACKAGE = Path("theseus_bench")  # in the copy: mutmut takes a module's path for its name
 WORDING = re.compile(r"'[^']* [^']*'|\"[^\"]* [^\"]*\"")
 SURVIVED, UNTESTED = 0, 33  # mutmut's exit codes of a mutant that no test notices, and of one that no test calls
@@ -63,9 +64,15 @@ def copy_project(folder: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, folder / name)
     shutil.copytree(folder / "workflow" / PACKAGE, folder / PACKAGE)
-    modules = json.dumps([f"{PACKAGE}/{module}.py" for area in AREAS.values() for module in area.split()])
+    modules = json.dumps([str(path) for area in AREAS for path in modules_of(area, folder)])
     config = folder / "pyproject.toml"
     config.write_text(config.read_text().replace("[tool.mutmut]\n", f"[tool.mutmut]\nonly_mutate = {modules}\n"))
+
+
+def modules_of(area: str, folder: Path = Path()) -> list[Path]:
+    """An area's modules, by their way from the copy's `folder`."""
+    paths = sorted((folder / PACKAGE / area).glob("*.py"))
+    return [path.relative_to(folder) for path in paths if path.stem not in LEFT_OUT]
 
 
 def mutmut(*words: str) -> str:
@@ -77,7 +84,7 @@ def mutmut(*words: str) -> str:
 
 def results(area: str) -> dict[str, int | None]:
     """mutmut's exit code of each of the area's mutants; None of those that were not run."""
-    files = [Path("mutants", PACKAGE, f"{module}.py.meta") for module in AREAS[area].split()]
+    files = [Path("mutants", f"{path}.meta") for path in modules_of(area)]
     return {name: code for file in files for name, code in json.loads(file.read_text())["exit_code_by_key"].items()}
 
 
@@ -98,7 +105,7 @@ def changed_lines(name: str) -> tuple[str, str]:
     """What a mutant removes and what it adds."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant  # an extra, and it reads the copy's configuration
 
-    path = PACKAGE / f"{name.split('.')[1]}.py"
+    path = Path(*name.split(".")[:3]).with_suffix(".py")
     lines = get_diff_for_mutant(name, path=path).splitlines()[2:]
     removed, added = ("\n".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
     return removed, added

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from theseus_bench.data import encode_task
-from theseus_bench.devices import choose_precision
-from theseus_bench.plan import source_files
-from theseus_bench.records import read_record, write_json
-from theseus_bench.runs import execute
-from theseus_bench.source import make_backbone
-from theseus_bench.suites import load_plan
+from theseus_bench.data.encoding import encode_task
+from theseus_bench.files import write_json
+from theseus_bench.modeling.devices import choose_precision
+from theseus_bench.suite.load import load_plan
+from theseus_bench.suite.plan import source_files
+from theseus_bench.suite.records import read_record
+from theseus_bench.training.inputs import make_backbone
+from theseus_bench.training.run import execute
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten

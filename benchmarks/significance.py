@@ -26,15 +26,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
-from theseus_bench import inference
-from theseus_bench.config import read_yaml
-from theseus_bench.metrics import decide, measure, score
-from theseus_bench.plan import Plan
-from theseus_bench.resampling import resample_classes
-from theseus_bench.scores import COLUMNS
-from theseus_bench.significance import write_significance
-from theseus_bench.suites import load_plan
-from theseus_bench.tasks import Task
+from theseus_bench.data.metrics import decide, measure, score
+from theseus_bench.data.tasks import Task
+from theseus_bench.evaluation import statistics
+from theseus_bench.evaluation.resampling import resample_classes
+from theseus_bench.evaluation.scores import COLUMNS
+from theseus_bench.evaluation.significance import write_significance
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.load import load_plan
+from theseus_bench.suite.plan import Plan
 
 SEEDS = list(range(1, 11))
 ACCURACY = {
@@ -156,12 +156,12 @@ def simulate(
     return (scores[:seeds], scores[seeds:]), (resampled[:, :seeds], resampled[:, seeds:])
 
 
-def conclude_alone(observed, resampled, examples: int) -> inference.Conclusion:
+def conclude_alone(observed, resampled, examples: int) -> statistics.Conclusion:
     """The test of two methods that have no fellows but each other."""
     own = [scores.var(ddof=1) for scores in observed]
-    variances, dfs = inference.moderate(np.array(own), np.array([len(scores) - 1.0 for scores in observed]))
+    variances, dfs = statistics.moderate(np.array(own), np.array([len(scores) - 1.0 for scores in observed]))
     moderated = tuple(zip(variances.tolist(), dfs.tolist(), strict=True))
-    return inference.conclude([inference.spread_of(observed, resampled, moderated, examples)])
+    return statistics.conclude([statistics.spread_of(observed, resampled, moderated, examples)])
 
 
 def multi_bootstrap(resampled: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -249,13 +249,13 @@ def _draw_accuracies(design: Design, n: int, random: np.random.Generator, wild: 
 def p_of_families(drawn: Drawn, moderated: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """p of the macro difference of each method from the first (n, 8), and of each on each task (n, 8, 9).
 
-    As `inference.spread_of` and `inference.conclude` make them, for all experiments at once. Not `moderated`: with the
-    variance of the differences of paired seeds alone.
+    As `statistics.spread_of` and `statistics.conclude` make them, for all experiments at once. Not `moderated`: with
+    the variance of the differences of paired seeds alone.
     """
     scores, seeds = drawn.scores, drawn.scores.shape[-1]
     if moderated:
         own = np.moveaxis(scores.var(axis=-1, ddof=1), 1, -1)  # (n, tasks, methods)
-        variance, df = inference.moderate(own, np.full(scores.shape[1], seeds - 1.0))
+        variance, df = statistics.moderate(own, np.full(scores.shape[1], seeds - 1.0))
         variance, df = (np.moveaxis(values, -1, 1) for values in (variance / seeds, df))
         parts = [(np.broadcast_to(variance[:, :1], variance[:, 1:].shape), df[:, :1]), (variance[:, 1:], df[:, 1:])]
     else:
@@ -337,7 +337,7 @@ def power(design: Design, n: int, moderated: bool) -> float:
     raised = drawn.scores.copy()
     raised[:, 0] += 3 * np.sqrt((1 + design.ratio) / 8)
     macro, _ = p_of_families(replace(drawn, scores=raised), moderated)
-    return float(np.mean([np.array(inference.holm(row)) < 0.05 for row in macro]))
+    return float(np.mean([np.array(statistics.holm(row)) < 0.05 for row in macro]))
 
 
 def joint_coverage(seeds: int, ratio: float, n: int) -> float:
@@ -349,7 +349,7 @@ def joint_coverage(seeds: int, ratio: float, n: int) -> float:
     for i in range(n):
         found = []
         own = drawn.scores[i].var(axis=-1, ddof=1)
-        variances = [inference.moderate(own[:, task], np.full(9, seeds - 1.0)) for task in range(8)]
+        variances = [statistics.moderate(own[:, task], np.full(9, seeds - 1.0)) for task in range(8)]
         for other in range(8):
             spreads = []
             for task, (variance, df) in enumerate(variances):
@@ -358,9 +358,9 @@ def joint_coverage(seeds: int, ratio: float, n: int) -> float:
                 mixed = drawn.interaction[i, 0, task] + drawn.interaction[i, other + 1, task]
                 left = over - min(mixed, sum(part for part, _ in parts), over)
                 difference = (drawn.scores[i, 0, task] - drawn.scores[i, other + 1, task]).mean() + truth[other]
-                spreads.append(inference.Spread(difference, Design.EXAMPLES, parts, left))
-            found.append(inference.conclude(spreads))
-        _, intervals = inference.together(found, 0.05, [(-100.0, 100.0)] * 8)
+                spreads.append(statistics.Spread(difference, Design.EXAMPLES, parts, left))
+            found.append(statistics.conclude(spreads))
+        _, intervals = statistics.together(found, 0.05, [(-100.0, 100.0)] * 8)
         held += all(low <= true <= high for (low, high), true in zip(intervals, truth, strict=True))
     return held / n
 

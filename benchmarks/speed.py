@@ -17,13 +17,13 @@ from pathlib import Path
 
 import memory
 import torch
-from theseus_bench.config import read_yaml
-from theseus_bench.models import architecture
-from theseus_bench.plan import Plan
-from theseus_bench.records import write_json
-from theseus_bench.speed_tables import speed_tables
-from theseus_bench.suites import load_plan
-from theseus_bench.table_formats import to_markdown
+from theseus_bench.files import write_json
+from theseus_bench.modeling.checkpoints import architecture
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.load import load_plan
+from theseus_bench.suite.plan import Plan
+from theseus_bench.tables.formats import to_markdown
+from theseus_bench.tables.speed import speed_tables
 from transformers import BertConfig, BertForSequenceClassification
 
 BASE = BertConfig()

@@ -34,17 +34,19 @@ import numpy as np
 import torch
 from lengths import LENGTHS
 from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
-from theseus_bench import data
-from theseus_bench.config import LoopSettings
-from theseus_bench.demo import write_tokenizer
-from theseus_bench.devices import choose_precision
-from theseus_bench.flops import counted, new_count, operations
-from theseus_bench.methods.contract import RunContext, load_method
-from theseus_bench.methods.spec import METHODS_FOLDER, load_spec, resolve_settings
-from theseus_bench.models import layers_of, quiet_transformers, set_layers
-from theseus_bench.tasks import TASKS_FILE, load_tasks
-from theseus_bench.teacher import TeacherOutputs
-from theseus_bench.training import Machine, TaskData, make_optimizer, parameters_of, train_step, training_batch
+from theseus_bench.data import batches as batches_module
+from theseus_bench.data import parquet
+from theseus_bench.data.synthetic import write_tokenizer
+from theseus_bench.data.tasks import TASKS_FILE, load_tasks
+from theseus_bench.modeling.architectures import layers_of, set_layers
+from theseus_bench.modeling.checkpoints import quiet_transformers
+from theseus_bench.modeling.devices import choose_precision
+from theseus_bench.modeling.flops import counted, new_count, operations
+from theseus_bench.suite.config import LoopSettings
+from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, resolve_settings
+from theseus_bench.training.loop import Machine, TaskData, make_optimizer, parameters_of, train_step, training_batch
+from theseus_bench.training.method import RunContext, load_method
+from theseus_bench.training.teacher_outputs import TeacherOutputs
 from torch import nn
 from torch.nn import functional
 from transformers import (
@@ -124,16 +126,16 @@ class Bench:
         self.task, self.precision, self.backbone = load_tasks(TASKS_FILE)[task], precision, folder / "backbone"
         BertForSequenceClassification(BertConfig(**SHAPE)).save_pretrained(self.backbone)
         random = np.random.default_rng(0)
-        rows = np.zeros(EXAMPLES, data.ROW)
+        rows = np.zeros(EXAMPLES, parquet.ROW)
         rows["length"] = np.quantile(LENGTHS[task], random.random(EXAMPLES)).round()
         rows["first"], rows["label"], rows["idx"] = rows["length"], random.integers(2, size=EXAMPLES), range(EXAMPLES)
         rows["start"] = np.cumsum(rows["length"]) - rows["length"]
-        self.split = data.Split(random.integers(1000, 30000, rows["length"].sum()).astype(np.uint16), rows)
+        self.split = parquet.Split(random.integers(1000, 30000, rows["length"].sum()).astype(np.uint16), rows)
         layers = [2, 4, 6]
         states = random.standard_normal((EXAMPLES, len(layers), SHAPE["hidden_size"])).astype(np.float16)
         outputs = TeacherOutputs(random.standard_normal((EXAMPLES, 2)).astype(np.float32), states, layers)
         self.data = TaskData(self.task, 0, self.split, {}, outputs)
-        self.order = data.training_order(self.split, task, 1, 0, BATCH)
+        self.order = batches_module.length_grouped_batches(self.split, task, 1, 0, BATCH)
         self.padded = [order[order < EXAMPLES] for order in np.split(random.permutation(EXAMPLES), len(self.order))]
 
     @property

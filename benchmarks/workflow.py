@@ -26,11 +26,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import processes
-from theseus_bench.config import read_yaml
-from theseus_bench.plan import Plan
-from theseus_bench.records import write_json
-from theseus_bench.suites import load_plan
-from theseus_bench.warm import SOCKET
+from theseus_bench.files import write_json
+from theseus_bench.preload import SOCKET
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.load import load_plan
+from theseus_bench.suite.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -1,4 +1,4 @@
-from theseus_bench.methods.contract import Method, classify, task_loss
+from theseus_bench.training.method import Method, classify, task_loss
 from torch.nn import functional
 
 
@@ -15,5 +15,5 @@ class MyMethod(Method):
         imitation = functional.mse_loss(logits, batch["teacher_logits"])
         return (1 - self.weight) * task_loss(logits, batch["labels"]) + self.weight * imitation
 
-    # More of the contract, each with a default (theseus_bench/methods/contract.py): parameters(model), what the
+    # More of the contract, each with a default (theseus_bench/training/method.py): parameters(model), what the
     # optimizer moves; on_step(step); log(), numbers for the curve; compressed(model), the plain model that results.

@@ -1,6 +1,6 @@
 import numpy as np
-from theseus_bench.methods.contract import Method, classify, task_loss
-from theseus_bench.models import cut_to, layers_of, set_layers
+from theseus_bench.modeling.architectures import keep_layers, layers_of, set_layers
+from theseus_bench.training.method import Method, classify, task_loss
 from torch import nn
 
 
@@ -41,4 +41,4 @@ class LayerDrop(Method):
 
     def compressed(self, model):
         set_layers(model, nn.ModuleList([self.layers[i] for i in range(len(self.layers))]))
-        return cut_to(model, self.kept)
+        return keep_layers(model, self.kept)

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 import torch
-from theseus_bench.methods.contract import Method
+from theseus_bench.training.method import Method
 from torch import nn
 
 

@@ -1,7 +1,7 @@
 import torch
-from theseus_bench.distillation import objective
-from theseus_bench.methods.contract import Method, classify, task_loss
-from theseus_bench.models import AttentionWatch
+from theseus_bench.modeling.attention import AttentionRecorder
+from theseus_bench.training.method import Method, classify, task_loss
+from theseus_bench.training.objectives import objective
 
 MASKED = -1e4  # the score of a padded key: no attention, yet finite
 
@@ -11,7 +11,7 @@ class MiniLM(Method):
         settings = run.settings
         model, self.teacher = run.load_start(), run.load_teacher()
         last = [settings.layers - 1], [run.predecessor_layers - 1]
-        self.watches = AttentionWatch(model, last[0]), AttentionWatch(self.teacher, last[1])
+        self.watches = AttentionRecorder(model, last[0]), AttentionRecorder(self.teacher, last[1])
         relations = [(i, "attention", "attention_ce", 1.0) for i in range(2)]
         self.matching = objective(0.0, 0.0, 1.0, run.task.regression, relations)
         self.switch = round(settings.matching_share * run.steps)

@@ -1,5 +1,5 @@
-from theseus_bench.distillation import objective
-from theseus_bench.methods.contract import Method, classify, task_loss
+from theseus_bench.training.method import Method, classify, task_loss
+from theseus_bench.training.objectives import objective
 
 
 class PatientKD(Method):

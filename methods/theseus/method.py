@@ -2,8 +2,8 @@ from copy import deepcopy
 
 import numpy as np
 from theseus_bench.errors import UserError
-from theseus_bench.methods.contract import Method, classify, task_loss
-from theseus_bench.models import cut_to, layers_of, set_layers
+from theseus_bench.modeling.architectures import keep_layers, layers_of, set_layers
+from theseus_bench.training.method import Method, classify, task_loss
 from torch import nn
 
 
@@ -92,7 +92,7 @@ class Theseus(Method):
     def compressed(self, model):
         result = list(self.modules.eval())
         set_layers(model, nn.ModuleList(result))
-        return cut_to(model, list(range(len(result))))
+        return keep_layers(model, list(range(len(result))))
 
 
 def replacing_rates(schedule, base, full_at, steps):

@@ -1,4 +1,4 @@
-from theseus_bench.methods.contract import Method, classify, task_loss
+from theseus_bench.training.method import Method, classify, task_loss
 
 
 class TheseusTransfer(Method):

@@ -1,7 +1,7 @@
 import torch
-from theseus_bench.distillation import objective
-from theseus_bench.methods.contract import Method, classify
-from theseus_bench.models import AttentionWatch
+from theseus_bench.modeling.attention import AttentionRecorder
+from theseus_bench.training.method import Method, classify
+from theseus_bench.training.objectives import objective
 
 
 class TinyBert(Method):
@@ -12,8 +12,8 @@ class TinyBert(Method):
         every = run.predecessor_layers // settings.layers
         self.followed = [i * every for i in range(settings.layers + 1)]
         self.watches = (
-            AttentionWatch(model, list(range(settings.layers))),
-            AttentionWatch(self.teacher, [layer - 1 for layer in self.followed[1:]]),
+            AttentionRecorder(model, list(range(settings.layers))),
+            AttentionRecorder(self.teacher, [layer - 1 for layer in self.followed[1:]]),
         )
         attentions = [(i, "attention", "attention_mse", 1.0) for i in range(settings.layers)]
         states = [(i, "hidden", "hidden_mse", 1.0) for i in range(settings.layers + 1)]

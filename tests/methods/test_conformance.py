@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from theseus_bench import authoring, conformance
 from theseus_bench.errors import UserError
-from theseus_bench.methods.spec import METHODS_FOLDER
+from theseus_bench.suite import method_spec
+from theseus_bench.suite.method_spec import METHODS_FOLDER
+from theseus_bench.training import conformance
 
 METHODS = sorted(path.parent.name for path in METHODS_FOLDER.glob("[!_]*/method.yaml"))
 
@@ -41,20 +42,20 @@ def problems(name: str) -> dict[str, str]:
 
 
 def test_a_new_method_from_the_template_conforms(project):
-    authoring.create_method("mine")
+    method_spec.create_method("mine")
     assert problems("mine") == {}
 
 
 def test_a_new_method_does_not_overwrite(project):
-    authoring.create_method("mine")
+    method_spec.create_method("mine")
     with pytest.raises(UserError, match="exists already"):
-        authoring.create_method("mine")
+        method_spec.create_method("mine")
 
 
 @pytest.mark.parametrize("name", ["My-Method", "../escape", "_hidden", ""])
 def test_a_new_method_has_a_plain_name(project, name):
     with pytest.raises(UserError, match="cannot name a method"):
-        authoring.create_method(name)
+        method_spec.create_method(name)
 
 
 # Each breaks the template in one way that a check must find.
@@ -72,7 +73,7 @@ BREAKS = {
 
 @pytest.mark.parametrize("title", BREAKS)
 def test_a_broken_method_is_found(project, title):
-    file = authoring.create_method("mine") / "method.py"
+    file = method_spec.create_method("mine") / "method.py"
     old, new = BREAKS[title]
     text = file.read_text()
     assert old in text

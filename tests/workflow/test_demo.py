@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from copies import copy_project
-from theseus_bench.config import read_config
-from theseus_bench.status import states
-from theseus_bench.suites import load_plan
+from theseus_bench.strict_yaml import read_config
+from theseus_bench.suite.load import load_plan
+from theseus_bench.suite.status import states
 
 DEMO, MORE = Path("config/demo.yaml"), Path("config/demo-more.yaml")
 SUITE = Path("results/demo")

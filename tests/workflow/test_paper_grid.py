@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from theseus_bench.config import read_yaml
-from theseus_bench.suites import load_plan
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.load import load_plan
 
 SEEDS, SEARCH_SEEDS, BUDGET, TASKS = 5, 3, 8, 9
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from copies import copy_project
 from theseus_bench.locks import LOCKS, lock_name
-from theseus_bench.warm import SOCKET
+from theseus_bench.preload import SOCKET
 
 SUITE = Path("results/mini")
 PATIENCE = 120  # seconds until a test gives up waiting
@@ -222,18 +222,18 @@ def test_a_run_that_raised_an_error_is_made_again(built, project, warmed):
 
 
 # What is made of the runs, and by which rules it is made again, with all that is made of it.
-REPORT = {"write_report", "provenance"}
+REPORT = {"suite_report", "ro_crate"}
 PLANNED = {
-    "scores/equal_curves.csv": {"score", "significance", "compare", "draw"} | REPORT,
-    "significance/equal.json": {"significance", "compare", "draw"} | REPORT,
-    "speed/equal.json": {"speed", "compare", "draw"} | REPORT,
-    "tables/equal_ranks.tex": {"compare"} | REPORT,
-    "tables/equal_costs.md": {"describe"} | REPORT,
-    "tables/equal_trials.csv": {"searched"} | REPORT,
-    "figures/equal": {"draw"} | REPORT,
-    "submissions/equal": {"submit"} | REPORT,
+    "scores/equal_curves.csv": {"score", "significance", "score_tables", "experiment_figures"} | REPORT,
+    "significance/equal.json": {"significance", "score_tables", "experiment_figures"} | REPORT,
+    "speed/equal.json": {"speed", "score_tables", "experiment_figures"} | REPORT,
+    "tables/equal_ranks.tex": {"score_tables"} | REPORT,
+    "tables/equal_costs.md": {"description_tables"} | REPORT,
+    "tables/equal_trials.csv": {"search_tables"} | REPORT,
+    "figures/equal": {"experiment_figures"} | REPORT,
+    "submissions/equal": {"submissions"} | REPORT,
     "report/report.pdf": REPORT,
-    "ro-crate-metadata.json": {"provenance"},
+    "ro-crate-metadata.json": {"ro_crate"},
 }
 
 
@@ -318,7 +318,7 @@ def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(buil
 def test_stopped_at_random_moments_it_is_complete_in_the_end(built, project, warmed):
     seed = int(os.environ.get("STOPS_SEED", 14))  # others by hand: the moments fall elsewhere on each machine anyway
     choose = random.Random(seed)
-    for place in ("runs", "teacher", "search", "scores", "tables", "report"):
+    for place in ("runs", "teacher_outputs", "search", "scores", "tables", "report"):
         shutil.rmtree(project / SUITE / place)
     for _ in range(3):
         number, after = choose.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]), choose.uniform(2, 8)

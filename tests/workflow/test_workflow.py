@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from copies import copy_project
-from theseus_bench.crate import runs_of_cell
+from theseus_bench.report.ro_crate import runs_of_cell
 
 TASKS = ["rte", "stsb", "mnli"]
 METHODS = ["majority", "predecessor", "finetune", "vanilla_kd", "pkd", "distilbert", "theseus"]
@@ -189,8 +189,19 @@ def test_a_second_run_does_nothing(built):
 
 
 # what every new run is followed by
-AFTER = {"score", "speed", "significance", "compare", "judge", "describe", "draw", "choose", "searched", "submit"}
-AFTER |= {"write_report", "provenance", "all"}
+AFTER = {
+    "score",
+    "speed",
+    "significance",
+    "score_tables",
+    "verdict_tables",
+    "description_tables",
+    "experiment_figures",
+    "select_settings",
+    "search_tables",
+    "submissions",
+}
+AFTER |= {"suite_report", "ro_crate", "all"}
 
 
 def test_an_added_method_adds_only_its_own_jobs(project):
@@ -239,7 +250,7 @@ def test_with_trusted_records_what_they_were_made_of_may_be_gone(project):
     for folder in [*gone, *suite.glob("runs/**/model")]:
         shutil.rmtree(folder)
     edit_config(project, lambda config: config.update(trust_records=True))
-    made = {"fetch", "encode", "backbone", "compact", "teacher", "speed"}
+    made = {"fetch", "encode", "backbone", "compact", "teacher_outputs", "speed"}
     for notes in ("kept", "gone"):
         if notes == "gone":
             shutil.rmtree(project / ".snakemake")
@@ -254,7 +265,7 @@ def test_with_trusted_records_what_they_were_made_of_may_be_gone(project):
     (suite / "runs/vanilla_kd/rte/seed-1/run.json").unlink()
     jobs = planned(project)
     assert {job for job in jobs if job.startswith("train")} == {"train vanilla_kd rte 1", "train predecessor rte 1"}
-    assert jobs & made == {"fetch", "encode", "backbone", "teacher"}
+    assert jobs & made == {"fetch", "encode", "backbone", "teacher_outputs"}
 
 
 def test_the_default_configuration_takes_overrides(project):
@@ -268,7 +279,16 @@ def test_the_default_configuration_takes_overrides(project):
 
 def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project):
     edit_config(project, lambda config: config["experiments"]["glue_dev"].update(title="Another title"))
-    shown = {"compare", "judge", "searched", "describe", "draw", "write_report", "provenance", "all"}
+    shown = {
+        "score_tables",
+        "verdict_tables",
+        "search_tables",
+        "description_tables",
+        "experiment_figures",
+        "suite_report",
+        "ro_crate",
+        "all",
+    }
     assert planned(project) == shown, "no run, no score and no test again"
 
 
@@ -284,8 +304,8 @@ def made_again(project: Path, *arguments: str) -> set[str]:
 
 def tested(*experiments: str) -> set[str]:
     """What is made when the differences of these experiments are tested again; one is beside printed numbers."""
-    jobs = {f"{rule} {name}" for rule in ("significance", "compare", "draw") for name in experiments}
-    return jobs | {"judge glue_dev"} & {f"judge {name}" for name in experiments}
+    jobs = {f"{rule} {name}" for rule in ("significance", "score_tables", "experiment_figures") for name in experiments}
+    return jobs | {"verdict_tables glue_dev"} & {f"verdict_tables {name}" for name in experiments}
 
 
 @pytest.mark.parametrize(
@@ -390,3 +410,33 @@ def test_a_bad_configuration_is_one_line_before_any_work(project, change, messag
     assert message in said[0]
     assert "Traceback" not in run.stderr
     assert not (project / "results/mini").exists()
+
+
+def test_a_job_of_each_rule_reads_its_declared_inputs_alone(built, project, tmp_path):
+    """An executor that stages what a job declares, and nothing else, can run it."""
+    for file in (project / "workflow/rules").glob("*.smk"):  # a job with a message does not say what it reads
+        file.write_text(re.sub(r"^ {4}message:\n {8}.*\n", "", file.read_text(), flags=re.MULTILINE))
+    run = snakemake(project, "--dry-run", "--forceall", "--printshellcmds")
+    pattern = r"^rule (\w+):\n(?: {4}input: (.*)\n)? {4}output: (.*)\n(?: {4}.*\n)*Shell command: (.*)$"
+    jobs = {rule: job for rule, *job in re.findall(pattern, run.stdout + run.stderr, re.MULTILINE)}
+    assert jobs.keys() == {"fetch", "encode", "backbone", "compact", "train", "train_teacher", *AFTER} - {"all"} | {
+        "teacher_outputs"
+    }
+    staged = {rule: tmp_path / "staged" / rule for rule in jobs}
+    for rule, (inputs, _, command) in jobs.items():
+        shutil.copytree(built, staged[rule], ignore=shutil.ignore_patterns("mini", ".snakemake", ".cache"))
+        for name in filter(None, [*inputs.split(", "), "results/mini/suite.json"]):
+            target = staged[rule] / name
+            if target.exists():
+                continue  # code, which is there in full
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (built / name).is_dir() else shutil.copyfile)(built / name, target)
+        (staged[rule] / command.rpartition(" > ")[2].split()[0]).parent.mkdir(parents=True, exist_ok=True)
+    script = "\n".join(f"cd {staged[rule]}; {command} || echo {rule} failed" for rule, (*_, command) in jobs.items())
+    done = subprocess.run(["theseus-bench", "warm", "bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout == ""
+    for rule, (_, outputs, _) in jobs.items():
+        for name in outputs.split(", "):
+            assert (staged[rule] / name).exists(), rule
+            if Path(name).suffix in (".csv", ".parquet", ".md", ".tex") and "speed" not in name:
+                assert (staged[rule] / name).read_bytes() == (built / name).read_bytes(), name

@@ -3,10 +3,16 @@ SUITE = PLAN.folder
 EXPERIMENTS = list(PLAN.suite.experiments)
 TEACHERS = [PLAN.teacher.name, f"{PLAN.teacher.name}@equal"]  # whose models students read
 RECORD = ("run.json", "predictions.parquet")
-KEPT = {"train", "train_teacher", "compact"}  # rules whose outputs a job may keep (theseus_bench.run_files)
-FORMATS = ["html", "csv", "md", "tex"]
-PUBLISHED = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
-DIAGNOSTIC = [str(Path(PLAN.suite.data.diagnostic).expanduser())] if PLAN.suite.data.diagnostic else []
+KEPT = {"train", "train_teacher", "compact"}  # rules whose outputs a job may keep (theseus_bench.suite.run_files)
+PUBLISHED_FILES = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
+DIAGNOSTIC_FILE = [str(Path(PLAN.suite.data.diagnostic).expanduser())] if PLAN.suite.data.diagnostic else []
+SHOWN = {  # the ending of a table that Snakemake's own report shows: its caption and its label
+    "": ("scores", "scores"),
+    "_speed": ("speed", "speed"),
+    "_timings": ("speed", "speed"),
+    "_verdicts": ("verdicts", "verdicts and claims"),
+    "_claims": ("verdicts", "verdicts and claims"),
+}
 NOT_ENCODED = {
     "label",
     "metrics",
@@ -78,17 +84,27 @@ def inputs_of_search(wildcards):
     return [f"{SUITE}/{trial.path}/{file}" for trial in PLAN.trials_of(run) for file in RECORD]
 
 
+@cache
 def searches_of(experiment):
     """The files of an experiment's searches."""
     runs = PLAN.experiment_runs(experiment)
     return list(dict.fromkeys(f"{SUITE}/{run.search_file}" for run in runs if run.trials))
 
 
+@cache
 def records_of(experiment):
     """What an experiment's runs leave."""
     return [f"{SUITE}/{run.path}/{file}" for run in PLAN.experiment_runs(experiment) for file in RECORD]
 
 
+@cache
+def sources_of(experiment):
+    """The records of all that an experiment's runs need: predecessors, trials, models of other tasks."""
+    runs = PLAN.needed(PLAN.experiment_runs(experiment)).values()
+    return [f"{SUITE}/{run.path}/{file}" for run in runs for file in RECORD]
+
+
+@cache
 def predecessors_of(experiment):
     """The records of the predecessors that an experiment's models are compared with, where the suite has them."""
     runs = [PLAN.teacher_of(run) for run in PLAN.experiment_runs(experiment)]
@@ -100,6 +116,20 @@ def compared_before(experiment):
     """What the experiments before this one compare: all but their titles and the files for the server."""
     names = EXPERIMENTS[: EXPERIMENTS.index(experiment)]
     return {name: PLAN.suite.experiments[name].model_dump_json(exclude={"title", "submission"}) for name in names}
+
+
+def labels_of(experiment):
+    """Where the names that a table shows come from."""
+    methods = dict.fromkeys(run.spec.name for run in PLAN.experiment_runs(experiment))
+    return [str(METHODS_FOLDER / name / "method.yaml") for name in methods] + [str(TASKS_FILE)]
+
+
+def diagnostic_of(experiment):
+    """The labels of AX and the texts that they are checked against, where the experiment's models predict it."""
+    if not DIAGNOSTIC_FILE or "ax" not in PLAN.suite.tasks:
+        return []
+    tasks = {task.name for task in PLAN.experiment_tasks(PLAN.suite.experiments[experiment])}
+    return DIAGNOSTIC_FILE + tables_of("ax") if PLAN.tasks["ax"].trained_on in tasks else []
 
 
 def or_end(function, *arguments):
@@ -139,34 +169,85 @@ def made_for(experiments):
 def made_of(experiment, figures_only=False):
     """All that is made of an experiment's runs: scores, tests, speed, tables and figures, and what else it has."""
     wanted = PLAN.suite.experiments[experiment]
-    stages = ["score", "significance", "speed", "draw"]
-    if not figures_only:
-        stages += ["compare", "describe"] + ["judge"] * bool(wanted.compare_with)
-        stages += ["searched"] * PLAN.searched(experiment) + ["submit"] * wanted.submission
-    return [file for stage in stages for file in made_by(stage, experiment=experiment)]
+    asked = dict.fromkeys(STEPS, not figures_only)
+    asked |= dict.fromkeys(("score", "significance", "speed", "experiment_figures"), True)
+    asked["verdict_tables"] &= bool(wanted.compare_with)
+    asked["search_tables"] &= PLAN.searched(experiment)
+    asked["submissions"] &= wanted.submission
+    return [file for step, made in asked.items() if made for file in made_by(step, experiment=experiment)]
 
 
+@cache
 def all_of(*experiments, figures_only=False):
-    """What there is of experiments, from their tables to their figures."""
+    """What there is of experiments, from their tables to their figures; listed once, however many jobs wait for it."""
     made = [file for name in experiments for file in made_of(name, figures_only)]
     return made_for(experiments) + made
 
 
-def labels_of(experiment):
-    """Where the names that a table shows come from."""
-    methods = dict.fromkeys(run.spec.name for run in PLAN.experiment_runs(experiment))
-    return [str(METHODS_FOLDER / name / "method.yaml") for name in methods] + [str(TASKS_FILE)]
+def shapes_of(experiment):
+    """One record of each of an experiment's methods, which tells the shape of its models."""
+    first = {run.name: run.path for run in reversed(PLAN.experiment_runs(experiment))}
+    return [f"{SUITE}/{path}/run.json" for path in first.values()]
+
+
+INPUTS = {
+    RECORDS: records_of,
+    PREDECESSORS: predecessors_of,
+    SOURCES: sources_of,
+    SHAPES: shapes_of,
+    SEARCHES: searches_of,
+    LABELS: labels_of,
+    PUBLISHED: lambda experiment: PUBLISHED_FILES,
+    DIAGNOSTIC: diagnostic_of,
+}
+
+
+def inputs_of(step):
+    """The function that gives what a step reads of an experiment (suite/outputs.py)."""
+
+    def inputs(wildcards):
+        files = []
+        for name in STEPS[step].inputs:
+            pattern = f"{SUITE}/{name}".format(experiment=wildcards.experiment)
+            files += INPUTS[name](wildcards.experiment) if name in INPUTS else [pattern]
+        return list(dict.fromkeys(files))
+
+    return inputs
+
+
+def inputs_of_report(wildcards):
+    """What the report tells of: all that is made of the experiments, and every run's record."""
+    made = [file for name in EXPERIMENTS for file in made_of(name)]
+    kinds = (records_of, sources_of, searches_of, labels_of, diagnostic_of)
+    read = [file for name in EXPERIMENTS for kind in kinds for file in kind(name)]
+    return list(dict.fromkeys(made + read)) + PUBLISHED_FILES
 
 
 def inputs_of_speed(wildcards):
-    """What speed is measured of: the backbone, and one record of each of an experiment's methods for its shape.
+    """What speed is measured of; nothing where records are trusted, and it was measured."""
+    measured = Path(f"{SUITE}/speed/{wildcards.experiment}.json").is_file()
+    return [] if PLAN.suite.trust_records and measured else inputs_of("speed")(wildcards)
 
-    Nothing where records are trusted, and it was measured.
-    """
-    if PLAN.suite.trust_records and Path(f"{SUITE}/speed/{wildcards.experiment}.json").is_file():
-        return []
-    first = {run.name: run.path for run in reversed(PLAN.experiment_runs(wildcards.experiment))}
-    return [f"{SUITE}/backbone", *(f"{SUITE}/{path}/run.json" for path in first.values())]
+
+def outputs_of(step):
+    """What a step makes of an experiment; the figures, and the tables that SHOWN names, are in Snakemake's own report too."""
+    outputs = []
+    for name in STEPS[step].outputs:
+        file = f"{SUITE}/{name.rstrip('/')}"
+        ending = name.removeprefix("tables/{experiment}").removesuffix(".html")
+        if name.endswith(".html") and ending in SHOWN:
+            caption, label = SHOWN[ending]
+            caption = f"../../report/captions/{caption}.rst"
+            where = {"category": "{experiment}", "subcategory": "Tables", "labels": {"table": label}}
+            file = report(file, caption=caption, **where)
+        if name.endswith("/"):
+            file = directory(file)
+        if name == "figures/{experiment}/":
+            where = {"category": "{experiment}", "subcategory": "Figures", "labels": {"figure": "{figure}"}}
+            caption = "../../report/captions/figures.rst"
+            file = report(file, patterns=["{figure}.svg"], caption=caption, **where)
+        outputs.append(file)
+    return outputs
 
 
 def force_unsound(runs, experiments):

@@ -36,27 +36,27 @@ ruleorder: train_teacher > train
 
 
 # A searched run waits for its search: each setting on offer is tried with the search seeds, and the best is chosen.
-rule choose:
+rule select_settings:
     input:
         inputs_of_search,
     output:
         f"{SUITE}/search/{{run}}/{{task}}.json",
     log:
-        f"{SUITE}/logs/choose/{{run}}/{{task}}.log",
+        f"{SUITE}/logs/select_settings/{{run}}/{{task}}.log",
     params:
         suite=suite_folder,
     shell:
-        "theseus-bench choose {params.suite} {wildcards.run} {wildcards.task} > {log} 2>&1"
+        "theseus-bench select-settings {params.suite} {wildcards.run} {wildcards.task} > {log} 2>&1"
 
 
-rule teacher:
+rule teacher_outputs:
     input:
         model=rules.train_teacher.output.model,
         data=f"{SUITE}/data/{{task}}",
     output:
         directory(f"{SUITE}/teacher/{{run}}/{{task}}/seed-{{seed}}"),
     log:
-        f"{SUITE}/logs/teacher/{{run}}/{{task}}/seed-{{seed}}.log",
+        f"{SUITE}/logs/teacher_outputs/{{run}}/{{task}}/seed-{{seed}}.log",
     wildcard_constraints:
         run="|".join(TEACHERS),
     threads: PLAN.suite.threads
@@ -66,5 +66,5 @@ rule teacher:
         suite=suite_folder,
         depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench teacher {params.suite} {wildcards.run} {wildcards.task} {wildcards.seed}"
+        "OMP_NUM_THREADS={threads} theseus-bench teacher-outputs {params.suite} {wildcards.run} {wildcards.task} {wildcards.seed}"
         " > {log} 2>&1"

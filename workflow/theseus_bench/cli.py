@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import sys
 
-from theseus_bench import warm
+from theseus_bench import preload
 
 
 def main() -> None:
     """Run the command that the process's arguments name, and end with its exit code."""
     arguments = sys.argv[1:]
-    code = warm.ask(arguments) if warm.SOCKET in os.environ else None
+    code = preload.ask(arguments) if preload.SOCKET in os.environ else None
     if code is None:
         from theseus_bench.commands import run
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from theseus_bench import warm
+from theseus_bench import preload
 from theseus_bench.errors import UserError
 
 app = typer.Typer(
@@ -26,9 +26,9 @@ Interval = Annotated[float, typer.Option(min=0, help="seconds between checkpoint
 @app.command()
 def configure(folder: Folder, configs: Configs) -> None:
     """Check a configuration and write it to SUITE/suite.json, where the other commands read it, as snakemake does."""
-    from theseus_bench.config import read_config
-    from theseus_bench.records import write_json
-    from theseus_bench.suites import load_plan
+    from theseus_bench.files import write_json
+    from theseus_bench.strict_yaml import read_config
+    from theseus_bench.suite.load import load_plan
 
     values = read_config(*configs)
     load_plan(values)
@@ -38,8 +38,8 @@ def configure(folder: Folder, configs: Configs) -> None:
 @app.command()
 def plan(configs: Configs) -> None:
     """Say what a configuration asks for: its experiments and how many runs each has."""
-    from theseus_bench.config import read_config
-    from theseus_bench.suites import load_plan
+    from theseus_bench.strict_yaml import read_config
+    from theseus_bench.suite.load import load_plan
 
     values = read_config(*configs)
     made = load_plan(values)
@@ -54,8 +54,8 @@ def plan(configs: Configs) -> None:
 @app.command()
 def fetch(folder: Folder, task: str, output: Path) -> None:
     """Put a task's tables into OUTPUT: from the hub at the pinned revision, or generated for the demo."""
-    from theseus_bench.source import fetch_task
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.training.inputs import fetch_task
 
     fetch_task(read_plan(folder), task, output)
 
@@ -64,8 +64,8 @@ def fetch(folder: Folder, task: str, output: Path) -> None:
 def backbone(folder: Folder, checkpoint_every: Interval = 600.0) -> None:
     """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
     from theseus_bench.locks import alone
-    from theseus_bench.source import make_backbone
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.training.inputs import make_backbone
 
     with alone(folder / "backbone"):
         make_backbone(read_plan(folder), folder, checkpoint_every)
@@ -75,8 +75,8 @@ def backbone(folder: Folder, checkpoint_every: Interval = 600.0) -> None:
 def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> None:
     """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
     from theseus_bench.locks import alone
-    from theseus_bench.source import make_compact_checkpoint
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.training.inputs import make_compact_checkpoint
 
     with alone(folder / "compact" / method):
         make_compact_checkpoint(read_plan(folder), method, folder, checkpoint_every)
@@ -85,9 +85,9 @@ def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> 
 @app.command()
 def encode(folder: Folder, task: str) -> None:
     """Check a task's tables and tokenize them into SUITE/data/TASK."""
-    from theseus_bench.data import encode_task
-    from theseus_bench.plan import source_files
-    from theseus_bench.suites import read_plan
+    from theseus_bench.data.encoding import encode_task
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.plan import source_files
 
     made = read_plan(folder)
     data = made.suite.data
@@ -111,8 +111,8 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
     A run whose record is there already, of the same settings and made of the same contents, is kept as it is.
     """
     from theseus_bench.locks import alone
-    from theseus_bench.run_files import keep_run, shelter
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.run_files import keep_run, shelter
 
     made = read_plan(folder)
     run = made.run(method, task, seed)
@@ -120,7 +120,7 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
         if keep_run(made, run, folder):
             print(f"{run.path}: kept, as it was made of the same")
             return
-        from theseus_bench.runs import execute
+        from theseus_bench.training.run import execute
 
         record = execute(made, run, folder)
         shelter(run, folder)
@@ -129,40 +129,40 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
 
 
 @app.command()
-def choose(folder: Folder, method: str, task: str) -> None:
+def select_settings(folder: Folder, method: str, task: str) -> None:
     """Choose the settings of METHOD (or METHOD@VARIANT) on TASK from the trials of its search."""
-    from theseus_bench.choice import write_choice
-    from theseus_bench.suites import read_plan
+    from theseus_bench.evaluation.search import select_settings
+    from theseus_bench.suite.load import read_plan
 
     made = read_plan(folder)
-    write_choice(made, made.run(method, task, made.suite.seeds[0]), folder)
+    select_settings(made, made.run(method, task, made.suite.seeds[0]), folder)
 
 
 @app.command()
-def submission(folder: Folder, experiment: str) -> None:
+def submissions(folder: Folder, experiment: str) -> None:
     """Make files for the GLUE server of an experiment's test predictions, into SUITE/submissions/EXPERIMENT."""
-    from theseus_bench.submission import write_submissions
-    from theseus_bench.suites import read_plan
+    from theseus_bench.evaluation.submission import write_submissions
+    from theseus_bench.suite.load import read_plan
 
     write_submissions(read_plan(folder), experiment, folder)
 
 
 @app.command()
-def teacher(folder: Folder, predecessor: str, task: str, seed: int) -> None:
+def teacher_outputs(folder: Folder, predecessor: str, task: str, seed: int) -> None:
     """Store the outputs of PREDECESSOR (predecessor, or predecessor@equal) on TASK's training set for its students."""
-    from theseus_bench.runs import write_outputs_of
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.training.run import store_teacher_outputs
 
     made = read_plan(folder)
-    write_outputs_of(made, made.run(predecessor, task, seed), folder)
+    store_teacher_outputs(made, made.run(predecessor, task, seed), folder)
 
 
 @app.command()
 def speed(folder: Folder, experiment: str) -> None:
     """Measure the compressed models of an experiment, interleaved, into SUITE/speed/EXPERIMENT.json."""
+    from theseus_bench.evaluation.speed_benchmark import measure_experiment
     from theseus_bench.locks import alone
-    from theseus_bench.speed import measure_experiment
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
 
     with alone(folder / "speed"):  # of any experiment: two at once would slow each other down
         measure_experiment(read_plan(folder), experiment, folder)
@@ -171,8 +171,8 @@ def speed(folder: Folder, experiment: str) -> None:
 @app.command()
 def score(folder: Folder, experiment: str) -> None:
     """Score the predictions that an experiment's runs have left, into SUITE/scores/EXPERIMENT.parquet and .csv."""
-    from theseus_bench.scores import write_scores
-    from theseus_bench.suites import read_plan
+    from theseus_bench.evaluation.scores import write_scores
+    from theseus_bench.suite.load import read_plan
 
     write_scores(read_plan(folder), experiment, folder)
 
@@ -184,55 +184,55 @@ def significance(
     workers: Annotated[int, typer.Option(min=1, help="tasks that are tested side by side")] = 1,
 ) -> None:
     """Test the differences between an experiment's methods, into SUITE/significance/EXPERIMENT.json."""
-    from theseus_bench.significance import write_significance
-    from theseus_bench.suites import read_plan
+    from theseus_bench.evaluation.significance import write_significance
+    from theseus_bench.suite.load import read_plan
 
     write_significance(read_plan(folder), experiment, folder, workers)
 
 
 @app.command()
-def compare(folder: Folder, experiment: str) -> None:
+def score_tables(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment's scores and tests in SUITE/tables."""
-    from theseus_bench.comparison import write_tables
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.tables.experiment import write_score_tables
 
-    write_tables(read_plan(folder), experiment, folder)
+    write_score_tables(read_plan(folder), experiment, folder)
 
 
 @app.command()
-def judge(folder: Folder, experiment: str) -> None:
+def verdict_tables(folder: Folder, experiment: str) -> None:
     """Put an experiment's numbers beside the published ones, with a verdict on each, in SUITE/tables."""
-    from theseus_bench.comparison import write_verdicts
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.tables.experiment import write_verdict_tables
 
-    write_verdicts(read_plan(folder), experiment, folder)
+    write_verdict_tables(read_plan(folder), experiment, folder)
 
 
 @app.command()
-def searched(folder: Folder, experiment: str) -> None:
+def search_tables(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment's searches in SUITE/tables: what was chosen, and all that was tried."""
-    from theseus_bench.comparison import write_search_tables
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.tables.experiment import write_search_tables
 
     write_search_tables(read_plan(folder), experiment, folder)
 
 
 @app.command()
-def describe(folder: Folder, experiment: str) -> None:
+def description_tables(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment beyond its scores: loyalty, calibration, agreement, costs, AX by category."""
-    from theseus_bench.comparison import write_descriptions
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.tables.experiment import write_description_tables
 
-    write_descriptions(read_plan(folder), experiment, folder)
+    write_description_tables(read_plan(folder), experiment, folder)
 
 
 @app.command()
-def draw(folder: Folder, experiment: str) -> None:
+def experiment_figures(folder: Folder, experiment: str) -> None:
     """Draw the figures of an experiment into SUITE/figures/EXPERIMENT: SVG, PDF and PNG."""
-    from theseus_bench.drawing import write_figures
-    from theseus_bench.suites import read_plan
+    from theseus_bench.figures.experiment import write_experiment_figures
+    from theseus_bench.suite.load import read_plan
 
-    write_figures(read_plan(folder), experiment, folder)
+    write_experiment_figures(read_plan(folder), experiment, folder)
 
 
 @app.command()
@@ -243,14 +243,15 @@ def report(
     ] = False,
 ) -> None:
     """Make SUITE/report (index.html, report.md, report.pdf) from all that is there; gaps are shown as gaps."""
-    from theseus_bench import document
-    from theseus_bench.suites import read_plan
+    from theseus_bench import rebuild
+    from theseus_bench.report import build
+    from theseus_bench.suite.load import read_plan
 
     made = read_plan(folder)
     if not partial:
-        document.write_suite_report(made, folder)
+        build.write_suite_report(made, folder)
         print(f"report: {folder / 'report' / 'index.html'}")
-    elif document.write_partial(made, folder):
+    elif rebuild.write_partial(made, folder):
         page = folder / "partial" / "report" / "index.html"
         print(f"a report of what is there: {page}; the same snakemake command goes on with the rest")
     else:
@@ -258,12 +259,12 @@ def report(
 
 
 @app.command()
-def crate(folder: Folder) -> None:
+def ro_crate(folder: Folder) -> None:
     """Describe where SUITE's results come from, in SUITE/ro-crate-metadata.json: a Provenance Run RO-Crate."""
-    from theseus_bench.crate import write_crate
-    from theseus_bench.suites import read_plan
+    from theseus_bench.report.ro_crate import write_ro_crate
+    from theseus_bench.suite.load import read_plan
 
-    write_crate(read_plan(folder), folder)
+    write_ro_crate(read_plan(folder), folder)
 
 
 @app.command()
@@ -271,8 +272,8 @@ def status(
     folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False
 ) -> None:
     """Say which runs of a suite are complete, failed or missing, and why."""
-    from theseus_bench.status import states
-    from theseus_bench.suites import read_plan
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.status import states
 
     # A try that failed is a result of its search, not a fault of the suite.
     found = [
@@ -291,7 +292,7 @@ def status(
 @app.command()
 def new_method(name: str) -> None:
     """Copy methods/_template to methods/NAME, ready to be filled in."""
-    from theseus_bench.authoring import create_method
+    from theseus_bench.suite.method_spec import create_method
 
     print(f"{create_method(name)}: now edit method.yaml and method.py, then: theseus-bench check-method {name}")
 
@@ -299,7 +300,7 @@ def new_method(name: str) -> None:
 @app.command()
 def check_method(name: str) -> None:
     """Run the conformance tests on methods/NAME."""
-    from theseus_bench.conformance import CHECKS, check
+    from theseus_bench.training.conformance import CHECKS, check
 
     passed = 0
     for title, problem in check(Path("methods") / name):
@@ -315,7 +316,7 @@ def warm_command(context: typer.Context) -> None:
     """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench warm snakemake …"""
     if not context.args:
         raise UserError("warm: name the command to run, such as: theseus-bench warm snakemake --cores all")
-    raise typer.Exit(warm.serve(context.args, run))
+    raise typer.Exit(preload.serve(context.args, run))
 
 
 COMMAND = typer.main.get_command(app)  # made here, once: the children of a warm parent share it

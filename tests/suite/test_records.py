@@ -1,0 +1,239 @@
+"""What a run leaves on disk: whole files or none, and an honest account of where they came from."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from records import RECORD
+from theseus_bench.errors import UserError
+from theseus_bench.files import atomic, write_json
+from theseus_bench.suite.provenance import code_revision, provenance
+from theseus_bench.suite.records import RunRecord, crash_reason, crash_recorded, read_predictions, read_record
+from theseus_bench.training.run import predictions_table
+from tiny import make_split
+
+
+def leave_half(path):
+    """Write half of `path` and fail."""
+    with atomic(path) as scratch:
+        scratch.write_text("new, but only ha")
+        raise RuntimeError("power cut")
+
+
+def test_atomic_leaves_the_old_file_where_the_block_fails(tmp_path):
+    file = tmp_path / "file.txt"
+    file.write_text("old")
+    with pytest.raises(RuntimeError, match="power cut"):
+        leave_half(file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_atomic_leaves_nothing_where_there_was_nothing(tmp_path):
+    with pytest.raises(RuntimeError):
+        leave_half(tmp_path / "deep" / "file.txt")
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_atomic_shows_nothing_before_the_block_ends(tmp_path):
+    file = tmp_path / "file.txt"
+    with atomic(file) as scratch:
+        scratch.write_text("new")
+        assert not file.exists()
+    assert file.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from theseus_bench.files import atomic
+with atomic(Path(sys.argv[1])) as scratch:
+    scratch.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_writer(file) -> subprocess.Popen:
+    """A process that is at writing `file` until its input ends."""
+    command = [sys.executable, "-c", WRITER, str(file)]
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    writer = subprocess.Popen(command, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "writing\n"
+    return writer
+
+
+def test_atomic_sweeps_what_a_killed_writer_of_the_same_path_has_left(tmp_path):
+    file, other = tmp_path / "file.txt", tmp_path / "file.txt-other"
+    for path in (file, other):
+        with start_writer(path) as writer:
+            writer.kill()
+    with atomic(file) as scratch:
+        scratch.write_text("new")
+    assert file.read_text() == "new"
+    left = [path.name for path in tmp_path.iterdir() if path != file]
+    assert len(left) == 1
+    assert left[0].startswith(".file.txt-other-")
+
+
+def test_atomic_leaves_a_living_writer_of_the_same_path_alone(tmp_path):
+    file = tmp_path / "file.txt"
+    with start_writer(file) as writer:
+        with atomic(file) as scratch:
+            scratch.write_text("new")
+        assert file.read_text() == "new"
+        writer.stdin.close()
+        assert writer.wait(30) == 0
+    assert file.read_text() == "half"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_atomic_has_all_on_disk_before_it_moves(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+    moved, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: (moved.extend(synced), replace(*names)))
+    with atomic(tmp_path / "folder") as scratch:
+        scratch.mkdir()
+        (scratch / "file").write_text("new")
+    assert {Path(path).name for path in moved} == {"folder", "file"}
+    assert synced[-1] == str(tmp_path)
+
+
+def test_atomic_replaces_a_whole_folder(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "stale").write_text("old")
+    with atomic(folder) as scratch:
+        scratch.mkdir()
+        (scratch / "fresh").write_text("new")
+        assert (folder / "stale").exists()
+    assert [file.name for file in folder.iterdir()] == ["fresh"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_json_refuses_what_is_not_a_number_and_keeps_the_old_file(tmp_path, bad):
+    file = tmp_path / "values.json"
+    write_json(file, {"score": 0.5, "word": "naïve"})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(file, {"score": bad})
+    assert json.loads(file.read_text(encoding="utf-8")) == {"score": 0.5, "word": "naïve"}
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    write_json(tmp_path / "run.json", RunRecord(**RECORD).model_dump())
+    assert read_record(tmp_path) == RunRecord(**RECORD)
+
+
+def test_no_record_is_none(tmp_path):
+    assert read_record(tmp_path) is None
+    assert read_record(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(RECORD)[:200],
+        "",
+        "[]",
+        json.dumps(RECORD | {"schema_version": 2}),
+        json.dumps(RECORD | {"status": "fine"}),
+        json.dumps(RECORD | {"shoe_size": 43}),
+        json.dumps({key: value for key, value in RECORD.items() if key != "seed"}),
+    ],
+    ids=["cut off", "empty", "list", "other schema", "unknown status", "unknown key", "missing key"],
+)
+def test_a_broken_record_is_named_on_one_line(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_record(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 4")
+    assert "\n" not in str(caught.value)
+
+
+def test_predictions_come_back_by_split_in_their_order(tmp_path):
+    splits = {name: make_split(size, 3, seed=size) for name, size in (("test", 9), ("validation", 7), ("ax/test", 5))}
+    logits = {name: np.random.default_rng(len(split)).normal(size=(len(split), 3)) for name, split in splits.items()}
+    tables = [predictions_table(name, split, logits[name].astype(np.float32)) for name, split in splits.items()]
+    pq.write_table(pa.concat_tables(tables), tmp_path / "predictions.parquet")
+    found = read_predictions(tmp_path, ["validation", "ax/test", "absent"])
+    assert found.keys() == {"validation", "ax/test"}
+    for name, predictions in found.items():
+        assert np.array_equal(predictions.idx, splits[name].rows["idx"])
+        assert np.array_equal(predictions.labels, splits[name].labels)
+        np.testing.assert_allclose(predictions.logits, logits[name], rtol=1e-6)
+    assert read_predictions(tmp_path / "absent", ["validation"]) == {}
+
+
+def crash(folder, error):
+    with crash_recorded(folder):
+        raise error
+
+
+def test_a_crash_leaves_its_reason_and_goes_on(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        crash(tmp_path, ZeroDivisionError("by\n  nothing"))
+    assert crash_reason(tmp_path) == "crashed: ZeroDivisionError: by nothing"
+
+
+def test_a_users_mistake_is_recorded_in_its_own_words(tmp_path):
+    with pytest.raises(UserError):
+        crash(tmp_path, UserError("the cellar is empty"))
+    assert crash_reason(tmp_path) == "crashed: the cellar is empty"
+
+
+def test_a_later_success_clears_the_crash(tmp_path):
+    with pytest.raises(OSError, match="disk"):
+        crash(tmp_path, OSError("disk"))
+    with crash_recorded(tmp_path):
+        assert crash_reason(tmp_path) == "not run"  # while it runs, the earlier reason is not its own
+    assert crash_reason(tmp_path) == "not run"
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid"]
+    command = ["git", "-C", str(folder), *identity, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_code_revision_is_the_commit_and_says_when_files_were_edited(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "code.py").write_text("x = 1\n")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "untracked.txt").write_text("results")
+    assert code_revision(tmp_path) == commit
+    (tmp_path / "code.py").write_text("x = 2\n")
+    assert code_revision(tmp_path) == f"{commit}-dirty"
+
+
+def test_code_revision_outside_git_or_without_it_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert code_revision(tmp_path) == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code_revision(tmp_path) == "unknown"
+
+
+def test_provenance_is_json_and_names_the_libraries(tmp_path):
+    found = provenance(tmp_path)
+    write_json(tmp_path / "provenance.json", found)
+    assert {"torch", "transformers", "numpy"} <= set(found["libraries"])
+    assert found["code"] == code_revision(tmp_path)
+
+
+def test_a_record_that_was_written_anew_is_read_anew(tmp_path):
+    write_json(tmp_path / "run.json", RECORD)
+    assert read_record(tmp_path) is read_record(tmp_path)  # a report asks for it a dozen times
+    write_json(tmp_path / "run.json", RECORD | {"seed": 2})
+    assert read_record(tmp_path).seed == 2
+    (tmp_path / "run.json").unlink()
+    assert read_record(tmp_path) is None

@@ -1,0 +1,236 @@
+"""What a run was made of, by contents, and what is therefore kept."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from suites import deciding, leave_run, make_plan
+from theseus_bench.suite.run_files import (
+    ASIDE,
+    checksum,
+    inputs_of,
+    keep_checkpoint,
+    keep_run,
+    set_aside,
+    shelter,
+    sign_checkpoint,
+)
+from theseus_bench.suite.status import state, unsound
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """A plan, one of its students with a record that holds, and the suite's folder with all that the student reads."""
+    plan = make_plan()
+    run = plan.run("vanilla_kd", "rte", 1)
+    folder = tmp_path / "suite"
+    for place in ("data/rte/data.json", "teacher/predecessor/rte/seed-1/logits.npy", "backbone/model.safetensors"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(place)
+    (folder / "backbone/config.json").write_text("{}")
+    predictions = {"validation": (np.arange(4), np.zeros(4), deciding(np.zeros(4, int), 2))}
+    leave_run(plan, run, folder, predictions)
+    file = folder / run.path / "predictions.parquet"
+    leave_record(folder, run, inputs=inputs_of(plan, run, folder), predictions_sha256=checksum(file))
+    return plan, run, folder
+
+
+def leave_record(folder, run, **changes):
+    file = folder / run.path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes) + "\n")
+
+
+def remake(place, text):
+    """Write a file again, newer than it was."""
+    place.unlink()
+    place.write_text(text)
+
+
+def test_a_run_is_kept_while_all_it_read_has_the_same_contents(suite):
+    plan, run, folder = suite
+    record = folder / run.path / "run.json"
+    os.utime(record, (0, 0))
+    text = record.read_bytes()
+    remake(folder / "teacher/predecessor/rte/seed-1/logits.npy", "teacher/predecessor/rte/seed-1/logits.npy")
+    assert keep_run(plan, run, folder)
+    assert record.read_bytes() == text
+    assert record.stat().st_mtime > (folder / "teacher/predecessor/rte/seed-1/logits.npy").stat().st_mtime - 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "teacher/predecessor/rte/seed-1/logits.npy",
+        "data/rte/data.json",
+        "backbone/model.safetensors",
+        "backbone/config.json",
+    ],
+)
+def test_a_run_is_not_kept_once_what_it_read_has_changed_or_is_gone(suite, place):
+    plan, run, folder = suite
+    remake(folder / place, "something else")
+    assert not keep_run(plan, run, folder)
+    assert not (folder / run.path / "run.json").exists(), "it must not outlive a try to replace it"
+
+
+def test_a_run_is_not_kept_with_predictions_that_are_not_its_own(suite):
+    plan, run, folder = suite
+    file = folder / run.path / "predictions.parquet"
+    file.write_bytes(file.read_bytes()[:-8] + b"\0\0\0\0PAR1")
+    assert not keep_run(plan, run, folder)
+
+
+def test_all_that_a_run_reads_has_a_checksum(suite):
+    plan, run, folder = suite
+    read = {"data/rte", "teacher/predecessor/rte/seed-1", "backbone/model.safetensors", "backbone/config.json"}
+    assert inputs_of(plan, run, folder).keys() == read | {"methods/vanilla_kd/method.py"}
+    searched = make_plan(search={"budget": 2, "seeds": [101]})
+    other = searched.run("vanilla_kd", "rte", 1)
+    found = []
+    for rate in (1e-5, 2e-5):
+        choice = folder / other.search_file
+        choice.parent.mkdir(parents=True, exist_ok=True)
+        choice.write_text(json.dumps({"chosen": {"settings": {"learning_rate": rate}}}))
+        found.append(inputs_of(searched, other, folder))
+    assert found[0].keys() == read | {"methods/vanilla_kd/method.py", other.search_file}
+    assert {key for key in found[0] if found[0][key] != found[1][key]} == {other.search_file}
+
+
+def test_a_flipped_byte_in_predictions_is_seen_by_status_and_made_again(suite):
+    plan, run, folder = suite
+    file = folder / run.path / "predictions.parquet"
+    assert state(plan, run, folder)[0] == "complete"
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    file.write_bytes(whole)
+    assert state(plan, run, folder)[:2] == (
+        "missing",
+        "its predictions are damaged; the same snakemake command mends it",
+    )
+    assert f"{run.path}/run.json" in unsound(plan, [run], [], folder)
+
+
+def test_what_is_forced_is_not_brought_back(suite):
+    plan, run, folder = suite
+    outputs = [f"{folder}/{run.path}/{name}" for name in ("run.json", "predictions.parquet")]
+    set_aside([outputs], [], folder)
+    for output in outputs:
+        os.unlink(output)
+    set_aside([], [outputs], folder)
+    assert not keep_run(plan, run, folder)
+
+
+def test_a_checkpoint_is_kept_while_each_of_its_files_is_what_it_was(tmp_path):
+    folder = tmp_path / "backbone"
+    folder.mkdir()
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        (folder / name).write_text(name)
+    sign_checkpoint(folder, {"steps": 3})
+    assert keep_checkpoint(folder, {"steps": 3}, tmp_path)
+    assert not keep_checkpoint(folder, {"steps": 4}, tmp_path)
+    (folder / "tokenizer.json").write_text("other")
+    assert not keep_checkpoint(folder, {"steps": 3}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "listed", "gone"),
+    [
+        ("backbone", {"made_from.json": {"files": {"tokenizer.json": ""}}}, "tokenizer.json"),
+        ("source/rte", {}, "train.parquet"),
+        ("figures/first", {"pictures.json": [{"name": "curves"}]}, "curves.svg"),
+        ("submissions/first", {"submissions.json": {"a.zip": {"runs": {"x": "y"}}, "b.zip": {"runs": {}}}}, "a.zip"),
+    ],
+)
+def test_a_folder_that_has_lost_a_file_is_made_again(tmp_path, place, listed, gone):
+    plan = make_plan()
+    run = plan.run("finetune", "rte", 1)
+    files = {
+        "tokenizer.json", "curves.svg", "curves.pdf", "curves.png", "a.zip", *(f"{s}.parquet" for s in run.task.splits),
+    }  # fmt: skip
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).write_text("")
+    for name, said in listed.items():
+        (folder / name).write_text(json.dumps(said))
+    assert place not in unsound(plan, [run], ["first"], tmp_path)
+    (folder / gone).unlink()
+    assert place in unsound(plan, [run], ["first"], tmp_path)
+
+
+def test_what_was_set_aside_is_brought_back_if_it_holds(suite):
+    plan, run, folder = suite
+    outputs = [f"{folder}/{run.path}/{name}" for name in ("run.json", "predictions.parquet")]
+    text = (folder / run.path / "run.json").read_bytes()
+    set_aside([outputs], [], folder)
+    for output in outputs:  # as Snakemake does before it starts the job
+        os.unlink(output)
+    set_aside([outputs], [], folder)  # a second command, after the first was killed
+    assert keep_run(plan, run, folder)
+    assert (folder / run.path / "run.json").read_bytes() == text
+    assert not (folder / ASIDE / run.path / "run.json").exists()
+
+
+def test_a_run_that_ends_after_its_snakemake_was_killed_outlives_the_next_ones_deletion(suite):
+    plan, run, folder = suite
+    text = (folder / run.path / "run.json").read_bytes()
+    set_aside([], [], folder)  # the next snakemake starts while the run is still at work
+    shelter(run, folder)  # it ends
+    for name in ("run.json", "predictions.parquet"):
+        (folder / run.path / name).unlink()
+    assert keep_run(plan, run, folder)
+    assert (folder / run.path / "run.json").read_bytes() == text
+
+
+def test_what_was_set_aside_is_not_brought_back_if_it_does_not_hold(suite):
+    plan, run, folder = suite
+    outputs = [f"{folder}/{run.path}/{name}" for name in ("run.json", "predictions.parquet")]
+    set_aside([outputs], [], folder)
+    for output in outputs:
+        os.unlink(output)
+    remake(folder / "teacher/predecessor/rte/seed-1/logits.npy", "of another predecessor")
+    assert not keep_run(plan, run, folder)
+    assert not (folder / run.path / "run.json").exists()
+
+
+def test_a_large_files_checksum_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "large"
+    file.write_bytes(bytes(2**23))
+    first = checksum(file)
+    assert checksum(file) == first
+    with file.open("r+b") as opened:
+        opened.write(b"1")
+    assert checksum(file) != first
+
+
+def test_what_is_unsound_is_found(suite):
+    plan, run, folder = suite
+    (folder / "backbone/made_from.json").write_text('{"files": {"config.json": "", "model.safetensors": ""}}')
+    (folder / "data/rte/data.json").write_text('{"splits": {}}')
+    for name in ("teacher.json", "cls.npy"):
+        (folder / "teacher/predecessor/rte/seed-1" / name).write_text("")
+    assert unsound(plan, [run], ["first"], folder) == []
+    leave_record(folder, run, fingerprint="0" * 16)
+    (folder / "teacher/predecessor/rte/seed-1/cls.npy").unlink()
+    (folder / "backbone/made_from.json").unlink()
+    (folder / "speed").mkdir()
+    (folder / "speed/first.json").write_text('{"cut')
+    assert sorted(unsound(plan, [run], ["first"], folder)) == [
+        "backbone",
+        f"{run.path}/run.json",
+        "speed/first.json",
+        "teacher/predecessor/rte/seed-1",
+    ]
+
+
+def test_status_and_what_is_kept_are_told_without_importing_what_computes():
+    modules = ("suite.run_files", "suite.status", "suite.load", "commands")
+    code = f"import sys, {', '.join(f'theseus_bench.{module}' for module in modules)};"
+    code += "print(sorted({'torch', 'transformers', 'datasets', 'evaluate', 'pandas'} & sys.modules.keys()))"
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

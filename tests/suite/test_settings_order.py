@@ -1,0 +1,86 @@
+"""Which of two settings wins, as docs/configuration.md promises it."""
+
+import pytest
+from theseus_bench.data.tasks import TASKS_FILE, load_tasks
+from theseus_bench.strict_yaml import parse
+from theseus_bench.suite.config import LoopSettings, Suite
+from theseus_bench.suite.method_spec import METHODS_FOLDER, MethodSpec, load_specs
+from theseus_bench.suite.plan import Plan
+
+# From the first to the last that speaks; the value that each gives to the learning rate.
+PLACES = ["defaults", "per_task", "settings.0", "settings.1", "equal.set", "equal.per_task", "variant", "name"]
+RATES = {place: (index + 1) / 100 for index, place in enumerate(PLACES)}
+
+
+def plan_of(places: list[str], **equal) -> Plan:
+    """A suite in which the method `mine` is given its learning rate in these places alone."""
+    given = {place: {"learning_rate": RATES[place]} for place in places}
+    spec = MethodSpec(
+        name="mine",
+        label="Mine",
+        summary="",
+        version=1,
+        role="baseline",
+        citation="",
+        defaults=given.get("defaults", {}) | {"epochs": 9, "warmup": 0.5},
+        per_task={"rte": given.get("per_task", {})},
+        variants={"quick": given.get("variant", {})},
+    )
+    settings = [{"set": given[place]} for place in ("settings.0", "settings.1") if place in given]
+    values = {
+        "suite": "order",
+        "data": {"source": "demo", "rows": 16},
+        "backbone": {"source": "demo", "layers": 4},
+        "student_layers": 2,
+        "tasks": ["rte"],
+        "seeds": [1],
+        "settings": settings,
+        "equal": {"set": given.get("equal.set", {}), "per_task": {"rte": given.get("equal.per_task", {})}} | equal,
+        "search": {"budget": 2, "seeds": [101]},
+        "experiments": {"first": {"title": "One", "methods": ["mine"]}},
+    }
+    specs = {"mine": spec, "predecessor": load_specs(METHODS_FOLDER)["predecessor"]}
+    return Plan(parse(Suite, values, "config"), load_tasks(TASKS_FILE), specs)
+
+
+@pytest.mark.parametrize("last", range(1, len(PLACES) + 1))
+def test_the_last_place_that_speaks_wins(last):
+    places = PLACES[:last]
+    name = "mine@equal+quick" + (f"+learning_rate={RATES['name']}" if "name" in places else "")
+    assert plan_of(places).run(name, "rte", 1).settings["learning_rate"] == RATES[places[-1]]
+
+
+def test_where_none_speaks_it_is_the_loops_default():
+    default = LoopSettings.model_fields["learning_rate"].default
+    assert plan_of([]).run("mine", "rte", 1).settings["learning_rate"] == default
+
+
+def test_the_layers_are_the_suites_unless_a_later_place_says_otherwise():
+    plan = plan_of([])
+    assert plan.run("mine", "rte", 1).settings["layers"] == 2
+    assert plan.run("predecessor", "rte", 1).settings["layers"] == 4
+    assert plan.run("mine@layers=1", "rte", 1).settings["layers"] == 1
+
+
+def test_what_equal_says_is_not_said_under_published():
+    plan = plan_of(PLACES[:6])
+    assert plan.run("mine", "rte", 1).settings["learning_rate"] == RATES["settings.1"]
+
+
+def test_under_equal_the_effort_and_the_warmup_of_a_method_do_not_count():
+    plan = plan_of([], set={"batch_size": 16})
+    settings = plan.run("mine@equal", "rte", 1).settings
+    defaults = {key: LoopSettings.model_fields[key].default for key in ("epochs", "warmup")}
+    assert {key: settings[key] for key in defaults} == defaults
+    assert settings["batch_size"] == 16
+    assert settings["choose_on"] == "held_out"
+    own = plan.run("mine", "rte", 1).settings
+    assert (own["epochs"], own["warmup"], own["choose_on"]) == (9, 0.5, "dev")
+
+
+def test_a_trial_has_the_last_word():
+    plan = plan_of(["equal.set"], search={"learning_rate": [0.5]})
+    run = plan.run("mine@equal", "rte", 1)
+    assert run.settings["learning_rate"] == RATES["equal.set"]
+    assert [trial["learning_rate"] for trial in run.trials] == [RATES["equal.set"], 0.5]
+    assert plan.run("mine@equal+trial=1", "rte", 101).settings["learning_rate"] == 0.5

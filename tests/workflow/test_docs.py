@@ -1,0 +1,97 @@
+"""The documentation says what is there: places, imports, rules, numbers; and its site is built without a warning."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from documentation import COMMAND, assert_current, load_generator
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+PACKAGE = Path("workflow/theseus_bench")
+TOPS = r"(?:workflow|methods|config|profiles|results|report|tests|benchmarks|docs)/"
+MADE = {"results/paper", "report/index.html"}  # by a run of the workflow
+STAGES = r"(?:data|suite|modeling|training|evaluation|tables|figures|report)/\w+\.py"
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return load_generator()
+
+
+def test_the_arrows_of_the_architecture_are_those_of_the_imports(generator):
+    assert_current("docs/architecture.md", generator.filled("docs/architecture.md"))
+    assert_current("docs/imports.svg", generator.imports_picture())
+
+
+def test_the_picture_of_the_way_of_the_data_is_drawn_by_its_command(generator):
+    assert_current("docs/data-path.svg", generator.data_path_picture())
+
+
+def test_every_rule_of_the_workflow_is_in_one_box_of_that_picture(generator):
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sorted(Path("workflow/rules").glob("*.smk")))
+    rules = re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)
+    boxes = [rule for _, _, rules_of_box in generator.DATA_PATH.values() for rule in rules_of_box]
+    assert sorted(boxes) == sorted(rules)
+
+
+def test_an_import_that_is_added_makes_the_architecture_stale(generator, monkeypatch):
+    imports = generator.imports() | {("data", "report"): 1}
+    monkeypatch.setattr(generator, "imports", lambda: imports)
+    with pytest.raises(AssertionError, match=COMMAND):
+        assert_current("docs/architecture.md", generator.filled("docs/architecture.md"))
+
+
+def test_the_scores_of_the_readme_are_those_of_the_records(generator):
+    """A record that is added makes no row wrong; one that is changed does."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    rows = text.partition("<!-- reference scores -->")[2].partition("<!-- end of")[0].split("\n")
+    rows = [row for row in rows if row]
+    assert len(rows) > 2
+    wrong = set(rows) - set(generator.reference_scores().split("\n"))
+    assert not wrong, f"README.md has rows that the records do not; make it anew with: {COMMAND}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_places_that_a_page_names_are_there(page):
+    text = Path(page).read_text(encoding="utf-8")
+    places = re.findall(rf"`({TOPS}[\w./-]*|{STAGES})`", text)
+    places += re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    here = (Path(), PACKAGE, Path(page).parent)
+    patterns = [place.replace("NAME", "*") for place in places if place not in MADE]
+    missing = [pattern for pattern in patterns if not any(list(base.glob(pattern)) for base in here)]
+    assert missing == []
+
+
+def test_the_functions_that_the_architecture_names_are_where_it_says():
+    text = Path("docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(rf"`(\w+)` in\s+`({STAGES})`", text)
+    assert len(named) > 10
+    for name, file in named:
+        text = (PACKAGE / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(def |class )?{name}\b", text, re.MULTILINE), f"{file} has no {name}"
+
+
+def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path):
+    pytest.importorskip("material", reason="mkdocs-material is not installed: make docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {page.stem for page in tmp_path.glob("*.html")}
+    assert pages - {"404"} == {"index", *(Path(page).stem for page in PAGES if page.startswith("docs/"))} - {"README"}
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.(https?://[^\"' >]+)", page)
+    assert loaded == []
+
+
+def test_the_hooks_before_a_commit_are_local_and_run_what_lint_runs():
+    hooks = yaml.safe_load(Path(".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"]
+    lint = Path("Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    for hook in hooks[0]["hooks"]:
+        assert hook["language"] == "system"
+        program = " ".join(hook["entry"].removeprefix(".venv/bin/").replace("--force-exclude", "").split())
+        assert f"$(BIN)/{program}" in lint

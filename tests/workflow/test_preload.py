@@ -1,0 +1,238 @@
+"""The preloaded parent: each request is served as if the one who asked had run it himself."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from theseus_bench import preload
+from theseus_bench.errors import UserError
+
+# The parent, with nothing preloaded. Its `run` shows what a command sees, and ends as its first argument says.
+PARENT = """
+import json, os, signal, sys
+from theseus_bench import preload
+preload.preload = lambda: None
+
+def run(arguments):
+    if arguments[0] == "crash":
+        raise RuntimeError("the boiler burst")
+    if arguments[0] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if arguments[0] == "wait":
+        sys.stdin.read()
+        return 0
+    seen = {"argv": sys.argv[1:], "folder": os.getcwd(), "mark": os.environ.get("MARK"), "ppid": os.getppid()}
+    print(json.dumps(seen | {"stdin": sys.stdin.read()}))
+    print("a word to say", file=sys.stderr)
+    return int(arguments[0])
+
+sys.exit(preload.serve(sys.argv[1:], run))
+"""
+ASK = "import sys; from theseus_bench import preload; sys.exit(preload.ask(sys.argv[1:]))"
+
+
+def serve(script: str, tmp_path: Path, **environment) -> subprocess.CompletedProcess:
+    """Run `script` under a warm parent. It has `ask(*arguments, **options)`, which runs a client to its end."""
+    preamble = f"""
+        import json, os, socket, subprocess, sys
+        from theseus_bench import preload
+
+        def ask(*arguments, **options):
+            command = [sys.executable, "-c", {ASK!r}, *arguments]
+            return subprocess.run(command, capture_output=True, text=True, timeout=30, **{{"input": ""}} | options)
+        """
+    file = tmp_path / "script.py"
+    file.write_text(textwrap.dedent(preamble) + textwrap.dedent(script))
+    return subprocess.run(
+        [sys.executable, "-c", PARENT, sys.executable, str(file)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_parents_exit_code_is_the_commands(tmp_path):
+    assert [serve(f"sys.exit({code})", tmp_path).returncode for code in (0, 3)] == [0, 3]
+
+
+def test_a_command_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(preload, "preload", lambda: None)
+    with pytest.raises(UserError, match="cannot run 'no-such-command': No such file"):
+        preload.serve(["no-such-command"], lambda arguments: 0)
+
+
+def test_the_parent_preloads_all_without_asking_cuda_anything():
+    """A fork of a process that has asked CUDA cannot use a GPU."""
+    script = """
+        import gc, sys
+        import torch
+        torch.cuda.is_available = torch.cuda.device_count = lambda: sys.exit("CUDA was asked")
+        from theseus_bench import preload
+        preload.preload()
+        assert gc.get_freeze_count() > 0
+        assert {"theseus_bench.training.run", "theseus_bench.figures.frames", "textbrewer"} <= sys.modules.keys()
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_request_gets_its_own_exit_code(tmp_path):
+    done = serve("print([ask(str(code)).returncode for code in (0, 1, 130, 0)])", tmp_path)
+    assert done.stdout == "[0, 1, 130, 0]\n"
+    assert done.stderr == ""
+
+
+def test_a_command_sees_the_folder_environment_and_streams_of_who_asked(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    script = f"""
+        there = {{"cwd": {str(tmp_path / "elsewhere")!r}, "env": os.environ | {{"MARK": "client"}}}}
+        done = ask("0", "--flag", "two words", input="from the client", **there)
+        print(json.dumps([done.stdout, done.stderr]))
+        """
+    done = serve(script, tmp_path, MARK="parent")
+    assert done.stderr == ""  # nothing went to the parent's own streams
+    stdout, stderr = json.loads(done.stdout)
+    seen = json.loads(stdout)
+    del seen["ppid"]
+    assert seen == {
+        "argv": ["0", "--flag", "two words"],
+        "folder": str(tmp_path / "elsewhere"),
+        "mark": "client",
+        "stdin": "from the client",
+    }
+    assert stderr == "a word to say\n"
+
+
+def test_what_only_the_parent_has_in_its_environment_is_not_seen(tmp_path):
+    script = """
+        print(ask("0", env={key: value for key, value in os.environ.items() if key != "MARK"}).stdout)
+        """
+    assert json.loads(serve(script, tmp_path, MARK="parent").stdout)["mark"] is None
+
+
+def test_one_request_leaves_no_trace_in_the_next(tmp_path):
+    script = """
+        ask("0", cwd="/", env=os.environ | {"MARK": "first"})
+        print(ask("0").stdout)
+        """
+    seen = json.loads(serve(script, tmp_path, MARK="parent").stdout)
+    assert (seen["folder"], seen["mark"]) == (os.getcwd(), "parent")
+
+
+def test_all_requests_are_served_by_children_of_one_parent(tmp_path):
+    script = """
+        found = [json.loads(ask("0").stdout)["ppid"] for _ in range(3)]
+        print(json.dumps([found, os.getppid()]))
+        """
+    found, parent = json.loads(serve(script, tmp_path).stdout)
+    assert found == [parent] * 3
+
+
+def test_requests_run_side_by_side(tmp_path):
+    script = f"""
+        # The first waits for its input, which is closed only when the second is done.
+        first = subprocess.Popen([sys.executable, "-c", {ASK!r}, "wait"], stdin=subprocess.PIPE)
+        second = ask("4").returncode
+        first.stdin.close()
+        print(second, first.wait(timeout=30))
+        """
+    assert serve(script, tmp_path).stdout == "4 0\n"
+
+
+def test_a_crash_is_told_to_who_asked(tmp_path):
+    done = serve(
+        'done = ask("crash"); print(json.dumps([done.returncode, done.stderr]), ask("0").returncode)', tmp_path
+    )
+    told, after = done.stdout.rsplit(" ", 1)
+    code, stderr = json.loads(told)
+    assert code == 1
+    assert stderr.startswith("Traceback")
+    assert "RuntimeError: the boiler burst" in stderr
+    assert int(after) == 0
+
+
+def test_a_child_that_is_killed_is_a_failure_and_the_rest_goes_on(tmp_path):
+    done = serve('print(ask("die").returncode, ask("0").returncode)', tmp_path)
+    assert done.stdout == "1 0\n"
+
+
+HANG_UP = """
+    def request(*arguments, stdin, stdout):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(os.environ[preload.SOCKET])
+        wanted = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+        data = json.dumps(wanted).encode()
+        socket.send_fds(client, [len(data).to_bytes(8)], [stdin, stdout, stdout])
+        client.sendall(data)
+        return client
+"""
+
+
+def test_who_asked_may_be_killed_while_the_command_runs(tmp_path):
+    script = """
+    hold, ours = os.pipe()
+    theirs, out = os.pipe()
+    client = request("wait", stdin=hold, stdout=out)
+    client.recv(8)  # the command has begun
+    client.close()
+    os.close(ours)  # now it ends, and has nobody to tell
+    os.close(out)
+    os.read(theirs, 1)  # until the child is gone
+    print(ask("0").returncode, os.path.exists(os.environ[preload.SOCKET]))
+    """
+    done = serve(textwrap.dedent(HANG_UP) + textwrap.dedent(script), tmp_path)
+    assert done.stdout == "0 True\n"
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0", (1000).to_bytes(8) + b'{"argu'], ids=["nothing", "size", "half"])
+def test_who_asks_may_be_killed_before_the_request_is_out(tmp_path, sent):
+    script = f"""
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(os.environ[preload.SOCKET])
+        client.sendall({sent!r})
+        client.close()
+        print(ask("0").returncode)
+        """
+    assert serve(script, tmp_path).stdout == "0\n"
+
+
+def test_the_socket_goes_with_the_command(tmp_path):
+    done = serve("print(os.environ[preload.SOCKET])", tmp_path)
+    assert not Path(done.stdout.strip()).exists()
+    assert not Path(done.stdout.strip()).parent.exists()
+
+
+def test_a_parent_that_is_gone_is_told_apart_from_a_command_that_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv(preload.SOCKET, str(tmp_path / "nowhere"))
+    assert preload.ask(["0"]) is None
+    done = subprocess.run(["theseus-bench", "plan", "config/demo.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "glue_dev" in done.stdout
+
+
+def test_a_parent_asked_to_end_ends_its_command(tmp_path):
+    done = serve(
+        """
+        import signal
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+        os.kill(os.getppid(), signal.SIGTERM)
+        signal.pause()
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 5
+
+
+def test_who_asks_imports_next_to_nothing():
+    code = "import sys; import theseus_bench.cli; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    paths = os.pathsep.join(sys.path)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True)
+    imported = set(done.stdout.decode().replace("'", "").strip("[]\n").split(", "))
+    assert "theseus_bench" in imported
+    assert not imported & {"typer", "pydantic", "yaml", "numpy", "torch", "subprocess", "tempfile", "pathlib"}

@@ -1,0 +1,1 @@
+"""The GLUE tasks: definition, tables, batches and metrics."""

@@ -1,0 +1,57 @@
+"""Which examples stand together in a batch, and the batch's tensors: by length in training, by tokens in evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from theseus_bench.data.parquet import Split
+
+POOL = 50  # batches whose examples are sorted by length together: enough equals for each, yet mixed anew each epoch
+EVALUATION_TOKENS = 4096  # padded tokens of an evaluation batch: large enough for speed, and not mostly padding
+
+
+def length_grouped_batches(split: Split, task: str, seed: int, epoch: int, batch_size: int) -> list[np.ndarray]:
+    """The batches of one epoch as arrays of example numbers, similar lengths together.
+
+    Depends on the task, the seed and the epoch alone, so that all methods see the same batches in the same order.
+    """
+    random = np.random.default_rng([seed, epoch, int.from_bytes(hashlib.sha256(task.encode()).digest()[:4])])
+    order = random.permutation(len(split))
+    lengths = split.rows["length"]
+    batches = []
+    for start in range(0, len(order), POOL * batch_size):
+        pool = order[start : start + POOL * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def token_budget_batches(split: Split) -> Iterator[np.ndarray]:
+    """All example numbers, longest first, in batches of at most EVALUATION_TOKENS padded tokens."""
+    order = np.argsort(split.rows["length"], kind="stable")
+    lengths = split.rows["length"][order]
+    end = len(order)
+    while end:
+        size = min(end, max(1, EVALUATION_TOKENS // int(lengths[end - 1])))
+        yield order[end - size : end]
+        end -= size
+
+
+def collate(split: Split, examples: np.ndarray, pad: int, pad_to_multiple_of: int = 1) -> dict[str, np.ndarray]:
+    """The examples padded to the longest, or on to a multiple of `pad_to_multiple_of` tokens.
+
+    input_ids, attention_mask and token_type_ids (batch, length), and labels (batch,).
+    """
+    rows = split.rows[examples]
+    position = np.arange(-(-rows["length"].max() // pad_to_multiple_of) * pad_to_multiple_of)
+    inside = position < rows["length"][:, None]
+    where = np.where(inside, rows["start"][:, None] + position, 0)
+    return {
+        "input_ids": np.where(inside, split.tokens[where], pad).astype(np.int64),
+        "attention_mask": inside.astype(np.int64),
+        "token_type_ids": (inside & (position >= rows["first"][:, None])).astype(np.int64),
+        "labels": rows["label"],
+    }

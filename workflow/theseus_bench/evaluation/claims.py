@@ -1,0 +1,120 @@
+"""Whether what the papers claim holds on our own numbers: *holds*, *does not hold*, or *undecided* where it is open.
+
+A claim about an order is judged by the adjusted intervals of the macro differences
+(theseus_bench.evaluation.significance), one about a share by that of the first less the share of the other. It is *not
+run* without every task that it speaks of, and *not comparable* on generated data. A claim that says several things
+holds where each holds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+
+from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of, compared_tables
+from theseus_bench.evaluation.significance import headline
+from theseus_bench.evaluation.statistics import FEWEST
+from theseus_bench.evaluation.verdicts import GENERATED, NOT_COMPARABLE, NOT_RUN, UNDECIDED
+from theseus_bench.suite.plan import Plan
+from theseus_bench.suite.published import Claim
+from theseus_bench.suite.run_names import ADAPTED
+from theseus_bench.wording import series, signed
+
+HOLDS, FAILS = "holds", "does not hold"
+ELSEWHERE = "judged elsewhere"  # in the experiment that tests its differences
+Judged = tuple[Claim, str, str, str]  # the claim, the protocol, the verdict, and what was seen
+
+
+def judge_claims(plan: Plan, experiment: str, found: dict, speed: dict) -> list[Judged]:
+    """A verdict on every claim whose models the experiment has, of the tables that it is compared with.
+
+    `found` is what `read_significance` has read; `speed` is '<method>[@variant]' → speed-up and interval. A claim whose
+    differences are tested in another experiment is left to that one.
+    """
+    judged = []
+    for claim, protocol, groups in claims_of(plan, experiment):
+        adapted = any(plan.is_adapted(name) for group in groups for name in group)
+        verdict, seen = _judge(plan, experiment, found, speed, claim, groups)
+        if verdict != ELSEWHERE:
+            judged.append((claim, ADAPTED if adapted else protocol, verdict, seen))
+    return judged
+
+
+def claimed_tasks(plan: Plan, experiment: str, claim: Claim) -> set[str]:
+    """The tasks that a claim speaks of: its own, else all those of its table's rows."""
+    tables = [table for _, table in compared_tables(plan, experiment).values() if table.table == claim.table]
+    return set(claim.tasks or [task for table in tables for row in table.rows.values() for task in row.scores])
+
+
+def _judge(plan: Plan, experiment: str, found: dict, speed: dict, claim: Claim, groups: list[list[str]]):
+    counted = [task for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
+    wanted = claimed_tasks(plan, experiment, claim)
+    lacking = [task.label for task in plan.tasks.values() if task.name in wanted - {task.name for task in counted}]
+    if plan.suite.data.source == "demo":
+        return NOT_COMPARABLE, GENERATED
+    if lacking:
+        return NOT_RUN, f"it speaks of {series(lacking)} too"
+    what = headline(plan, experiment)
+    rows = {(row["name"], row["other"], row["share"]): row for row in found["differences"] if row["what"] == what}
+    rows |= {(b, a, share): _turned(row) for (a, b, share), row in rows.items() if share == 1}
+    pairs = claimed_pairs(claim, groups)
+    if any(pair not in rows for pair in pairs):
+        return NOT_RUN, "a task of it has no score"
+    fewest = min(rows[pair]["seeds"] for pair in pairs)
+    if fewest < FEWEST:
+        return UNDECIDED, f"{fewest} {'seed' if fewest == 1 else 'seeds'}"
+    if any(rows[pair]["tested_in"] != experiment for pair in pairs):
+        return ELSEWHERE, ""
+    parts = [_order(rows, first, second, pairs[0][2]) for first, second in itertools.pairwise(groups)]
+    seen = [_seen(plan, rows[pair]) for pair in pairs]
+    if claim.speedup is not None:
+        verdict, words = _faster(claim, speed.get(groups[0][0]) or {})
+        parts, seen = [*parts, verdict], [*seen, words]
+    return _all(parts), "; ".join(seen)
+
+
+def _order(rows: Mapping, first: list[str], second: list[str], share: float) -> str:
+    """Whether the best of the first beats the best of the second: one of the first that beats all of the second."""
+    signs = [[_sign(rows[a, b, share]) for b in second] for a in first]
+    if any(all(sign > 0 for sign in row) for row in signs):
+        return HOLDS
+    return FAILS if any(all(row[j] < 0 for row in signs) for j in range(len(second))) else UNDECIDED
+
+
+def _sign(row: dict) -> int:
+    """On which side of zero a difference's interval lies; 0 if zero is in it."""
+    if row["difference"] == 0 or row["low"] < 0 < row["high"]:
+        return 0
+    return 1 if row["difference"] > 0 else -1
+
+
+def _turned(row: dict) -> dict:
+    """The difference of the second less the first."""
+    ends = {"low": None, "high": None} if row["low"] is None else {"low": -row["high"], "high": -row["low"]}
+    return row | {"name": row["other"], "other": row["name"], "difference": -row["difference"]} | ends
+
+
+def _seen(plan: Plan, row: dict) -> str:
+    first, second = (plan.run(row[key], plan.trained_tasks[0], 0).label for key in ("name", "other"))
+    second = second if row["share"] == 1 else f"{100 * row['share']:g} % of {second}"
+    return f"{first} less {second}: {signed(row['difference'])} ({signed(row['low'])} to {signed(row['high'])}) points"
+
+
+def _faster(claim: Claim, measured: dict) -> tuple[str, str]:
+    """Whether the model is as many times as fast as is claimed, by the interval of its speed-up."""
+    value, low, high = (measured.get(key) for key in ("speedup", "low", "high"))
+    if value is None:
+        return NOT_RUN, "its speed was not measured"
+    low, high = (value if end is None else end for end in (low, high))
+    verdict = UNDECIDED
+    if round(low, 2) >= claim.speedup:
+        verdict = HOLDS
+    elif round(high, 2) < claim.speedup:
+        verdict = FAILS
+    return verdict, f"{value:.2f} ({low:.2f} to {high:.2f}) times as fast"
+
+
+def _all(verdicts: Iterable[str]) -> str:
+    """Of a claim that says several things: it fails with one, and holds with all."""
+    found = set(verdicts)
+    return next((verdict for verdict in (FAILS, NOT_RUN, UNDECIDED) if verdict in found), HOLDS)

@@ -1,0 +1,76 @@
+"""Which of our runs the papers' numbers and claims are about.
+
+A compressed model is compared with the printed one of the same method, variant and share of the backbone's layers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+from theseus_bench.suite.plan import Plan
+from theseus_bench.suite.published import PUBLISHED_FOLDER, Claim, Paper, PublishedTable, load_published
+from theseus_bench.suite.run_names import EQUAL, join_name, protocol_of, read_part, split_name
+
+Kind = tuple[str, tuple[str, ...], Fraction | None]
+
+
+def compared_tables(plan: Plan, experiment: str) -> dict[str, tuple[Paper, PublishedTable]]:
+    """The published tables that the experiment is compared with."""
+    wanted = plan.suite.experiments[experiment].compare_with
+    published = load_published(PUBLISHED_FOLDER) if wanted else {}
+    return {key: published[key] for key in wanted}
+
+
+def counterparts(plan: Plan, paper: Paper, row: str) -> set[Kind]:
+    """What of ours a published row is compared with, under any protocol."""
+    names = [name for spec in plan.specs.values() for name in spec.published.get(row, [])]
+    return {printed_kind(plan, paper, name) for name in names}
+
+
+def kind_of(plan: Plan, name: str) -> Kind:
+    """What a run of ours is, whatever the protocol: method, parts but for the depth, and share of the layers."""
+    layers = plan.run(name, plan.trained_tasks[0], 0).settings["layers"]
+    method, parts = split_name(name)
+    rest = tuple(part for part in parts if part != EQUAL and not part.startswith("layers="))
+    return method, rest, Fraction(layers, plan.suite.backbone.layers) if plan.specs[method].compressed else None
+
+
+def printed_kind(plan: Plan, paper: Paper, name: str) -> Kind:
+    """What a run that a paper prints is, by the name that we have for it."""
+    method, parts = split_name(join_name(*split_name(name)))
+    depth = next((read_part(part)[1] for part in parts if part.startswith("layers=")), paper.compressed_layers)
+    rest = tuple(part for part in parts if not part.startswith("layers="))
+    return method, rest, Fraction(depth, paper.layers) if plan.specs[method].compressed else None
+
+
+def claims_of(plan: Plan, experiment: str) -> list[tuple[Claim, str, list[list[str]]]]:
+    """(claim, protocol, our runs' names for each of its models) of every claim whose models the experiment has.
+
+    Only claims of the tables that the experiment is compared with.
+    """
+    found = []
+    for paper, table in compared_tables(plan, experiment).values():
+        for claim in paper.claims:
+            for protocol in plan.suite.experiments[experiment].protocols:
+                groups = [_asked(plan, experiment, paper, names, protocol) for names in claim.models]
+                if claim.table == table.table and all(groups):
+                    found.append((claim, protocol, groups))
+    return found
+
+
+def claimed_pairs(claim: Claim, groups: list[list[str]]) -> list[tuple[str, str, float]]:
+    """The differences that a claim is judged by: (name, other, share), the first less that share of the other."""
+    share = 1.0 if claim.retains is None else claim.retains
+    return [(a, b, share) for first, second in itertools.pairwise(groups) for a in first for b in second]
+
+
+def _asked(plan: Plan, experiment: str, paper: Paper, names: list[str], protocol: str) -> list[str]:
+    """Those of the paper's `names` that the experiment has under the protocol; a control is the same under each."""
+    wanted = {printed_kind(plan, paper, name) for name in names}
+    return [
+        name
+        for name in plan.experiment_names(experiment)
+        if kind_of(plan, name) in wanted
+        and (protocol_of(name.partition("@")[2]) == protocol or not plan.specs[split_name(name)[0]].trained)
+    ]

@@ -1,0 +1,101 @@
+"""Which of an experiment's methods are compared with which: like with like, each pair once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of
+from theseus_bench.suite.plan import Plan
+from theseus_bench.suite.run_names import EQUAL, join_name, protocol_of, split_name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run's name beside another's: `name` less `share` times `other`.
+
+    `primary`: a proposed method beside a baseline. `control`: `other` is what `name` is marked against in tables.
+    """
+
+    name: str
+    other: str
+    primary: bool = False
+    control: bool = False
+    share: float = 1.0
+
+    @property
+    def pair(self) -> tuple[frozenset[str], float]:
+        """What is compared, whichever stands first."""
+        return frozenset((self.name, self.other)), self.share
+
+
+def compared(plan: Plan, experiment: str) -> list[Comparison]:
+    """The comparisons that an experiment's methods allow, in the order of its table, each pair once.
+
+    Every proposed method with every baseline; every trained method with its control; what the papers' claims compare.
+    """
+    names = plan.experiment_names(experiment)
+    trained = [name for name in names if role_of(plan, name) != "control"]
+    controls = {name: _nearest(plan, name, _controls(plan, experiment, name)) for name in trained}
+    found = []
+    for name in trained:
+        if role_of(plan, name) == "proposed":
+            kinds: dict[tuple, list[str]] = {}
+            for other in names:
+                if role_of(plan, other) == "baseline":
+                    kinds.setdefault(_kind(plan, other, name), []).append(other)
+            others = [_nearest(plan, name, others) for others in kinds.values()]
+            found += [Comparison(name, other, True, other == controls[name]) for other in others]
+    found += [Comparison(name, other, control=True) for name, other in controls.items()]
+    for claim, _, groups in claims_of(plan, experiment):
+        found += [Comparison(name, other, share=share) for name, other, share in claimed_pairs(claim, groups)]
+    once: dict[tuple, Comparison] = {}
+    for comparison in found:
+        if comparison.other:
+            once.setdefault(comparison.pair, comparison)
+    return list(once.values())
+
+
+def _controls(plan: Plan, experiment: str, name: str) -> list[str]:
+    """Those of an experiment's names that are its control, under any protocol; the suite's control in every version.
+
+    A control that the experiment itself names is that very run.
+    """
+    names, named = plan.experiment_names(experiment), plan.suite.experiments[experiment].control
+    if named is None:
+        kind = _kind(plan, plan.suite.significance.control, name)
+        return [other for other in names if _kind(plan, other, name) == kind]
+    method, parts = split_name(plan.canonical(named))
+    return [other for other in names if other in (join_name(method, parts), join_name(method, (EQUAL, *parts)))]
+
+
+def _kind(plan: Plan, other: str, name: str) -> tuple[str, ...]:
+    """What makes `other` another method to `name`: its method, its variants, and settings that `name` does not have."""
+    method, parts = split_name(other)
+    options = plan.specs[split_name(name)[0]].options
+    return method, *(part for part in parts if part != EQUAL and part.partition("=")[0] not in options)
+
+
+def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
+    """The one of `others` that is made most as `name` is; '' if that is `name` itself, or there is none.
+
+    The protocol counts most, then in how many of the settings that are varied the two agree, as resolved.
+    """
+    keys = {part.partition("=")[0] for one in (name, *others) for part in split_name(one)[1] if "=" in part}
+    own = _settings(plan, name)
+
+    def likeness(other: str) -> tuple[bool, int]:
+        settings = _settings(plan, other)
+        same = protocol_of(other.partition("@")[2]) == protocol_of(name.partition("@")[2])
+        return same, sum(key in own and settings.get(key) == own[key] for key in keys | {"layers"})
+
+    best = max(others, key=likeness, default="")
+    return "" if name in others and likeness(name) == likeness(best) else best
+
+
+def _settings(plan: Plan, name: str) -> dict:
+    return plan.run(name, plan.trained_tasks[0], 0).settings
+
+
+def role_of(plan: Plan, name: str) -> str:
+    return plan.specs[split_name(name)[0]].role

@@ -1,0 +1,141 @@
+"""Scores of many models on resampled examples: the raw material of every interval over examples.
+
+All models of a task are scored on the same resamples, so that differences between them are paired. Where the metric
+counts (accuracy, F1, Matthews), examples on which all models have done the same are interchangeable: it is enough to
+draw how often each of these joint outcomes occurs, from a multinomial, which is exact and does not grow with the number
+of examples. Correlations need the examples themselves, which are drawn as weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+
+import numpy as np
+
+from theseus_bench.data.tasks import Task
+
+CHUNK = 500  # resamples at a time, for the processor's cache
+
+
+def resample_task(
+    task: Task, decisions: dict[str, np.ndarray], labels: dict[str, np.ndarray], resamples: int
+) -> np.ndarray:
+    """The task's score in points of each model on each resample of its dev examples: (resamples, models) float32.
+
+    `decisions` and `labels` by dev split: (models, examples) classes or values, and (examples,). Splits are resampled
+    each for itself, and the score is the plain mean over splits and metrics, as `theseus_bench.data.metrics.score`. The
+    generator is seeded by the task's name, so that the same models have the same resamples again.
+    """
+    random = np.random.default_rng(zlib.crc32(task.name.encode()))
+    resample = resample_values if task.regression else resample_classes
+    scores = [resample(task.metrics, decisions[split], labels[split], resamples, random) for split in task.dev]
+    return 100 * np.mean(scores, axis=0, dtype=np.float32)
+
+
+def resample_classes(
+    metrics: list[str], decisions: np.ndarray, labels: np.ndarray, resamples: int, random: np.random.Generator
+) -> np.ndarray:
+    """Mean of the metrics (accuracy, F1 of class 1, Matthews of two classes) on resamples: (resamples, models).
+
+    `decisions` (models, examples) and `labels` (examples,) are classes. A metric that is undefined on a resample (one
+    class alone) is 0, as in scikit-learn.
+    """
+    columns = np.column_stack([labels, *decisions]).astype(np.int16)
+    outcomes, counts = np.unique(columns, axis=0, return_counts=True)
+    common = np.argsort(-counts, kind="stable")  # drawing ends sooner when the frequent outcomes come first
+    outcomes, counts = outcomes[common], counts[common]
+    truth, chosen = outcomes[:, :1], outcomes[:, 1:]
+    indicators = {"right": chosen == truth, "both": (chosen == 1) & (truth == 1), "chosen": chosen == 1}
+    wanted = ["right"] * ("accuracy" in metrics) + ["both", "chosen"] * bool({"f1", "matthews"} & set(metrics))
+    parts = np.hstack([indicators[name] for name in wanted] + [truth == 1]).astype(np.float32)
+    models, examples = len(decisions), len(labels)
+    scores = np.empty((resamples, models), np.float32)
+    for start in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - start)
+        drawn = random.multinomial(examples, counts / examples, size=size).astype(np.float32)
+        sums = (drawn @ parts).astype(np.float64)  # whole numbers below 2^24: exact in float32
+        by_name = {name: sums[:, i * models : (i + 1) * models] for i, name in enumerate(wanted)}
+        values = [_from_counts(metric, by_name, sums[:, -1:], examples) for metric in metrics]
+        scores[start : start + size] = np.mean(values, axis=0)
+    return scores
+
+
+def resample_values(
+    metrics: list[str], values: np.ndarray, labels: np.ndarray, resamples: int, random: np.random.Generator
+) -> np.ndarray:
+    """Mean of the correlations (Pearson, Spearman) with `labels` on resamples: (resamples, models).
+
+    `values` (models, examples) and `labels` (examples,) are numbers. Ranks are taken anew on every resample, equal
+    values sharing the mean of theirs. A correlation with a constant is 0.
+    """
+    examples = len(labels)
+    scores = np.empty((resamples, len(values)), np.float32)
+    centred = values.astype(np.float64) - values.mean(axis=1, keepdims=True)  # sums of squares keep their digits
+    target = labels.astype(np.float64) - labels.mean()
+    for start in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - start)
+        weights = random.multinomial(examples, np.full(examples, 1 / examples), size=size).astype(np.float64)
+        correlate = {"pearson": _pearson, "spearman": _spearman}
+        scores[start : start + size] = np.mean([correlate[m](centred, target, weights) for m in metrics], axis=0)
+    return scores
+
+
+def _from_counts(metric: str, sums: dict[str, np.ndarray], true: np.ndarray, examples: int) -> np.ndarray:
+    """A metric (resamples, models) from how many examples are right, chosen, both chosen and true, and true."""
+    if metric == "accuracy":
+        return sums["right"] / examples
+    both, chosen = sums["both"], sums["chosen"]
+    if metric == "f1":
+        return _ratio(2 * both, chosen + true)
+    return _ratio(examples * both - chosen * true, np.sqrt(chosen * (examples - chosen) * true * (examples - true)))
+
+
+def _pearson(values: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Pearson's r of each model (models, examples) with the target under weights (resamples, examples)."""
+    count = len(target)
+    mean, mean_target = weights @ values.T / count, (weights @ target / count)[:, None]
+    covariance = weights @ (values * target).T / count - mean * mean_target
+    spread = weights @ (values**2).T / count - mean**2
+    spread_target = (weights @ target**2 / count)[:, None] - mean_target**2
+    constant = np.ptp(values, axis=1) == 0
+    return np.where(constant, 0.0, _ratio(covariance, np.sqrt(np.clip(spread * spread_target, 0, None))))
+
+
+def _spearman(values: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Spearman's ρ of each model with the target: Pearson's r of the ranks that the weights give.
+
+    Written with weights (examples, resamples), so that sorting examples moves whole rows. Half numbers below 2^24 are
+    exact in float32, and halving the memory that moves halves the time.
+    """
+    weights = np.ascontiguousarray(weights.T, np.float32)
+    cubes = (weights**3).sum(axis=0, dtype=np.float64)
+    ranks, spread_target = _ranks(target, weights, cubes)
+    pull = weights * (ranks - (len(target) + 1) / 2)  # the mean rank is the same on every resample
+    found = np.empty((weights.shape[1], len(values)))
+    for model, numbers in enumerate(values):
+        ranks, spread = _ranks(numbers, weights, cubes)
+        found[:, model] = _ratio(np.einsum("er,er->r", ranks, pull), np.sqrt(spread * spread_target))
+    return found
+
+
+def _ranks(numbers: np.ndarray, weights: np.ndarray, cubes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks (examples, resamples) of examples drawn `weights` times, equal ones sharing their mean, and their spread.
+
+    The spread is the sum of squares about the mean rank: (n³ − n)/12, less as much for every group of equals. `cubes`:
+    the sum of the cubed weights, which is that of the groups where no two examples are equal.
+    """
+    _, group, size = np.unique(numbers, return_inverse=True, return_counts=True)
+    drawn = weights[np.argsort(group, kind="stable")]
+    if len(size) < len(numbers):
+        drawn = np.add.reduceat(drawn, np.cumsum(size) - size, axis=0)
+        cubes = (drawn.astype(np.float64) ** 3).sum(axis=0)
+    ranks = (1 - drawn) / 2
+    for before, row in itertools.pairwise(drawn):  # many resamples a row: several times faster than numpy's cumsum
+        row += before
+    ranks += drawn
+    return ranks[group], (float(len(numbers)) ** 3 - cubes) / 12
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros(np.broadcast_shapes(above.shape, below.shape)), where=below > 0)

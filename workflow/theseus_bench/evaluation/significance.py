@@ -1,0 +1,386 @@
+"""Which differences between the methods of an experiment are more than chance, from the saved predictions.
+
+The primary family, within a protocol: the macro difference of every proposed method and every baseline, like with like,
+that is of the same settings in what the experiment varies, as near as it has that. Each pair once. Secondary are the
+other macro differences (all with a control, and what the papers' claims compare), the macro without CoLA, and the
+differences task by task. A difference belongs to one family, in one experiment, the first that has it; within its
+family p is adjusted by Holm, and its interval holds together with the others'.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from theseus_bench.data.metrics import decide
+from theseus_bench.data.tasks import Task
+from theseus_bench.errors import UserError
+from theseus_bench.evaluation import statistics
+from theseus_bench.evaluation.pairs import Comparison, compared, role_of
+from theseus_bench.evaluation.resampling import resample_task
+from theseus_bench.evaluation.scores import majority_decisions, read_scores
+from theseus_bench.evaluation.statistics import FEWEST
+from theseus_bench.files import read_json, write_json
+from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.records import read_predictions, read_record
+from theseus_bench.suite.run_names import protocol_of, split_name
+
+PRIMARY, MACRO, WITHOUT_COLA, TASKS = "primary", "macro", "macro_without_cola", "tasks"  # the families
+MACROS = {MACRO: lambda task: task.macro, WITHOUT_COLA: lambda task: task.macro and task.name != "cola"}
+THRESHOLDS = np.arange(50.0, 110.5, 0.5)  # of the performance profile, % of the predecessor
+UNTESTED = ("error", "df", "p", "p_holm", "low", "high")  # null in the row of a difference that is not tested
+SIGNED = {"matthews", "pearson", "spearman"}  # the metrics that go down to −100 points
+
+MACRO_LABELS = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"}
+
+
+def write_significance(plan: Plan, experiment: str, folder: Path, workers: int = 1) -> None:
+    """Test the experiment's differences, into `folder`/significance/<experiment>.json.
+
+    The file holds `differences` (a comparison on a task or a macro: see `_on_task` and `_on_macro`), `ranks` (a
+    comparison over the tasks), `friedman` (a protocol's methods over the tasks) and `aggregates` (a method over tasks
+    and seeds). Differences are in points, of means over the seeds of either.
+    """
+    scores = seed_scores(plan, experiment, folder)
+    comparisons = compared(plan, experiment)
+    tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
+    with ThreadPoolExecutor(workers) as pool:  # numpy lets go of the interpreter while it draws and multiplies
+        found = list(pool.map(lambda task: _on_task(plan, task, scores, comparisons, folder), tasks))
+    rows = [row for rows, _ in found for row in rows]
+    spreads = {key: spread for _, spreads in found for key, spread in spreads.items()}
+    rows += _on_macro(plan, experiment, comparisons, rows, spreads)
+    rows = _place(plan, experiment, rows)
+    _adjust(plan, experiment, rows)
+    result = {
+        "alpha": plan.suite.significance.alpha,
+        "resamples": plan.suite.significance.resamples,
+        "differences": rows,
+        "ranks": _over_tasks(plan, scores, comparisons),
+        "friedman": _friedman(plan, experiment, scores),
+        "aggregates": _aggregates(plan, experiment, scores),
+    }
+    write_json(folder / "significance" / f"{experiment}.json", result)
+
+
+def seed_scores(plan: Plan, experiment: str, folder: Path) -> dict[tuple[str, str], dict[int, float]]:
+    """Dev score (points) by seed, for each run's name and task of an experiment, as its scores file has them."""
+    frame = read_scores(experiment, folder)
+    frame = frame[(frame["split"] == "dev") & (frame["metric"] == "score")].dropna(subset=["value"])
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for row in frame.itertuples():
+        name = f"{row.method}@{row.variant}" if row.variant else row.method
+        found.setdefault((name, row.task), {})[int(row.seed)] = round(float(row.value), 9)  # equal is equal
+    return found
+
+
+def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison], folder: Path):
+    """Rows of a task, and the parts of each tested difference's variance for the macro, by (comparison, task).
+
+    A row has the comparison; `what`, the task; `seeds`, the fewer that either has; `difference`, `error`, `df` and `p`
+    (statistics.conclude). From FEWEST seeds on it also has, over seeds, `welch` (p), `sign_flip` (p, of the seeds that
+    both have), `differing` (on how many of these the two differ), `needed` (how many such could reach α), `hedges_g`
+    and `improvement`; and for an accuracy `mcnemar`, p by seed. Below, its tests are null.
+    """
+    names = dict.fromkeys(name for pair in comparisons for name in (pair.name, pair.other))
+    runs = [plan.run(name, task.name, seed) for name in names for seed in sorted(scores.get((name, task.name), {}))]
+    if not runs:
+        return [], {}
+    decisions, labels = read_decisions(runs, folder)
+    rows, spreads = [], {}
+    resampled = resample_task(task, decisions, labels, plan.suite.significance.resamples)
+    place = {(run.name, run.seed): i for i, run in enumerate(runs)}
+    examples = sum(map(len, labels.values()))
+    variances = moderate_task(plan, task.name, scores)
+    for pair in comparisons:
+        seeds = [sorted(scores.get((name, task.name), {})) for name in (pair.name, pair.other)]
+        ours, theirs = (
+            np.array([scores[name, task.name][seed] for seed in own])
+            for name, own in zip((pair.name, pair.other), seeds, strict=True)
+        )
+        if not min(map(len, seeds)):
+            continue
+        row = asdict(pair) | {"what": task.name, "seeds": min(map(len, seeds))}
+        row |= {"difference": float(ours.mean() - pair.share * theirs.mean())} | dict.fromkeys(UNTESTED)
+        rows.append(row)
+        if row["seeds"] < FEWEST:
+            continue
+        places = [[place[n, s] for s in own] for n, own in zip((pair.name, pair.other), seeds, strict=True)]
+        own = variances[pair.name, task.name], variances[pair.other, task.name]
+        tables = resampled[:, places[0]], resampled[:, places[1]]
+        spread = statistics.spread_of((ours, theirs), tables, own, examples, pair.share)
+        spreads[pair, task.name] = spread
+        row |= asdict(statistics.conclude([spread]))
+        if pair.share != 1:
+            continue
+        both = sorted(set(seeds[0]) & set(seeds[1]))
+        paired = [scores[pair.name, task.name][seed] - scores[pair.other, task.name][seed] for seed in both]
+        row |= _over_seeds(plan, np.array(paired), ours, theirs)
+        if "accuracy" in task.metrics:
+            right = {split: decisions[split] == labels[split] for split in task.dev}
+            pairs = [(place[pair.name, seed], place[pair.other, seed]) for seed in both]
+            row["mcnemar"] = {
+                str(seed): statistics.mcnemar(*(np.hstack([right[split][i] for split in task.dev]) for i in ends))
+                for seed, ends in zip(both, pairs, strict=True)
+            }
+    return rows, spreads
+
+
+def moderate_task(plan: Plan, task: str, scores: dict) -> dict[tuple[str, str], tuple[float, float]]:
+    """The variance over seeds and its degrees of freedom of every method of the task that has at least two seeds.
+
+    Trained methods of one protocol moderate each other; what trains nothing has its own.
+    """
+    found, fellows = {}, {}
+    for (name, about), by_seed in scores.items():
+        if about == task and len(by_seed) > 1:
+            values = np.array(list(by_seed.values()))
+            found[name, about] = (float(values.var(ddof=1)), len(values) - 1.0)
+            if role_of(plan, name) != "control":
+                fellows.setdefault(protocol_of(name.partition("@")[2]), []).append((name, about))
+    for names in fellows.values():
+        own, dfs = np.array([found[name] for name in names]).T
+        moderated, known = statistics.moderate(own, dfs)
+        found |= dict(zip(names, zip(moderated.tolist(), known.tolist(), strict=True), strict=True))
+    return found
+
+
+def read_decisions(runs: list[Run], folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What runs of one task decided on its dev splits, and the labels: (runs, examples) and (examples,) by split.
+
+    A run that was never evaluated decides for the majority, whose score it has.
+    """
+    decisions: dict[str, list[np.ndarray]] = {split: [] for split in runs[0].task.dev}
+    labels: dict[str, np.ndarray] = {}
+    for run in runs:
+        found = read_predictions(folder / run.path, run.task.dev)
+        record = read_record(folder / run.path)
+        majority = record.majority_score if record is not None and record.dev_score is None else None
+        for split in run.task.dev:
+            truth = found[split].labels
+            if not np.array_equal(labels.setdefault(split, truth), truth):
+                raise UserError(
+                    f"{folder / run.path}: its {split} examples are not those of the other runs of {run.task.label}"
+                )
+            decided = decide(found[split].logits, run.task)
+            decisions[split].append(decided if majority is None else majority_decisions(run.task, truth, majority))
+    return {split: np.stack(values) for split, values in decisions.items()}, labels
+
+
+def _over_seeds(plan: Plan, differences: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict:
+    needed = statistics.pairs_needed(plan.suite.significance.alpha)
+    differing = int(np.count_nonzero(differences))
+    return {
+        "welch": statistics.welch(ours, theirs),
+        "sign_flip": statistics.sign_flip(differences) if differing >= needed else None,
+        "differing": differing,
+        "needed": needed,
+        "hedges_g": statistics.hedges_g(ours, theirs),
+        "improvement": statistics.improvement([ours], [theirs]),
+    }
+
+
+def macro_tasks(plan: Plan, experiment: str) -> dict[str, list[str]]:
+    """The tasks of each macro score of an experiment; none of fewer than two tasks, and no second one of the same."""
+    tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
+    counted = {what: [task.name for task in tasks if holds(task)] for what, holds in MACROS.items()}
+    if counted[WITHOUT_COLA] == counted[MACRO]:
+        del counted[WITHOUT_COLA]
+    return {what: names for what, names in counted.items() if len(names) > 1}
+
+
+def headline(plan: Plan, experiment: str) -> str:
+    """What an experiment's primary family is of: the macro, or the one task that would count in it; '' for neither."""
+    tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
+    counted = [task.name for task in tasks if task.macro]
+    return MACRO if len(counted) > 1 else "".join(counted)
+
+
+def _on_macro(
+    plan: Plan, experiment: str, comparisons: list[Comparison], rows: list[dict], spreads: dict
+) -> Iterator[dict]:
+    """Rows of the macro scores, for the comparisons that have every task of them."""
+    on_task = {(row["name"], row["other"], row["share"], row["what"]): row for row in rows}
+    for what, names in macro_tasks(plan, experiment).items():
+        for pair in comparisons:
+            found = [on_task.get((pair.name, pair.other, pair.share, task)) for task in names]
+            if not all(found):
+                continue
+            row = asdict(pair) | {"what": what, "seeds": min(one["seeds"] for one in found)} | dict.fromkeys(UNTESTED)
+            row["difference"] = float(np.mean([one["difference"] for one in found]))
+            if row["seeds"] >= FEWEST:
+                row |= asdict(statistics.conclude([spreads[pair, task] for task in names]))
+            yield row
+
+
+def _place(plan: Plan, experiment: str, rows: list[dict]) -> list[dict]:
+    """The rows that are reported, each with its `family` and with `tested_in`, the first experiment that has it.
+
+    What is compared for a claim alone has no more than the headline.
+    """
+    first = headline(plan, experiment)
+    own = dict(_asked(plan, experiment))
+    before = itertools.takewhile(lambda name: name != experiment, plan.suite.experiments)
+    earlier: dict[tuple, str] = {}
+    for name in before:
+        for pair, what in itertools.product(compared(plan, name), _asked(plan, name)):
+            earlier.setdefault((pair.pair, *what), name)
+    kept = [row for row in rows if row["what"] == first or row["primary"] or row["control"]]
+    for row in kept:
+        if row["what"] == first:
+            row["family"] = PRIMARY if row["primary"] else MACRO
+        else:
+            row["family"] = row["what"] if row["what"] in MACROS else TASKS
+        pair = Comparison(row["name"], row["other"], share=row["share"]).pair
+        row["tested_in"] = earlier.get((pair, row["what"], own[row["what"]]), experiment)
+    return kept
+
+
+def _asked(plan: Plan, experiment: str) -> list[tuple[str, tuple]]:
+    """Each task and macro of an experiment with what its score is of: the tasks and the seeds."""
+    wanted = plan.suite.experiments[experiment]
+    seeds = tuple(plan.experiment_seeds(wanted))
+    parts = {task.name: [task.name] for task in plan.experiment_tasks(wanted)} | macro_tasks(plan, experiment)
+    return [(what, (tuple(sorted(names)), seeds)) for what, names in parts.items()]
+
+
+def _adjust(plan: Plan, experiment: str, rows: list[dict]) -> None:
+    """Holm's p and the interval of each row that is tested here, within its family and protocol of so many `tests`.
+
+    What is tested in another experiment has no p here.
+    """
+    families: dict[tuple, list[dict]] = {}
+    for row in rows:
+        row["tests"] = 0
+        if row["tested_in"] != experiment:
+            row["p"] = None
+        elif row["p"] is not None:
+            families.setdefault((row["family"], protocol_of(row["name"].partition("@")[2])), []).append(row)
+    macros = macro_tasks(plan, experiment)
+    for family in families.values():
+        found = [statistics.Conclusion(*(row[key] for key in ("difference", "error", "df", "p"))) for row in family]
+        bounds = [_bounds(plan, macros.get(row["what"], [row["what"]]), row["share"]) for row in family]
+        adjusted, intervals = statistics.together(found, plan.suite.significance.alpha, bounds)
+        for row, p, (low, high) in zip(family, adjusted, intervals, strict=True):
+            row |= {"p_holm": p, "low": low, "high": high, "tests": len(family)}
+
+
+def score_bounds(plan: Plan, names: list[str]) -> tuple[float, float]:
+    """The least and the most that a mean score of these tasks can be, in points."""
+    lowest = [np.mean([-100.0 * (metric in SIGNED) for metric in plan.tasks[name].metrics]) for name in names]
+    return float(np.mean(lowest)), 100.0
+
+
+def _bounds(plan: Plan, names: list[str], share: float) -> tuple[float, float]:
+    """The least and the most that a difference of mean scores of these tasks can be, in points."""
+    low, high = score_bounds(plan, names)
+    return low - share * high, high - share * low
+
+
+def _over_tasks(plan: Plan, scores: dict, comparisons: list[Comparison]) -> list[dict]:
+    """Each comparison over the macro's tasks that both have: Wilcoxon on means, and probability of improvement.
+
+    Holm goes over the comparisons of a kind and protocol; `needed` is the number of tasks with which the first of them
+    could be significant at all. Where there are fewer `wilcoxon_holm` is null, and below FEWEST seeds `wilcoxon` too.
+    """
+    families: dict[tuple, list[dict]] = {}
+    for pair in comparisons:
+        if not (pair.primary or pair.control):
+            continue
+        tasks = [name for name, task in plan.tasks.items() if task.macro and (pair.name, name) in scores]
+        tasks = [name for name in tasks if (pair.other, name) in scores]
+        if not tasks:
+            continue
+        ours, theirs = ([np.array(list(scores[name, t].values())) for t in tasks] for name in (pair.name, pair.other))
+        differences = np.array([a.mean() - b.mean() for a, b in zip(ours, theirs, strict=True)]).round(9)
+        row = asdict(pair) | {"tasks": len(tasks), "differing": int(np.count_nonzero(differences))}
+        row["seeds"] = min(map(len, ours + theirs))
+        row["difference"] = float(np.median(differences))
+        row["wilcoxon"] = statistics.signed_ranks(differences) if row["seeds"] >= FEWEST else None
+        row["improvement"] = statistics.improvement(ours, theirs)
+        families.setdefault((pair.primary, protocol_of(pair.name.partition("@")[2])), []).append(row)
+    for family in families.values():
+        adjusted = statistics.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family])
+        for row, p in zip(family, adjusted, strict=True):
+            row["needed"] = statistics.pairs_needed(plan.suite.significance.alpha, len(family))
+            row["wilcoxon_holm"] = p if row["wilcoxon"] is not None and row["differing"] >= row["needed"] else None
+    return [row for family in families.values() for row in family]
+
+
+def _friedman(plan: Plan, experiment: str, scores: dict) -> list[dict]:
+    """Friedman's test of the compressed methods of each protocol, on means over the tasks that all of them have.
+
+    Its p is null below FEWEST `seeds`, the fewest that a method has on a task.
+    """
+    found, alpha = [], plan.suite.significance.alpha
+    for protocol in plan.suite.experiments[experiment].protocols:
+        names = [n for n in plan.experiment_names(experiment) if plan.specs[split_name(n)[0]].compressed]
+        names = [name for name in names if protocol_of(name.partition("@")[2]) == protocol]
+        tasks = [t for t, task in plan.tasks.items() if task.macro and all((name, t) in scores for name in names)]
+        values = [[list(scores[name, task].values()) for name in names] for task in tasks]
+        seeds = min((len(one) for row in values for one in row), default=0)
+        means = [[round(float(np.mean(one)), 9) for one in row] for row in values]
+        p = statistics.friedman(np.array(means)) if seeds >= FEWEST else None
+        needed = statistics.tasks_needed(alpha, len(names)) if len(names) > 1 else None
+        row = {"protocol": protocol, "methods": len(names), "tasks": len(tasks), "seeds": seeds}
+        found.append(row | {"needed": needed, "p": p})
+    return found
+
+
+def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
+    """Each method's runs as shares (%) of the predecessor's mean on their task: interquartile mean and profile.
+
+    Over the macro's tasks on which the predecessor has a score above zero; a method that lacks one of them is left out.
+    """
+    macro = [task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
+    found = []
+    for name in plan.experiment_names(experiment):
+        teacher = plan.teacher_name(name)
+        whole = {t: float(np.mean(list(scores.get((teacher, t), {0: 0.0}).values()))) for t in macro}
+        tasks = [task for task in macro if whole[task] > 0]
+        if not tasks or any((name, task) not in scores for task in tasks):
+            continue
+        kept = [np.round(100 * np.array(list(scores[name, t].values())) / whole[t], 9) for t in tasks]  # equal is 100
+        row = {"name": name, "tasks": len(tasks), "runs": sum(map(len, kept))}
+        row["interquartile_mean"] = statistics.interquartile_mean(kept)
+        row["profile"] = statistics.performance_profile(kept, THRESHOLDS).tolist()
+        found.append(row)
+    return found
+
+
+def read_significance(experiment: str, folder: Path) -> dict:
+    """The experiment's tests, as `write_significance` has left them."""
+    file = folder / "significance" / f"{experiment}.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; make it with: theseus-bench significance {folder} {experiment}")
+    return read_json(file)
+
+
+def daggers(found: dict) -> dict[tuple[str, str], str]:
+    """'better' or 'worse' for each (run's name, task or macro) that differs from the control, after Holm."""
+    return {
+        (row["name"], row["what"]): "better" if row["difference"] > 0 else "worse"
+        for row in found["differences"]
+        if row["control"] and is_significant(row, found)
+    }
+
+
+def is_significant(row: dict, found: dict) -> bool:
+    """Whether a difference is tested here and found."""
+    return row["p_holm"] is not None and row["p_holm"] < found["alpha"]
+
+
+def not_tested(seeds: int) -> str:
+    """What is said in the place of a test of so few seeds."""
+    return f"not tested: {seeds} {'seed' if seeds == 1 else 'seeds'}"
+
+
+def few_seeds(found: dict) -> list[str]:
+    """A sentence where some difference has too few seeds for a test."""
+    if not any(row["seeds"] < FEWEST for row in found["differences"]):
+        return []
+    return [f"Below {FEWEST} seeds nothing is tested: one or two numbers tell too little of a spread."]

@@ -1,0 +1,255 @@
+"""The numbers that go into each figure of an experiment, as the frame that it takes."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from theseus_bench.evaluation.scores import read_scores
+from theseus_bench.evaluation.significance import (
+    MACRO_LABELS,
+    PRIMARY,
+    THRESHOLDS,
+    moderate_task,
+    read_significance,
+    score_bounds,
+    seed_scores,
+)
+from theseus_bench.evaluation.speed import DEVICES, is_alike, read_speed
+from theseus_bench.evaluation.statistics import FEWEST, t_interval
+from theseus_bench.evaluation.verdicts import SCORE, judge_numbers
+from theseus_bench.figures import speed as speed_module
+from theseus_bench.figures.export import Picture
+from theseus_bench.suite.plan import Plan
+from theseus_bench.suite.published import SpeedLine, cite_speed, paper_with_speed
+from theseus_bench.suite.run_names import read_part, split_name
+from theseus_bench.suite.status import state
+
+RANGE = "the range over the seeds"
+
+
+def intervals_over_seeds(alpha: float) -> str:
+    """What a caption calls 1 − `alpha` intervals that do not hold together."""
+    return f"{100 * (1 - alpha):g} % intervals over the seeds, each for itself"
+
+
+class FigureData:
+    """The numbers of an experiment's figures, each as the frame that its figure takes; empty where there are none."""
+
+    def __init__(self, plan: Plan, experiment: str, folder: Path):
+        self.plan, self.experiment, self.folder = plan, experiment, folder
+        self.names = plan.experiment_names(experiment)
+        self.tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
+        self.scores = read_scores(experiment, folder)
+        dev = self.scores[(self.scores["split"] == "dev") & (self.scores["metric"] == "score")].dropna(subset="value")
+        name = dev["method"] + np.where(dev["variant"] == "", "", "@" + dev["variant"])
+        self.dev = dev.assign(name=name)[["name", "task", "seed", "value"]]
+        self.found = read_significance(experiment, folder)
+        self.macro = [task.name for task in self.tasks if task.macro]
+        by_seed = seed_scores(plan, experiment, folder)
+        self.variances = dict(one for task in self.macro for one in moderate_task(plan, task, by_seed).items())
+
+    @property
+    def score_name(self) -> str:
+        """What the one score of a method is of."""
+        if len(self.macro) == 1:
+            return f"{self.plan.tasks[self.macro[0]].label} score"
+        return f"Macro score of {len(self.macro)} tasks"
+
+    @property
+    def interval(self) -> str:
+        """What the lines through the macro scores are: of too few seeds, their range alone."""
+        seeds = len(self.plan.experiment_seeds(self.plan.suite.experiments[self.experiment]))
+        return intervals_over_seeds(self.plan.suite.significance.alpha) if seeds >= FEWEST else RANGE
+
+    def speed(self) -> pd.DataFrame:
+        measured = (read_speed(self.experiment, self.folder) or {"methods": {}})["methods"]
+        rows = []
+        for name in self.names:
+            value, low, high = self._macro(name)
+            speed = measured.get(name, {})
+            row = {"speedup": speed.get("speedup"), "speedup_low": speed.get("low"), "speedup_high": speed.get("high")}
+            row |= {"score": value, "low": low, "high": high}
+            rows.append(self._named(name) | row)
+        frame = self._frame(rows)
+        return frame if len(frame) and (frame["score"].notna() & frame["speedup"].notna()).any() else frame[:0]
+
+    def depths(self) -> pd.DataFrame:
+        """Every measured speed-up of the shapes that differ from the predecessor's in depth alone."""
+        speed = read_speed(self.experiment, self.folder) or {"shapes": [{"layers": 0}]}
+        whole, *others = speed["shapes"]
+        rows = [
+            {"label": f"{shape['layers']} layers", "share": 100 * shape["layers"] / whole["layers"]}
+            | {"panel": f"{DEVICES[row['device']]}, {row['length']} tokens"}
+            | {key: row[key] for key in ("batch_size", "speedup", "low", "high")}
+            for shape in others
+            if is_alike(shape, whole)
+            for row in shape["measured"]
+        ]
+        return pd.DataFrame(rows)
+
+    def speed_over_depth(self, frame: pd.DataFrame) -> Picture:
+        """Our speed-ups beside the printed ones, each at its share of its own predecessor's layers."""
+        paper, depth = paper_with_speed(), self.plan.suite.backbone.layers
+        if paper is None:
+            return speed_module.speed_over_depth(frame, pd.DataFrame({"share": [], "speedup": []}), {}, "")
+        source, line = cite_speed(paper), paper.speed.line
+        printed = [(100 * layers / paper.layers, value) for layers, value in paper.speed.speedups.items()]
+        lines = {
+            f"{source.partition(',')[0]}, of {layers} layers": partial(_on_line, line, layers)
+            for layers in dict.fromkeys((paper.layers, depth))
+        }
+        return speed_module.speed_over_depth(frame, pd.DataFrame(printed, columns=["share", "speedup"]), lines, source)
+
+    def retention(self) -> pd.DataFrame:
+        rows = []
+        for task in self.tasks:
+            for name in self.names:
+                whole = self._values(self.plan.teacher_name(name), task.name)
+                if not len(whole) or whole.mean() <= 0:
+                    continue
+                kept = 100 * self._values(name, task.name) / whole.mean()
+                row = {"task": task.label, "retention": kept.mean() if len(kept) else np.nan}
+                rows.append(self._named(name) | row | _range(kept, "low", "high"))
+        frame = self._frame(rows)
+        return frame if len(frame) and (frame["role"] != "control").any() else frame[:0]
+
+    def seeds(self) -> pd.DataFrame:
+        rows = []
+        for run in self.plan.experiment_runs(self.experiment):
+            record = state(self.plan, run, self.folder)[2]
+            if record is not None:
+                score = 100 * (record.majority_score if record.dev_score is None else record.dev_score)
+                row = {"task": run.task.label, "seed": run.seed, "score": score, "failed": record.status == "failed"}
+                rows.append(self._named(run.name) | row | {"majority": 100 * record.majority_score})
+        frame = self._frame(rows)
+        shown = len(frame) and (frame["score"].notna() & (frame["role"] != "control")).any()
+        return frame if shown else frame[:0]
+
+    def differences(self) -> pd.DataFrame:
+        """The primary differences, else those from the control; of the macro, where there is one."""
+        rows = [row for row in self.found["differences"] if row["share"] == 1 and row["p_holm"] is not None]
+        primary = [row for row in rows if row["family"] == PRIMARY]
+        rows = primary or [row for row in rows if row["control"]]
+        macro = [row for row in rows if row["what"] == "macro"]
+        shown = [
+            self._named(row["name"])
+            | {"other": self._label(row["other"]), "what": self._what(row["what"])}
+            | {key: row[key] for key in ("difference", "low", "high", "p_holm")}
+            for row in macro or rows
+        ]
+        return self._frame(shown)
+
+    def printed(self) -> pd.DataFrame:
+        rule = self.plan.suite.verdicts
+        rows = []
+        for v in self._printed():
+            if v.ours is None or v.what == "macro":
+                continue
+            row = {"task": self.plan.tasks[v.what].label, "printed": v.printed, "ours": v.ours, "verdict": v.verdict}
+            row["tolerance"] = rule.tolerance_by_task.get(v.what, rule.tolerance)
+            ends = {end: np.nan if way is None else v.printed + way for end, way in (("low", v.low), ("high", v.high))}
+            rows.append(self._named(v.name) | row | ends)
+        return self._frame(rows)
+
+    def profile(self) -> pd.DataFrame:
+        rows = []
+        for method in self.found["aggregates"]:
+            rows += [
+                self._named(method["name"]) | {"retention": threshold, "share": share}
+                for threshold, share in zip(THRESHOLDS, method["profile"], strict=True)
+            ]
+        return self._frame(rows)
+
+    def curves(self) -> pd.DataFrame:
+        """Of the methods that replace modules, beside the predecessor: rate and score over the steps."""
+        file = self.folder / "scores" / f"{self.experiment}_curves.csv"
+        frame = (
+            pd.read_csv(file, keep_default_na=False, na_values=[""], dtype={"variant": str})
+            if file.is_file() and file.stat().st_size > 1
+            else pd.DataFrame()
+        )
+        if "replacing_rate" not in frame:
+            return pd.DataFrame()
+        variant = frame["variant"].fillna("")
+        names = frame["method"] + np.where(variant == "", "", "@" + variant)
+        replacing = set(names[frame["replacing_rate"].notna()])
+        replacing |= {self.plan.teacher_name(name) for name in replacing}
+        kept = frame.assign(name=names)[names.isin(replacing)]
+        named = pd.DataFrame([self._named(name) for name in kept["name"]])
+        labels = {task.name: task.label for task in self.tasks}
+        columns = kept[["seed", "step", "epoch", "score", "replacing_rate"]].reset_index(drop=True)
+        return self._frame(pd.concat([named, columns.assign(task=kept["task"].map(labels).to_numpy())], axis=1))
+
+    def modules(self) -> pd.DataFrame:
+        """What is lost where one module alone is replaced."""
+        printed = {(v.name, v.what): v.printed for v in self._printed()}
+        rows = []
+        for name in self.names:
+            module = dict(filter(None, map(read_part, split_name(name)[1]))).get("module")
+            if not module:
+                continue
+            for task in self.tasks:
+                teacher = self.plan.teacher_name(name)
+                whole, ours = self._values(teacher, task.name), self._values(name, task.name)
+                if not len(whole) or not len(ours):
+                    continue
+                lost = whole.mean() - ours
+                before, after = printed.get((teacher, task.name)), printed.get((name, task.name))
+                known = before is not None and after is not None
+                row = {"module": module, "task": task.label, "drop": lost.mean()} | _range(lost, "low", "high")
+                rows.append(row | {"printed_drop": before - after if known else np.nan})
+        return pd.DataFrame(rows)
+
+    def _printed(self):
+        return [v for v in judge_numbers(self.plan, self.experiment, self.scores) if v.metric == SCORE]
+
+    def _values(self, name: str, task: str) -> pd.Series:
+        part = self.dev[(self.dev["name"] == name) & (self.dev["task"] == task)]
+        return part.set_index("seed")["value"]
+
+    def _macro(self, name: str) -> tuple[float, float, float]:
+        """The mean over tasks of the means, with its `interval`; the range is of the seeds that have every task."""
+        by_task = pd.DataFrame({task: self._values(name, task) for task in self.macro})
+        if by_task.empty or by_task.isna().all().any():
+            return np.nan, np.nan, np.nan
+        mean = float(by_task.mean().mean())
+        if self.interval == RANGE:
+            ends = _range(by_task.dropna().mean(axis=1), "low", "high")
+            return mean, ends["low"], ends["high"]
+        if by_task.count().min() < FEWEST:
+            return mean, np.nan, np.nan
+        spreads = [(self.variances[name, task], by_task[task].count() * len(self.macro) ** 2) for task in self.macro]
+        parts = [(variance / runs, df) for (variance, df), runs in spreads]
+        low, high = t_interval(mean, parts, self.plan.suite.significance.alpha)
+        least, most = score_bounds(self.plan, self.macro)
+        return mean, max(low, least), min(high, most)
+
+    def _named(self, name: str) -> dict[str, str]:
+        return {"label": self._label(name), "role": self.plan.specs[split_name(name)[0]].role}
+
+    def _label(self, name: str) -> str:
+        return self.plan.run(name, self.tasks[0].name, 0).label
+
+    def _what(self, what: str) -> str:
+        return MACRO_LABELS.get(what) or self.plan.tasks[what].label
+
+    def _frame(self, rows) -> pd.DataFrame:
+        """A frame whose labels know all of the experiment's, so that a method looks the same in all figures."""
+        frame = pd.DataFrame(rows)
+        labels = list(dict.fromkeys(self._label(name) for name in self.names))
+        return frame.assign(label=pd.Categorical(frame["label"], labels)) if len(frame) else frame
+
+
+def _on_line(line: SpeedLine, layers: int, shares: np.ndarray) -> np.ndarray:
+    """The speed-ups of models with these shares (per cent) of a predecessor's layers."""
+    return line.speedup(shares / 100 * layers, layers)
+
+
+def _range(values: pd.Series, low: str, high: str) -> dict[str, float]:
+    """The ends of the values; none of a single one, which has no spread."""
+    several = len(values) > 1
+    return {low: float(values.min()) if several else np.nan, high: float(values.max()) if several else np.nan}

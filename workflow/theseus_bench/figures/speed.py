@@ -1,0 +1,93 @@
+"""What the figures show of speed: our speed-ups over the depth of the models, beside the printed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from theseus_bench.figures.captions import count, joined, present
+from theseus_bench.figures.export import Picture
+from theseus_bench.figures.style import (
+    ABREAST,
+    COLOURS,
+    INK,
+    MARKERS,
+    PAGE,
+    QUIET,
+    Style,
+    drawing,
+    ends,
+    in_order,
+    legend,
+    legend_height,
+    reference,
+    trace,
+)
+
+APART = 1.6  # per cent of the predecessor's layers by which batch sizes stand apart
+
+
+def speed_over_depth(
+    frame: pd.DataFrame,
+    printed: pd.DataFrame,
+    lines: dict[str, Callable[[np.ndarray], np.ndarray]],
+    source: str,
+) -> Picture:
+    """Speed-up over the share of the predecessor's layers, a panel for each device and length.
+
+    `frame`: label (a depth), panel (device and length), batch_size, share (per cent of the predecessor's layers),
+    speedup, low, high (×). `printed`: share and speedup of what `source` prints, empty if nothing is. `lines`:
+    speed-ups by share, by what the legend calls them; the first goes through the printed points.
+    """
+    shown, _ = present(frame, ["speedup"])
+    names, batches = in_order(shown["panel"]), sorted(shown["batch_size"].unique())
+    looks = {batch: Style(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, batch in enumerate(batches)}
+    grounds = [Style(INK, "*", (), INK), Style(QUIET, "", (4, 1.5))]
+    published = {name: ground for (name, _), ground in zip(lines.items(), grounds, strict=False)}
+    keys = {f"ours, batch {batch}": look for batch, look in looks.items()} | published
+    columns = min(ABREAST, len(names))
+    down = -(-len(names) // columns)
+    with drawing():
+        figure = Figure((PAGE, 0.6 + 2.0 * down + legend_height(list(keys))), layout="constrained")
+        grid = figure.subplots(down, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, name in zip(grid.ravel(), names, strict=False):
+            axes.set_title(name)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+            reference(axes.axhline, 1)
+            _draw_published(axes, min(shown["share"].min(), *printed["share"]), printed, lines, published)
+            rows = shown[shown["panel"] == name]
+            for place, (batch, look) in enumerate(looks.items()):
+                own = rows[rows["batch_size"] == batch].sort_values("share")
+                shares = own["share"] + APART * (place - (len(looks) - 1) / 2)
+                for share, row in zip(shares, own.itertuples(), strict=True):
+                    axes.vlines([share], *ends(row), color=look.colour, lw=look.width)
+                trace(axes, shares, own["speedup"], look, f"ours, batch {batch}", lw=0.6)
+        for axes in grid.ravel()[len(names) :]:
+            axes.remove()
+        figure.supxlabel("Layers of the compressed model (% of the predecessor's)")
+        figure.supylabel("Speed-up over the predecessor (×)")
+        legend(figure, keys, lines=True)
+    caption = joined(
+        f"Speed-up of {count(shown['label'], 'depth')} over the predecessor; further up is faster. Upright lines: 95 % "
+        "intervals over the rounds. Batch sizes of one depth stand side by side.",
+        f"Stars: printed in {source}, which gives neither batch nor length; curve: relative time as a straight line in "
+        "the layers, fitted to them."
+        if len(printed)
+        else "",
+        "Dashed: the same for a predecessor as deep as ours." if len(lines) > 1 else "",
+    )
+    return Picture("speed_over_depth", "Speed-up over depth", caption, figure)
+
+
+def _draw_published(axes: Axes, least: float, printed: pd.DataFrame, lines: dict, looks: dict[str, Style]) -> None:
+    """The printed points and the lines, from the smallest share to the whole predecessor."""
+    shares = np.linspace(least, 100, 100)
+    for place, (name, line) in enumerate(lines.items()):
+        trace(axes, shares, line(shares), looks[name], name, marker="", lw=0.8)
+        if place == 0:
+            trace(axes, printed["share"], printed["speedup"], looks[name], f"{name}, points", linestyle="none", ms=7)

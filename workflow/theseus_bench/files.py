@@ -1,0 +1,119 @@
+"""Files written whole or not at all, and JSON.
+
+A file is written beside its place and then moved, so that a reader finds a whole file or none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from theseus_bench.errors import UserError
+from theseus_bench.locks import same_file
+
+AGAIN = "the same snakemake command mends it"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A place to write `path` to: moved there when the block ends well, removed when it does not. Folders too.
+
+    What is moved has reached the disk, so that a machine that crashes leaves the old or the new, and no half. A writer
+    that was killed leaves its scratch folder; the next one for the same path sweeps it away.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch, lock = _scratch_folder(path)
+    try:
+        yield scratch / path.name
+        _to_disk(scratch / path.name)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        os.replace(scratch / path.name, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+def _scratch_folder(path: Path) -> tuple[Path, int]:
+    """A new folder beside `path`, and the open lock on it that tells others of its living writer."""
+    ours = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}")
+    with os.scandir(path.parent) as entries:
+        for left in [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]:
+            with suppress(OSError):  # it is gone, or held, or nothing can be locked here: then nothing is swept
+                lock = _lock(left)
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            lock = _lock(scratch)
+        except (BlockingIOError, FileNotFoundError):  # another writer is sweeping it away
+            continue
+        except OSError:  # no locks on folders on this file system
+            lock = os.open(scratch, os.O_RDONLY)
+        if same_file(lock, scratch):
+            return scratch, lock
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """An open lock on `folder`; OSError if it cannot be had."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until `path`, a file or a folder with all that is in it, has reached the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+    if path.is_file():
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write `values` as readable JSON. NaN is refused: it is not JSON, and a reader would choke on it."""
+    with atomic(path) as scratch:
+        scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(file: Path) -> dict:
+    """A JSON file of ours; UserError where it is not readable."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not readable as JSON ({error}); {AGAIN}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically: a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What is handed to readers: the page, its Markdown and PDF, and the RO-Crate."""

@@ -1,0 +1,405 @@
+"""Where a suite's results come from: ro-crate-metadata.json in its folder, a Provenance Run Crate.
+
+Each file has its SHA-256, but for those of a model, which is one entity. Each job of the workflow is an action: what it
+read (object), what it made (result), which tool did it (instrument). So a table can be followed to its scores, to the
+runs behind them, and from these to data, backbone, settings and code. What is not there is not described, so a suite
+that is half done has a crate too.
+
+The profile is https://w3id.org/ro/wfrun/provenance/0.5, which extends Workflow Run Crate 0.5, over RO-Crate 1.1. Times
+are those of the files, and nothing is dated now, so equal files make equal crates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from rocrate.model import Entity
+from rocrate.model.computerlanguage import get_lang
+
+from theseus_bench.data.encoding import summary
+from theseus_bench.errors import UserError
+from theseus_bench.files import atomic, write_json
+from theseus_bench.report.ro_crate_graph import ProvenanceGraph, iso_time, put
+from theseus_bench.suite.method_spec import MethodSpec
+from theseus_bench.suite.outputs import (
+    DIAGNOSTIC,
+    LABELS,
+    PREDECESSORS,
+    PUBLISHED,
+    RECORDS,
+    SEARCHES,
+    SHAPES,
+    SOURCES,
+    STEPS,
+)
+from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.records import RunRecord
+from theseus_bench.suite.status import state
+
+CRATE_FILE = "ro-crate-metadata.json"
+CODE = "code"  # the folder in the suite's that holds a copy of the workflow, with its own layout
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/ro/wfrun/provenance/0.5": "Provenance Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+LICENSE = "https://spdx.org/licenses/Apache-2.0"
+PARAMETERS = {"method": "Text", "variant": "Text", "task": "Text", "seed": "Integer"}  # what tells one run from another
+OUTSIDE = {LABELS, PUBLISHED, DIAGNOSTIC, PREDECESSORS}  # inputs of steps that are not of the suite, or among SOURCES
+Found = dict[str, tuple[str, RunRecord | None]]  # by the run's path: why it failed or is missing, and its record
+
+
+def write_ro_crate(plan: Plan, folder: Path) -> None:
+    """Write ro-crate-metadata.json into the suite's `folder`, and a copy of the workflow into `folder`/code.
+
+    Runs whose record is of other settings are left out, as everywhere. UserError if the suite has no suite.json.
+    """
+    if not (folder / "suite.json").is_file():
+        raise UserError(
+            f"{folder / 'suite.json'}: no such file; make it with: theseus-bench configure {folder} YOUR_CONFIG"
+        )
+    graph = ProvenanceGraph(folder)
+    graph.act("configure", "", [], ["suite.json"], dated=False)  # the file is written anew whenever the workflow starts
+    _add_inputs(graph, plan)
+    found: Found = {path: state(plan, run, folder)[1:] for path, run in plan.runs.items()}
+    for run in plan.runs.values():
+        _add_run(graph, plan, run, found)
+    _add_made_of_runs(graph, plan, found)
+    _add_products(graph, plan, found)
+    _add_workflow(graph, plan, sum(record is None for _, record in found.values()))
+    write_json(folder / CRATE_FILE, graph.crate.metadata.generate())
+
+
+def runs_of_cell(crate: dict, experiment: str, method: str, variant: str, task: str) -> list[str]:
+    """The @ids of the runs behind one cell of an experiment's table, one for each seed, in the order of the crate.
+
+    They are found by walking the crate back from tables/<experiment>.csv, from each file to the action that made it and
+    on to what that action read, as far as the first runs on the way. UserError if the crate has no such table.
+    """
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    makers: dict[str, list[str]] = {}
+    for entity in entities.values():
+        for made in _references(entity, "result"):
+            makers.setdefault(made, []).append(entity["@id"])
+    waiting, seen = [f"tables/{experiment}.csv"], set()
+    if waiting[0] not in entities:
+        raise UserError(
+            f"the crate has no table of {experiment!r}; make it with: theseus-bench score-tables SUITE {experiment}"
+        )
+    runs: dict[str, dict] = {}
+    while waiting:
+        for maker in makers.get(waiting.pop(), []):
+            if maker not in seen:
+                seen.add(maker)
+                runs[maker] = _parameters(entities[maker], entities)
+                waiting += [] if runs[maker] else _references(entities[maker], "object")
+    wanted = {"method": method, "variant": variant, "task": task}
+    found = {name for name, known in runs.items() if known and wanted == {key: known.get(key, "") for key in wanted}}
+    return [name for name in entities if name in found]
+
+
+def _add_inputs(graph: ProvenanceGraph, plan: Plan) -> None:
+    """Tables, backbone, compact checkpoints and encoded tasks, with where they came from."""
+    source = _data_source(graph, plan)
+    tables = {task: graph.find([f"source/{task}/*.parquet"]) for task in plan.suite.tasks}
+    for task, files in tables.items():
+        graph.act("fetch", task, ["suite.json", source], files)
+    origin = _checkpoint_source(graph, plan.suite.backbone, "backbone")
+    _add_checkpoint(graph, "backbone", "backbone", "", [origin], plan.suite.backbone.revision)
+    for task, files in tables.items():
+        _add_encoded(graph, task, files or [source])
+    for method, compact in plan.suite.compact.items():
+        text = [f"data/{task}" for task in plan.trained_tasks] + ["backbone"] if compact.source == "recipe" else []
+        origin = None if compact.source == "recipe" else _checkpoint_source(graph, compact, f"compact/{method}")
+        _add_checkpoint(graph, f"compact/{method}", "compact", method, [origin, *text], compact.revision)
+
+
+def _data_source(graph: ProvenanceGraph, plan: Plan) -> Entity | None:
+    data = plan.suite.data
+    if data.source == "hub":
+        url = f"https://huggingface.co/datasets/{data.name}/tree/{data.revision}"
+        return graph.about(url, "CreativeWork", name=data.name, version=data.revision, url=url)
+    if data.source == "local":
+        return graph.about("#data", "CreativeWork", name=f"the user's tables in {data.path}")
+    return None  # generated from the configuration
+
+
+def _checkpoint_source(graph: ProvenanceGraph, source, place: str) -> Entity | None:
+    if source.source == "hub":
+        url = f"https://huggingface.co/{source.name}/tree/{source.revision or 'main'}"
+        pinned = {"version": source.revision} if source.revision else {}
+        return graph.about(url, "CreativeWork", name=source.name, url=url, **pinned)
+    if source.source == "demo":
+        return graph.place("suite.json")  # pretrained as the configuration says
+    return graph.about(f"#{place}", "CreativeWork", name=f"{source.source} {source.name}")
+
+
+def _add_checkpoint(
+    graph: ProvenanceGraph, path: str, command: str, key: str, read: list[str | Entity | None], revision: str | None
+) -> None:
+    place = graph.place(path, **({"version": revision} if revision else {}))
+    if place is not None:
+        put(place, "hasPart", [graph.place(file) for file in graph.find([f"{path}/[!.]*"])])
+        graph.act(command, key, read, [path])
+
+
+def _add_encoded(graph: ProvenanceGraph, task: str, tables: list[str | Entity | None]) -> None:
+    """An encoded task, with the rows and the content's checksum of each split
+    (theseus_bench.data.parquet.content_sha256)."""
+    path = f"data/{task}"
+    if graph.place(f"{path}/data.json") is None:
+        return
+    facts = []
+    for split, known in summary(graph.folder / path)["splits"].items():
+        place = f"#{path}/{split}"
+        facts += [
+            graph.about(f"{place}/rows", "PropertyValue", name=f"rows of {split}", value=known["rows"]),
+            graph.about(
+                f"{place}/sha256",
+                "PropertyValue",
+                name=f"SHA-256 of the texts and labels of {split}",
+                value=known["sha256"],
+            ),
+        ]
+    place = graph.place(path)
+    place["hasPart"] = graph.place(f"{path}/data.json")
+    place["additionalProperty"] = facts
+    graph.act("encode", task, ["backbone", *tables], [path])
+
+
+def _add_run(graph: ProvenanceGraph, plan: Plan, run: Run, found: Found) -> None:
+    """One run, complete, failed or crashed; nothing for a run that is missing."""
+    reason, record = found[run.path]
+    if record is not None:
+        made = [f"{run.path}/{name}" for name in ("run.json", "predictions.parquet", "model")]
+        environment = _environment(graph, record)
+    elif reason.startswith("crashed"):
+        made, environment = [f"{run.path}/error.json"], None
+    else:
+        return
+    properties = {}
+    if record is None or record.status == "failed":
+        properties = {"actionStatus": "http://schema.org/FailedActionStatus", "error": reason}
+    if record is not None and record.resumed == 0 and "all" in record.seconds:  # one that was resumed had pauses
+        ended = (graph.folder / run.path / "run.json").stat().st_mtime
+        properties["startTime"] = iso_time(ended - record.seconds["all"])
+    values = {"method": run.spec.name, "variant": run.variant, "task": run.task.name, "seed": run.seed}
+    parameters = [_parameter(graph, key, value) for key, value in values.items() if value != ""]
+    instruments = tuple(filter(None, (_method(graph, run.spec), environment)))
+    read = [*parameters, *_read_by(plan, run, found)]
+    graph.act("train", run.path.removeprefix("runs/"), read, made, instruments, **properties)
+
+
+def _read_by(plan: Plan, run: Run, found: Found) -> list[str]:
+    """What a run reads, as the workflow gives it: data, backbone, and what is there of the runs it stands on."""
+    read = [f"data/{task}" for task in plan.predicted_with(run.task.name)] + ["backbone"]
+    stands_on = {}
+    if run.learns:
+        stands_on[plan.teacher_of(run).path] = "teacher_model" in run.needs
+    if run.spec.source:
+        stands_on[plan.source_of(run).path] = True
+    for path, model in stands_on.items():
+        if found[path][1] is not None:
+            read += [f"{path}/run.json", *[f"{path}/model"] * model]
+    if "teacher_outputs" in run.needs:
+        read.append(plan.teacher_outputs_of(run))
+    if "compact_checkpoint" in run.needs:
+        read.append(f"compact/{run.spec.name}")
+    return read + ([run.search_file] if run.trials else [])
+
+
+def _parameter(graph: ProvenanceGraph, key: str, value: str | int) -> Entity:
+    formal = _formal_parameter(graph, key)
+    return graph.about(f"#{key}/{value}", "PropertyValue", name=key, value=value, exampleOfWork={"@id": formal.id})
+
+
+def _formal_parameter(graph: ProvenanceGraph, key: str) -> Entity:
+    return graph.about(f"#parameter/{key}", "FormalParameter", name=key, additionalType=PARAMETERS.get(key, "File"))
+
+
+def _method(graph: ProvenanceGraph, spec: MethodSpec) -> Entity:
+    """A method at its version: the tool of its runs."""
+    about = {"description": spec.summary, "softwareVersion": str(spec.version), "citation": spec.citation}
+    tool = graph.about(f"#tool/{spec.name}/{spec.version}", "SoftwareApplication", name=spec.label, **about)
+    put(tool, "input", [_formal_parameter(graph, key) for key in PARAMETERS])
+    return tool
+
+
+def _environment(graph: ProvenanceGraph, record: RunRecord) -> Entity:
+    """The code, libraries and machine of a run, once for all runs that had the same."""
+    known = {key: value for key, value in record.provenance.items() if key != "command"}
+    name = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
+    libraries = [
+        graph.about(url, "SoftwareApplication", name=library, softwareVersion=version, url=url)
+        for library, version in known.get("libraries", {}).items()
+        for url in [f"https://pypi.org/project/{library}/{version}/"]
+    ]
+    if "python" in known:
+        about = {"softwareVersion": known["python"], "url": "https://www.python.org/"}
+        libraries.insert(0, graph.about(f"#python/{known['python']}", "SoftwareApplication", name="Python", **about))
+    about = {"name": "theseus-bench"}
+    if known:
+        about |= {
+            "softwareVersion": known["theseus_bench"],
+            "identifier": known["code"],
+            "operatingSystem": known["platform"],
+            "description": f"As it trained on {known['processor']}, {known['cores']} cores.",
+        }
+    environment = graph.about(f"#theseus-bench/{name}", "SoftwareApplication", **about)
+    put(environment, "softwareRequirements", libraries)
+    return environment
+
+
+def _add_made_of_runs(graph: ProvenanceGraph, plan: Plan, found: Found) -> None:
+    """The predecessors' stored outputs, and what the searches have chosen."""
+    students = [run for run in plan.runs.values() if "teacher_outputs" in run.needs]
+    for outputs, run in {plan.teacher_outputs_of(run): plan.teacher_of(run) for run in students}.items():
+        if found[run.path][1] is not None:
+            key = outputs.removeprefix("teacher/")
+            graph.act("teacher-outputs", key, [f"{run.path}/model", f"data/{run.task.name}"], [outputs])
+    for file, run in {run.search_file: run for run in plan.runs.values() if run.trials}.items():
+        key = file.removeprefix("search/").removesuffix(".json")
+        graph.act("select-settings", key, _records(plan.trials_of(run), found), [file])
+
+
+def _records(runs: Iterable[Run], found: Found) -> list[str]:
+    """The records and predictions of the runs that have them."""
+    paths = dict.fromkeys(run.path for run in runs if found[run.path][1] is not None)
+    return [f"{path}/{name}" for path in paths for name in ("run.json", "predictions.parquet")]
+
+
+def _add_products(graph: ProvenanceGraph, plan: Plan, found: Found) -> None:
+    """What is made of each experiment, and the report on all."""
+    for name in plan.suite.experiments:
+        runs = plan.experiment_runs(name)
+        first = {run.name: run for run in reversed(runs) if found[run.path][1] is not None}
+        files = {
+            RECORDS: _records(runs, found),
+            SOURCES: _records(plan.needed(runs).values(), found),
+            SHAPES: [f"{run.path}/run.json" for run in first.values()],
+            SEARCHES: list(dict.fromkeys(run.search_file for run in runs if run.trials)),
+        }
+        for step, about in STEPS.items():
+            inside = [one for one in about.inputs if one in files or one not in OUTSIDE]
+            read = [path for one in inside for path in files.get(one, graph.find([_pattern(one, name)]))]
+            made = graph.find(_pattern(output, name) for output in about.outputs + about.optional)
+            graph.act(step.replace("_", "-"), name, list(dict.fromkeys(read)), made)
+    read = _records(plan.runs.values(), found)
+    read += graph.find(["search/*/*.json"])
+    read += graph.find(["scores/*.parquet", "tables/*.csv", "speed/*.json", "significance/*.json", "figures/*/*"])
+    graph.act(
+        "report",
+        "",
+        read,
+        graph.find(["report/*"]),
+    )
+
+
+def _pattern(output: str, experiment: str) -> str:
+    """The files of an output of a step, as a pattern inside the suite's folder."""
+    return output.format(experiment=experiment) + ("*" if output.endswith("/") else "")
+
+
+def _add_workflow(graph: ProvenanceGraph, plan: Plan, missing: int) -> None:
+    """The workflow with its steps, its run as a whole, and what the crate says of itself."""
+    version = importlib.metadata.version("snakemake")
+    workflow = _copy_workflow(graph)
+    workflow["programmingLanguage"] = graph.crate.add(get_lang(graph.crate, "snakemake", version))
+    put(workflow, "hasPart", [tool for tools in graph.tools.values() for tool in tools.values()])
+    steps, controls = [], []
+    for command, actions in graph.actions.items():
+        step = graph.about(f"#step/{command}", "HowToStep", name=command)
+        put(step, "workExample", graph.tools[command].values())
+        control = graph.about(f"#jobs/{command}", "ControlAction", name=f"the jobs of {command}")
+        put(control, "instrument", [step])
+        put(control, "object", actions)
+        steps.append(step)
+        controls.append(control)
+    put(workflow, "step", steps)
+    configuration = _formal_parameter(graph, "configuration")
+    put(workflow, "input", [configuration])
+    put(graph.place("suite.json"), "exampleOfWork", [configuration])
+    jobs = [action for actions in graph.actions.values() for action in actions]
+    run = _add_workflow_run(graph, plan, workflow, jobs, missing)
+    url = f"https://pypi.org/project/snakemake/{version}/"
+    engine = graph.about(url, "SoftwareApplication", name="Snakemake", softwareVersion=version, url=url)
+    organize = graph.about("#engine", "OrganizeAction", name="Snakemake")
+    put(organize, "instrument", [engine])
+    put(organize, "object", controls)
+    put(organize, "result", [run])
+    _describe(graph, plan, workflow, [run, *jobs])
+
+
+def _copy_workflow(graph: ProvenanceGraph) -> Entity:
+    """The Snakefile with its rules, copied so that their includes hold; they are as they are now."""
+    rules = sorted(Path("workflow/rules").glob("*.smk"))
+    for file in [Path("Snakefile"), *rules]:
+        with atomic(graph.folder / CODE / file) as scratch:
+            shutil.copyfile(file, scratch)
+    for file in rules:
+        graph.place(f"{CODE}/{file}", **{"@type": ["File", "SoftwareSourceCode"]}, version=graph.revision)
+    license_ = graph.about(LICENSE, "CreativeWork", name="Apache License 2.0", url=LICENSE)
+    return graph.place(
+        f"{CODE}/Snakefile",
+        **{"@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]},
+        version=graph.revision,
+        license={"@id": license_.id},
+    )
+
+
+def _add_workflow_run(graph: ProvenanceGraph, plan: Plan, workflow: Entity, jobs: list[Entity], missing: int) -> Entity:
+    """The suite as one run of the workflow; failed where runs that it asks for are missing."""
+    run = graph.about("#workflow", "CreateAction", name=f"The suite {plan.suite.suite}")
+    run["instrument"] = workflow
+    run["object"] = graph.place("suite.json")
+    put(run, "result", [graph.place(path) for path in graph.find(["tables/*", "report/*", "submissions/*"])])
+    started = [action["startTime"] for action in jobs if "startTime" in action]
+    ended = [action["endTime"] for action in jobs if "endTime" in action]
+    if started:
+        run["startTime"] = min(started)
+    if ended:
+        run["endTime"] = max(ended)
+    status = "FailedActionStatus" if missing else "CompletedActionStatus"
+    run["actionStatus"] = f"http://schema.org/{status}"
+    if missing:
+        run["error"] = f"{missing} of {len(plan.runs)} runs have no record"
+    return run
+
+
+def _describe(graph: ProvenanceGraph, plan: Plan, workflow: Entity, actions: list[Entity]) -> None:
+    profiles = [
+        graph.about(url, "CreativeWork", name=name, version=url.rsplit("/", 1)[1]) for url, name in PROFILES.items()
+    ]
+    crate, root = graph.crate, graph.crate.root_dataset
+    crate.metadata["conformsTo"] = [{"@id": crate.metadata.profile}, profiles[-1]]
+    root["conformsTo"] = profiles
+    root["name"] = f"theseus-bench, suite {plan.suite.suite}"
+    root["description"] = (
+        f"The results of the suite {plan.suite.suite} of theseus-bench, a reproducibility benchmark of BERT "
+        "compression, with what they were made of. Each training run names the code, libraries and machine that its "
+        "record does; commands, Snakefile and Snakemake are described as they were when this was written."
+    )
+    root["license"] = "The workflow: Apache License 2.0. Data and models: the terms of their sources."
+    root["mainEntity"] = workflow
+    root["mentions"] = actions
+    ended = [action["endTime"] for action in actions if "endTime" in action]
+    suite = (graph.folder / "suite.json").stat().st_mtime
+    root["datePublished"] = max(ended, default=iso_time(suite))
+
+
+def _references(entity: dict, key: str) -> list[str]:
+    """The @ids that a property of an entity refers to."""
+    values = entity.get(key, [])
+    return [value["@id"] for value in (values if isinstance(values, list) else [values]) if isinstance(value, dict)]
+
+
+def _parameters(action: dict, entities: dict[str, dict]) -> dict[str, str | int]:
+    """Method, variant (where it has one), task and seed of a run; nothing for another action."""
+    read = [entities.get(name, {}) for name in _references(action, "object")]
+    return {one["name"]: one["value"] for one in read if one.get("@type") == "PropertyValue" and "exampleOfWork" in one}

@@ -1,0 +1,1 @@
+"""What is to be run, what a run left, and in which state it is."""

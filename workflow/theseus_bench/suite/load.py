@@ -1,0 +1,233 @@
+"""A suite from its configuration: checked against the tasks and methods that exist, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from theseus_bench.data.tasks import TASKS_FILE, find_task, load_tasks
+from theseus_bench.errors import UserError
+from theseus_bench.strict_yaml import parse, suggest
+from theseus_bench.suite.config import EFFORT, Experiment, LoopSettings, Suite
+from theseus_bench.suite.method_spec import METHODS_FOLDER, check_grid, check_option, load_specs
+from theseus_bench.suite.plan import Plan, source_files
+from theseus_bench.suite.published import PUBLISHED_FOLDER, load_published
+from theseus_bench.suite.run_names import EQUAL, TRIAL, read_part, split_name
+
+# What the protocol of equal effort decides itself.
+FIXED_BY_EQUAL = {
+    "patience": "under equal effort nothing stops early",
+    "choose_on": "under equal effort all is chosen on the slice held out of train",
+}
+
+
+def load_plan(config: dict, root: Path = Path(".")) -> Plan:
+    """Check a suite's configuration against the tasks and methods that exist, and resolve every run.
+
+    Raises UserError, naming the key at fault, for anything that could not run. Where records are trusted, data may be
+    absent: `check_data` is for when there is something to train.
+    """
+    suite = parse(Suite, config, "config")
+    plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
+    _check_tasks(plan)
+    plan = _narrowed(plan)
+    _check_methods(plan)
+    if not suite.trust_records:
+        check_data(plan)
+    plan.runs  # noqa: B018 - resolving every run checks every setting
+    return plan
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of the suite whose results are in `folder`, from the suite.json that the workflow left there."""
+    file = folder / "suite.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; make it with: theseus-bench configure {folder} YOUR_CONFIG")
+    return load_plan(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _check_tasks(plan: Plan) -> None:
+    suite = plan.suite
+    for name in suite.tasks:
+        trained_on = find_task(plan.tasks, name, "config: tasks").trained_on
+        if trained_on and trained_on not in suite.tasks:
+            raise UserError(f"config: tasks: {name} is predicted with the model of {trained_on}; add {trained_on}")
+    for name in suite.data.max_train:
+        if find_task(plan.tasks, name, "config: data.max_train").trained_on:
+            raise UserError(f"config: data.max_train: {name} has no training set")
+    for key, names in [("data.samples", suite.data.samples)] + [
+        (f"experiments.{key}.tasks", experiment.tasks or []) for key, experiment in suite.experiments.items()
+    ]:
+        for name in names:
+            task = find_task(plan.tasks, name, f"config: {key}")
+            if key.startswith("experiments") and task.trained_on:
+                raise UserError(f"config: {key}: {name} has no training set; it is predicted with {task.trained_on}'s")
+
+
+def _narrowed(plan: Plan) -> Plan:
+    """The plan with each experiment on those of its tasks that the suite has, and without those for which none is left.
+
+    So a suite can be cut to a few tasks from the command line. An experiment also goes if a method of it starts from a
+    model of a task that the suite does not have.
+    """
+    kept = {}
+    for name, experiment in plan.suite.experiments.items():
+        tasks = [task for task in experiment.tasks or plan.trained_tasks if task in plan.trained_tasks]
+        specs = [
+            plan.specs[method] for method in (split_name(m)[0] for m in experiment.methods) if method in plan.specs
+        ]
+        if tasks and all(spec.source is None or spec.source.task in plan.trained_tasks for spec in specs):
+            kept[name] = experiment.model_copy(update={"tasks": tasks if experiment.tasks else None})
+    if not kept:
+        raise UserError(f"config: no experiment can be made of the tasks {plan.trained_tasks} alone; add tasks")
+    return replace(plan, suite=plan.suite.model_copy(update={"experiments": kept}))
+
+
+def _check_methods(plan: Plan) -> None:
+    suite = plan.suite
+    teachers = [spec.name for spec in plan.specs.values() if spec.role == "teacher"]
+    if len(teachers) != 1:
+        raise UserError(f"methods: exactly one method may have the role teacher, found {teachers}")
+    for key, experiment in suite.experiments.items():
+        _check_experiment(plan, f"config: experiments.{key}", experiment)
+    _check_search(plan)
+    if "control" in suite.significance.model_fields_set and suite.significance.control not in plan.specs:
+        wrong = suite.significance.control
+        raise UserError(f"config: significance.control: there is no method {wrong!r}{suggest(wrong, plan.specs)}")
+    for spec in plan.specs.values():
+        if spec.source and (spec.source.method not in plan.specs or not plan.specs[spec.source.method].compressed):
+            raise UserError(
+                f"methods/{spec.name}/method.yaml: source: {spec.source.method!r} is no method that makes a "
+                f"compressed model{suggest(spec.source.method, plan.specs)}"
+            )
+        for row, names in spec.published.items():
+            for name in names:
+                if split_name(name)[0] != spec.name:
+                    raise UserError(
+                        f"methods/{spec.name}/method.yaml: published.{row}: {name!r} is not a run of this method"
+                    )
+        for key in ("per_task", "search_per_task", "exclude"):
+            names = getattr(spec, key)
+            for task in names:
+                find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
+    for name in set(suite.keep_models) - {"all"}:
+        method, parts = split_name(name)
+        if method not in plan.specs:
+            raise UserError(f"config: keep_models: there is no method {method!r}{suggest(method, plan.specs)}")
+        for part in parts:
+            known = {EQUAL, *plan.specs[method].variants}
+            if read_part(part) is None and part not in known:
+                raise UserError(f"config: keep_models: {name}: there is no variant {part!r}{suggest(part, known)}")
+    for name in suite.compact:
+        if name not in plan.specs or "compact_checkpoint" not in plan.specs[name].needs:
+            wanted = [spec.name for spec in plan.specs.values() if "compact_checkpoint" in spec.needs]
+            raise UserError(f"config: compact: no method {name!r} needs a compact checkpoint{suggest(name, wanted)}")
+    for index, override in enumerate(suite.settings):
+        where = f"config: settings.{index}"
+        for task in override.tasks or []:
+            find_task(plan.tasks, task, where)
+        for name in override.methods or []:
+            if name not in plan.specs:
+                raise UserError(f"{where}: there is no method {name!r}{suggest(name, plan.specs)}")
+        for name in override.methods or plan.specs:
+            for key in override.set:
+                check_option(plan.specs[name], key, where)
+        if "choose_on" in override.set:
+            raise UserError(f"{where}: choose_on is the protocol's: a slice of train under equal, else dev")
+
+
+def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
+    """Every method that an experiment names is there and can run in this suite."""
+    suite = plan.suite
+    for method in experiment.methods:
+        name, parts = split_name(method)
+        if name not in plan.specs:
+            raise UserError(f"{where}.methods: there is no method {name!r}{suggest(name, plan.specs)}")
+        spec = plan.specs[name]
+        for part in parts:
+            if part == EQUAL or part.startswith(f"{TRIAL}="):
+                raise UserError(f"{where}.methods: {method!r}: {part} is not for a method's name; see protocols")
+        varied = experiment.vary if spec.compressed else []
+        named = [setting[0] for setting in map(read_part, parts) if setting is not None]
+        for settings in varied or [{}]:
+            keys = [*named, *settings, *(key for part in parts for key in spec.variants.get(part, {}) if key in EFFORT)]
+            for key in keys:
+                check_option(spec, key, f"{where}: {method}")
+                if keys.count(key) > 1:
+                    raise UserError(f"{where}: {method}: {key} is set twice")
+                if key in EFFORT and EQUAL in experiment.protocols:
+                    raise UserError(
+                        f"{where}: {method}: {key} is part of the effort, which under protocol equal is the same for "
+                        "all; set it under equal.set, or ask for protocol published alone"
+                    )
+        for part in parts:
+            if "=" not in part and part not in spec.variants:
+                raise UserError(f"{where}.methods: method {name} has no variant {part!r}{suggest(part, spec.variants)}")
+        if suite.backbone.family not in spec.families:
+            raise UserError(
+                f"{where}.methods: {name} works with {', '.join(spec.families)} backbones, not "
+                f"{suite.backbone.family}; its README says why"
+            )
+        if "compact_checkpoint" in spec.needs and name not in suite.compact:
+            raise UserError(f"{where}.methods: {name} needs a compact checkpoint; say where from under compact.{name}")
+    if experiment.control is not None:
+        names = {
+            plan.canonical(method, "published", settings)
+            for method in experiment.methods
+            for settings in experiment.vary or [{}]
+        }
+        if plan.canonical(experiment.control) not in names:
+            raise UserError(
+                f"{where}.control: {experiment.control!r} is none of the experiment's runs"
+                f"{suggest(experiment.control, names)}"
+            )
+    known = load_published(PUBLISHED_FOLDER) if experiment.compare_with else {}
+    for table in experiment.compare_with:
+        if table not in known:
+            raise UserError(f"{where}.compare_with: no table {table!r} is published{suggest(table, known)}")
+
+
+def _check_search(plan: Plan) -> None:
+    """What a search may vary exists, and is the loop's where all methods are offered it."""
+    suite = plan.suite
+    anyones = set().union(*(spec.options for spec in plan.specs.values()))
+    for where, space in [("search.space", suite.search.space), ("equal.space", suite.equal.space)]:
+        for key in space:
+            if key not in anyones:
+                raise UserError(f"config: {where}: no method has a setting {key!r}{suggest(key, anyones)}")
+    for task in suite.equal.per_task:
+        find_task(plan.tasks, task, "config: equal.per_task")
+    shared = [("equal.set", suite.equal.set), ("equal.search", suite.equal.search)]
+    shared += [(f"equal.per_task.{task}", keys) for task, keys in suite.equal.per_task.items()]
+    for where, keys in shared:
+        for key in keys:
+            if key in FIXED_BY_EQUAL and keys[key] is not None:
+                raise UserError(f"config: {where}: {key}: {FIXED_BY_EQUAL[key]}; drop it")
+            if key in EFFORT and where == "equal.search":
+                raise UserError(f"config: {where}: {key} is part of the effort, the same for all; give it in equal.set")
+            if key not in LoopSettings.model_fields:
+                raise UserError(
+                    f"config: {where}: {key!r} is no setting of the training loop, which all methods share"
+                    f"{suggest(key, LoopSettings.model_fields)}"
+                )
+    spaces = {"search.space": suite.search.space, "equal.space": suite.equal.space, "equal.search": suite.equal.search}
+    for where, space in spaces.items():
+        check_grid(space, f"config: {where}")
+    for task in suite.verdicts.tolerance_by_task:
+        find_task(plan.tasks, task, "config: verdicts.tolerance_by_task")
+
+
+def check_data(plan: Plan) -> None:
+    """UserError unless a local folder is there, with every file of the suite's tasks, and the diagnostic's file."""
+    data = plan.suite.data
+    if data.diagnostic is not None and not Path(data.diagnostic).expanduser().is_file():
+        raise UserError(f"config: data.diagnostic: {data.diagnostic}: no such file; name GLUE's diagnostic-full.tsv")
+    if data.source != "local":
+        return
+    folder = Path(data.path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"config: data.path: {folder} is not a folder; it should hold <task>/<split>.parquet")
+    missing = [f for name in plan.suite.tasks for f in source_files(plan, name) if not Path(f).is_file()]
+    if missing:
+        raise UserError(f"config: data.path: missing {', '.join(missing)}; drop these tasks or add the files")

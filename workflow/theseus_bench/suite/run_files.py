@@ -1,0 +1,195 @@
+"""What a run was made of, by its contents, and whether it is therefore to be kept; nothing here imports torch.
+
+Snakemake runs a job again when a file it reads was made again, and deletes the job's outputs first. A predecessor's
+outputs that were lost and computed a second time are the same, though, and so would be all that was trained with them.
+So before the jobs start, the outputs of those that may be kept are set aside (`set_aside`: hard links, no copies), and
+a job first looks whether what it would make was made of the same contents already (`keep_run`, `keep_checkpoint`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from theseus_bench.errors import UserError
+from theseus_bench.files import AGAIN, read_json, write_json
+from theseus_bench.suite.method_spec import METHODS_FOLDER
+from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.search import read_choice
+from theseus_bench.suite.status import MADE_FROM, MODEL, has_model, state
+
+ASIDE = ".before"  # the folder in the suite's that holds what was set aside, at the same paths
+CHECKSUMS = Path(".cache/checksums")
+GONE = f"no such file; {AGAIN}"
+LARGE = 2**23  # bytes: the checksum of a file of that size is kept, until the file changes
+
+
+def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
+    """The SHA-256 of all that the run reads, by name; UserError where something is not there."""
+    data = [f"data/{task}" for task in plan.predicted_with(run.task.name)]
+    models = ["backbone"]
+    if "teacher_outputs" in run.needs:
+        data.append(plan.teacher_outputs_of(run))
+    if "teacher_model" in run.needs:
+        models.append(f"{plan.teacher_of(run).path}/model")
+    if "compact_checkpoint" in run.needs:
+        models.append(f"compact/{run.spec.name}")
+    if run.spec.source:
+        models.append(f"{plan.source_of(run).path}/model")
+    names = data + [f"{model}/{file}" for model in models for file in MODEL]
+    found = {name: checksum(suite_folder / name) for name in names}
+    method = METHODS_FOLDER / run.spec.name / "method.py"
+    found[str(method)] = checksum(method)
+    if run.trials:
+        choice = read_choice(suite_folder / run.search_file)
+        if choice is None:
+            raise UserError(f"{suite_folder / run.search_file}: {GONE}")
+        chosen = json.dumps(choice["chosen"]["settings"], sort_keys=True)
+        found[run.search_file] = hashlib.sha256(chosen.encode()).hexdigest()
+    return found
+
+
+def checksum(place: Path) -> str:
+    """The SHA-256 of a file's contents, or of a folder's files and their names; UserError if it is not there."""
+    if place.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(place.iterdir()):
+            if not file.name.startswith("."):
+                digest.update(f"{file.name} {checksum(file)}\n".encode())
+        return digest.hexdigest()
+    try:
+        stat = place.stat()
+    except FileNotFoundError:
+        raise UserError(f"{place}: {GONE}") from None
+    if stat.st_size < LARGE:
+        return hashlib.sha256(place.read_bytes()).hexdigest()
+    known = CHECKSUMS / hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:24]
+    now = {"size": stat.st_size, "changed": stat.st_mtime_ns, "inode": stat.st_ino}
+    try:
+        entry = json.loads(known.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        entry = {}
+    if {key: entry.get(key) for key in now} != now:
+        with place.open("rb") as opened:
+            entry = now | {"sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+        write_json(known, entry)
+    return entry["sha256"]
+
+
+def keep_run(plan: Plan, run: Run, suite_folder: Path) -> bool:
+    """Whether the run need not be trained, as its record holds: in its place, or set aside and now brought back.
+
+    Its files are then as new, for Snakemake. A record that does not hold is removed, lest it outlive a try to replace
+    it.
+    """
+    folder = suite_folder / run.path
+    for place in (suite_folder, suite_folder / ASIDE):
+        if _holds(plan, run, place, suite_folder):
+            if place != suite_folder:
+                _bring_back(place / run.path, folder)
+            if not plan.keeps_model(run):
+                shutil.rmtree(folder / "model", ignore_errors=True)
+            (folder / "error.json").unlink(missing_ok=True)
+            for file in (folder / "predictions.parquet", folder / "run.json"):
+                os.utime(file)  # newer than what it was made of, as Snakemake will have it
+            return True
+    (folder / "run.json").unlink(missing_ok=True)
+    return False
+
+
+def _holds(plan: Plan, run: Run, place: Path, suite_folder: Path) -> bool:
+    """Whether the run's record in `place` (the suite's folder, or what was set aside) is what training would make."""
+    record = state(plan, run, place)[2]
+    if record is None or not (has_model(plan, run, record, place) or has_model(plan, run, record, suite_folder)):
+        return False
+    try:
+        return plan.suite.trust_records or record.inputs == inputs_of(plan, run, suite_folder)
+    except UserError:  # what is missing is told by who needs it
+        return False
+
+
+def keep_checkpoint(output: Path, made_from: dict[str, Any], suite_folder: Path) -> bool:
+    """Whether the checkpoint `output` need not be made: it was made of the same, and is whole, here or set aside."""
+    aside = suite_folder / ASIDE / output.relative_to(suite_folder)
+    for place in (output, aside):
+        if (place / MADE_FROM).is_file() and read_json(place / MADE_FROM) == _about(place, made_from):
+            if place != output:
+                _replace(place, output)
+            return True
+    return False
+
+
+def sign_checkpoint(output: Path, made_from: dict[str, Any]) -> None:
+    """Say in a checkpoint that is whole what it was made of."""
+    write_json(output / MADE_FROM, _about(output, made_from))
+
+
+def _about(checkpoint: Path, made_from: dict[str, Any]) -> dict[str, Any]:
+    """What made_from.json says: what a checkpoint was made of, and the checksum of each of its files."""
+    files = [file.name for file in sorted(checkpoint.iterdir()) if file.is_file() and file.name != MADE_FROM]
+    return {"made_from": made_from, "files": {name: checksum(checkpoint / name) for name in files}}
+
+
+def set_aside(kept: Iterable[Iterable[str]], forced: Iterable[Iterable[str]], suite_folder: Path) -> None:
+    """Link what is there of the outputs of each job that may keep them, before Snakemake deletes them.
+
+    Of a job that has left nothing, what a command that was killed had set aside stays; of a `forced` one it goes.
+    """
+    (suite_folder / ASIDE).mkdir(exist_ok=True)
+    for output in itertools.chain.from_iterable(forced):
+        _remove(suite_folder / ASIDE / Path(output).relative_to(suite_folder))
+    for outputs in kept:
+        places = [Path(output).relative_to(suite_folder) for output in outputs]
+        if any((suite_folder / place).exists() for place in places):
+            for place in places:
+                _remove(suite_folder / ASIDE / place)
+                _link(suite_folder / place, suite_folder / ASIDE / place)
+
+
+def shelter(run: Run, suite_folder: Path) -> None:
+    """Set a run aside that has just ended, while a snakemake is at work.
+
+    The one that started it may have been killed; then the next one, which took it for unfinished, deletes its outputs.
+    """
+    if (suite_folder / ASIDE).is_dir():
+        names = ["run.json", "predictions.parquet"] + ["model"] * (run.spec.role == "teacher")
+        set_aside([[f"{suite_folder}/{run.path}/{name}" for name in names]], [], suite_folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, or for each file of a folder; a copy where the file system has no such thing."""
+    files = [file for file in source.iterdir() if not file.name.startswith(".")] if source.is_dir() else [source]
+    for file in files:
+        if file.is_file():
+            name = target / file.name if source.is_dir() else target
+            name.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, name)
+            except OSError:
+                shutil.copy2(file, name)
+
+
+def _bring_back(source: Path, folder: Path) -> None:
+    """Move a run that was set aside into its place, the record last."""
+    for name in ("model", "predictions.parquet", "run.json"):
+        if (source / name).exists():
+            _replace(source / name, folder / name)
+
+
+def _replace(source: Path, target: Path) -> None:
+    _remove(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)

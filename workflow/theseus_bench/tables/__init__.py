@@ -1,0 +1,1 @@
+"""What stands in each table, and its four formats."""

@@ -1,0 +1,72 @@
+"""What choosing a checkpoint on dev adds, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from theseus_bench.evaluation.selection import dev_curve
+from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.records import RunRecord
+from theseus_bench.suite.status import state
+from theseus_bench.tables.model import Cell, Column, Row, Table
+
+NO_SLICE = "nothing was held out of its training set"
+NOT_WATCHED = "its dev set was scored once, at the end (watch_dev would score it at each evaluation)"
+
+
+def selection_table(plan: Plan, experiment: str, folder: Path) -> Table:
+    """Methods × tasks: the mean dev score (points) of the checkpoints chosen held out, on dev, and of the last ones.
+
+    `flatters` is what the choice on dev adds to the choice on the slice that was held out, or to the last checkpoint
+    where there was none.
+    """
+    columns = (
+        Column("task", "Task", text=True),
+        Column("evaluations", "Evaluations", ("fewest",), decimals=0),
+        Column("held_out", "Dev score", ("held-out choice",)),
+        Column("dev", "Dev score", ("dev choice",)),
+        Column("last", "Dev score", ("last",)),
+        Column("flatters", "Flatters", ("points",)),
+    )
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in plan.experiment_runs(experiment):
+        if run.spec.trained:
+            groups.setdefault((run.name, run.task.name), []).append(run)
+    rows = []
+    for runs in groups.values():
+        records = [record for run in runs if (record := state(plan, run, folder)[2]) and record.curve]
+        cells = _cells(records) if records else [Cell(None, notes=("no run of it was evaluated",))] * 5
+        rows.append(Row(runs[0].label, (Cell(runs[0].task.label), *cells), (runs[0].spec.name, runs[0].variant)))
+    notes = (
+        "Means over the seeds. Held-out choice: the checkpoint that is best on a slice of train; dev choice: the one "
+        "that is best on the dev set, on which it is then reported; last: no choice at all.",
+        "Flatters: dev choice less held-out choice, or less the last where nothing was held out; the more evaluations "
+        "there are to choose from, the more it does.",
+    )
+    title = plan.suite.experiments[experiment].title
+    caption = "The same runs, their checkpoints chosen in several ways."
+    return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant"))
+
+
+def _cells(records: list[RunRecord]) -> list[Cell]:
+    held_out = all(record.chosen_on == "held_out" for record in records)
+    curves = [dev_curve(record) for record in records]
+    watched = all(len(curve) for curve in curves)
+    chosen = _points([record.dev_score for record in records])
+    best = _points([curve.max() for curve in curves]) if watched else None
+    last = _points([curve[-1] for curve in curves]) if watched else None
+    plain = chosen if held_out else last
+    gap = Cell(None, notes=(NOT_WATCHED,))
+    return [
+        Cell(float(min(record.evaluations for record in records))),
+        Cell(chosen) if held_out else Cell(None, notes=(NO_SLICE,)),
+        Cell(best) if watched else gap,
+        Cell(last) if watched else gap,
+        Cell(best - plain) if watched and plain is not None else gap,
+    ]
+
+
+def _points(values: list[float | None]) -> float | None:
+    return None if None in values else 100 * float(np.mean(values))

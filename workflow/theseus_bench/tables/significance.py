@@ -1,0 +1,230 @@
+"""The tables of an experiment's tests, from what `theseus_bench.evaluation.significance` has left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from theseus_bench.evaluation.significance import (
+    MACRO,
+    MACRO_LABELS,
+    PRIMARY,
+    TASKS,
+    WITHOUT_COLA,
+    few_seeds,
+    is_significant,
+    not_tested,
+    read_significance,
+)
+from theseus_bench.evaluation.statistics import FEWEST
+from theseus_bench.suite.plan import Plan, label_of_name
+from theseus_bench.suite.run_names import PUBLISHED, split_name
+from theseus_bench.tables.model import Cell, Column, Row, Table
+from theseus_bench.tables.scores import CHOSEN_ON_DEV
+
+FAMILIES = {
+    PRIMARY: "primary",
+    MACRO: "secondary",
+    WITHOUT_COLA: "secondary, without CoLA",
+    TASKS: "secondary, by task",
+}
+NOT_ATTAINABLE = "not attainable"
+
+
+def verdict_on(plan: Plan, row: dict, found: dict) -> str:
+    """What a row of the tests says of its difference, in words."""
+    if row["seeds"] < FEWEST:
+        return not_tested(row["seeds"])
+    if row["p_holm"] is None:
+        return f"tested in: {plan.suite.experiments[row['tested_in']].title}"
+    return "significant" if is_significant(row, found) else "not significant"
+
+
+def other_label(plan: Plan, row: dict) -> str:
+    """What the first of a row is compared with: 'Fine-tuning', or '98 % of Predecessor'."""
+    label = label_of_name(plan, row["other"])
+    return label if row["share"] == 1 else f"{100 * row['share']:g} % of {label}"
+
+
+def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+    """The tables by the ending of their files' name: significance, seeds, ranks and aggregates."""
+    found = read_significance(experiment, folder)
+    wanted = plan.suite.experiments[experiment]
+    tables = {
+        "significance": differences_table(plan, found, wanted.title),
+        "seeds": seeds_table(plan, found, wanted.title),
+        "ranks": ranks_table(plan, found, wanted.title),
+        "aggregates": aggregates_table(plan, found, wanted.title),
+    }
+    chosen = (CHOSEN_ON_DEV,) if PUBLISHED in wanted.protocols else ()
+    return {ending: replace(table, notes=(*table.notes, *chosen)) for ending, table in tables.items()}
+
+
+def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] = ()) -> Table:
+    """Every difference with its test, the primary ones first; with `only`, those of these tasks or macros alone."""
+    columns = (
+        Column("other", "Compared with", text=True),
+        Column("among", "Family", text=True),
+        Column("what", "Task", text=True),
+        Column("seeds", "Seeds", decimals=0),
+        Column("difference", "Difference", ("points",), fields=("low", "high", "error", "df")),
+        Column("p", "p", decimals=3),
+        Column("p_holm", "p", ("Holm",), decimals=3, fields=("tests",)),
+        Column("verdict", "Difference", ("after Holm",), text=True),
+    )
+    rows = []
+    for row in sorted(found["differences"], key=lambda row: list(FAMILIES).index(row["family"])):
+        if only and row["what"] not in only:
+            continue
+        verdict = verdict_on(plan, row, found)
+        tested = row["p_holm"] is not None
+        data = {key: row[key] for key in ("low", "high", "error", "df")}
+        interval = (row["low"], row["high"]) if tested else None
+        cells = (Cell(other_label(plan, row)), Cell(FAMILIES[row["family"]]), Cell(_what(plan, row["what"])))
+        cells += (Cell(float(row["seeds"])), Cell(row["difference"], interval=interval, data=data))
+        if tested:
+            cells += (Cell(row["p"], written=_written(row["p"])),)
+            cells += (Cell(row["p_holm"], written=_written(row["p_holm"]), data={"tests": row["tests"]}),)
+        else:
+            cells += (Cell(""), Cell("", data={"tests": None}))
+        identity = (row["family"], *_identity(row["name"]))
+        kind = verdict.replace(" ", "-") if tested else "missing"
+        rows.append(Row(label_of_name(plan, row["name"]), (*cells, Cell(verdict)), identity, kind))
+    confidence = f"{100 * (1 - found['alpha']):g} %"
+    notes = (
+        "Difference: first minus other, of means over the seeds of either. Its test is over seeds and examples at "
+        f"once: examples paired, {found['resamples']:,} resamples of them; seeds by their t distribution, their "
+        "variance moderated by the other methods' on the task.",
+        f"Intervals hold together with {confidence} within a family (Bonferroni); one that Holm's correction, which is "
+        "stronger, finds to leave zero out ends there.",
+        "Primary: the macro difference of a proposed method and every baseline, one family for each protocol. All else "
+        "is secondary, in families of its own: other macro differences, the macro without CoLA, single tasks. No "
+        "difference is in two families.",
+        *few_seeds(found),
+    )
+    return Table(title, "Tested differences.", columns, tuple(rows), notes, identity=("family", "method", "variant"))
+
+
+def seeds_table(plan: Plan, found: dict, title: str) -> Table:
+    """What the seeds alone say of each difference on a task, and McNemar's test for each pair of runs."""
+    columns = (
+        Column("other", "Compared with", text=True),
+        Column("what", "Task", text=True),
+        Column("seeds", "Seeds", decimals=0),
+        Column("welch", "Welch", ("p",), decimals=3),
+        Column("sign_flip", "Permutation", ("p",), decimals=3),
+        Column("hedges_g", "Effect", ("Hedges' g",), decimals=2),
+        Column("improvement", "P(better)", decimals=2),
+        Column("mcnemar", "McNemar", ("p by seed",), text=True),
+    )
+    rows = []
+    for row in found["differences"]:
+        if "welch" not in row:  # a macro, or too few seeds
+            continue
+        no_spread = "both need two seeds, and some spread"
+        cells = (Cell(label_of_name(plan, row["other"])), Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
+        cells += (_p_cell(row["welch"], no_spread), _permutation(row, found["alpha"]))
+        cells += (Cell(row["hedges_g"], notes=() if row["hedges_g"] is not None else (no_spread,)),)
+        cells += (Cell(row["improvement"]), Cell(_by_seed(row)))
+        rows.append(Row(label_of_name(plan, row["name"]), cells, (row["family"], *_identity(row["name"]))))
+    notes = (
+        "Not adjusted for the number of tests, and secondary: the tested differences are in their own table.",
+        "Permutation: of the signs of the differences of the seeds that both have, exact up to 13 of them. Welch, "
+        "effect and P(better), the probability that a run of the first beats one of the other: all seeds of either. "
+        "McNemar: exact, for accuracies, by seed.",
+    )
+    caption = "Tests over seeds alone, and over the examples of single runs."
+    return Table(title, caption, columns, tuple(rows), notes, identity=("family", "method", "variant"))
+
+
+def ranks_table(plan: Plan, found: dict, title: str) -> Table:
+    """Tests over tasks, one number for each."""
+    columns = (
+        Column("other", "Compared with", text=True),
+        Column("tasks", "Tasks", decimals=0),
+        Column("difference", "Difference", ("median, points",)),
+        Column("wilcoxon_holm", "Wilcoxon", ("p, Holm",), decimals=3, fields=("unadjusted", "tasks_needed")),
+        Column("improvement", "P(better)", decimals=2),
+    )
+    rows = []
+    for row in found["ranks"]:
+        data = {"unadjusted": row["wilcoxon"], "tasks_needed": row["needed"]}
+        why = f"{row['differing']} tasks that differ cannot reach α = {found['alpha']:g} in this family; "
+        why += f"{row['needed']} could"
+        if row["wilcoxon"] is None:
+            why = not_tested(row["seeds"]) if row["seeds"] < FEWEST else "no task differs"
+        wilcoxon = Cell(row["wilcoxon_holm"], written=_written(row["wilcoxon_holm"]), data=data)
+        if row["wilcoxon_holm"] is None:
+            wilcoxon = Cell(NOT_ATTAINABLE if row["wilcoxon"] is not None else None, notes=(why,), data=data)
+        cells = (Cell(label_of_name(plan, row["other"])), Cell(float(row["tasks"])), Cell(row["difference"]))
+        cells += (wilcoxon, Cell(row["improvement"]))
+        kind = PRIMARY if row["primary"] else MACRO
+        rows.append(Row(label_of_name(plan, row["name"]), cells, (kind, *_identity(row["name"]))))
+    notes = [
+        "Secondary. Wilcoxon: signed ranks of the differences of means; Holm over the proposed methods beside "
+        "baselines, and over the others, of a protocol. P(better): mean over tasks of the probability that a run "
+        "beats one of the other (Agarwal et al. 2021).",
+    ]
+    for row in found["friedman"]:
+        p = "not defined" if row["p"] is None else f"p {_written(row['p']) or format(row['p'], '.3f')}"
+        if row["seeds"] < FEWEST:
+            p = not_tested(row["seeds"])
+        elif row["p"] is not None and row["tasks"] < row["needed"]:
+            p = f"{NOT_ATTAINABLE} with fewer than {row['needed']} tasks"
+        notes.append(
+            f"Friedman, {row['protocol']}: {p} that the {row['methods']} compressed models rank alike on "
+            f"{row['tasks']} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
+        )
+    caption = "Tests over tasks, from one number for each."
+    return Table(title, caption, columns, tuple(rows), tuple(notes), identity=("family", "method", "variant"))
+
+
+def aggregates_table(plan: Plan, found: dict, title: str) -> Table:
+    """The interquartile mean of what each method keeps of the predecessor."""
+    columns = (
+        Column("tasks", "Tasks", decimals=0),
+        Column("runs", "Runs", decimals=0),
+        Column("interquartile_mean", "Kept", ("% of the predecessor",)),
+    )
+    rows = []
+    for row in found["aggregates"]:
+        cells = (Cell(float(row["tasks"])), Cell(float(row["runs"])), Cell(row["interquartile_mean"]))
+        rows.append(Row(label_of_name(plan, row["name"]), cells, _identity(row["name"])))
+    notes = (
+        "Interquartile mean: of all runs over tasks and seeds, each as a share of the predecessor's mean on its task, "
+        "the mean of the middle half (Agarwal et al. 2021). It has no interval: with few seeds theirs covers too "
+        "little.",
+    )
+    caption = "What is kept of the predecessor."
+    return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant"))
+
+
+def _permutation(row: dict, alpha: float) -> Cell:
+    if row["sign_flip"] is not None:
+        return Cell(row["sign_flip"], written=_written(row["sign_flip"]))
+    least = min(1.0, 2 / 2 ** row["differing"])
+    why = f"the smallest p of {row['differing']} seeds that differ is {least:g}; {row['needed']} could reach {alpha:g}"
+    return Cell(NOT_ATTAINABLE, notes=(why,))
+
+
+def _p_cell(p: float | None, why: str) -> Cell:
+    return Cell(None, notes=(why,)) if p is None else Cell(p, written=_written(p))
+
+
+def _by_seed(row: dict) -> str:
+    return ", ".join(f"{_written(p) or format(p, '.3f')}" for p in row.get("mcnemar", {}).values())
+
+
+def _written(p: float | None) -> str:
+    """How a small p is shown; '' for one that is shown as any number."""
+    return "< 0.001" if p is not None and p < 0.001 else ""
+
+
+def _what(plan: Plan, what: str) -> str:
+    return MACRO_LABELS.get(what) or plan.tasks[what].label
+
+
+def _identity(name: str) -> tuple[str, str]:
+    method, parts = split_name(name)
+    return method, "+".join(parts)

@@ -1,0 +1,234 @@
+"""Size and speed of the models as tables: each shape beside the published speed-ups, and every single measurement."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from theseus_bench.evaluation.speed import DEVICES, is_alike, of_size, printed_speedup, read_speed
+from theseus_bench.suite.plan import Plan, label_of_name
+from theseus_bench.suite.published import Paper, cite_speed, paper_with_speed
+from theseus_bench.tables.model import Cell, Column, Row, Table
+from theseus_bench.wording import NOT_MEASURED, series
+
+UNKNOWN = "not known: there is no run"
+
+
+def speed_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+    """The experiment's tables speed (one row a shape) and timings (one row a shape, device, length and batch size).
+
+    Without rows where nothing was measured.
+    """
+    speed, title = read_speed(experiment, folder), plan.suite.experiments[experiment].title
+    paper = paper_with_speed()
+    return {"speed": _sizes(plan, experiment, speed, paper, title), "timings": _timings(plan, speed, title)}
+
+
+def conditions(speed: dict, device: str) -> str:
+    """Under which conditions the headline's speed-ups were measured on a device, in words."""
+    headline = speed["headline"] | {"device": device}
+    rounds = of_size(speed["shapes"][0]["measured"], headline).get("rounds")
+    times = f", median of {rounds} rounds with its 95 % interval" if rounds else ""
+    return (
+        f"a forward pass of {_count(headline['batch_size'], 'sequence')} of {headline['length']} tokens on "
+        f"{_place(speed, device)}{times}"
+    )
+
+
+def _sizes(plan: Plan, experiment: str, speed: dict | None, paper: Paper | None, title: str) -> Table:
+    shapes = speed["shapes"] if speed else []
+    devices = list(speed["devices"]) if speed else []
+    length = speed["headline"]["length"] if speed else 0
+    rows = [_size_row(speed, shape, label, paper) for shape, label in zip(shapes, _labels(shapes), strict=True)]
+    known = {name for shape in shapes for name in shape["methods"]}
+    absent = [
+        name
+        for name in plan.experiment_names(experiment)
+        if shapes and name not in known and plan.run(name, plan.trained_tasks[0], 0).spec.compressed
+    ]
+    gaps = [Cell(None, notes=(NOT_MEASURED,))] * len(devices)
+    gaps += [Cell(None, notes=(UNKNOWN,))] * (5 if paper else 3)
+    rows += [Row(label_of_name(plan, name), tuple(gaps), (name, "")) for name in absent]
+    published = [Column("printed", "Printed", ("×",), decimals=2), Column("line", "Line", ("×",), decimals=2)]
+    columns = (
+        *(
+            Column(f"speedup_{name}", "Speed-up", ("×", DEVICES[name]), decimals=2, fields=("low", "high"))
+            for name in devices
+        ),
+        *(published if paper else []),
+        Column("parameters_millions", "Params", ("millions", "no embeddings"), decimals=max(1, _decimals(rows, -3))),
+        Column("embedding_millions", "Embeddings", ("millions",), decimals=max(1, _decimals(rows, -2))),
+        Column("flops", "FLOPs", (f"{length} tokens",), powers=True),
+    )
+    caption = "Size of each shape of model, its speed-up over the predecessor, and the published one."
+    notes = _notes(plan, speed, paper) if speed else ()
+    return Table(title, caption, columns, tuple(rows), notes, stub="Model", identity=("methods", "layers"))
+
+
+def _size_row(speed: dict, shape: dict, label: str, paper: Paper | None) -> Row:
+    flops = shape["flops"].get(str(speed["headline"]["length"]))
+    outer = shape["parameters"] - shape["embedding_parameters"]
+    cells = []
+    for device in speed["devices"]:
+        size = speed["headline"] | {"device": device}
+        found = of_size(shape["measured"], size)
+        cells.append(_interval(found, "speedup", "low", "high", _left_out(speed, size)))
+    if paper:
+        cells += _published_cells(shape, speed["shapes"][0], paper)
+    cells += [
+        Cell(outer / 1e6),
+        Cell(shape["embedding_parameters"] / 1e6),
+        Cell(None, notes=(_left_out(speed, speed["headline"]),)) if flops is None else Cell(float(flops)),
+    ]
+    identity = "; ".join(shape["methods"]), str(shape["layers"])
+    return Row(label, tuple(cells), identity, "teacher" if shape is speed["shapes"][0] else "")
+
+
+def _published_cells(shape: dict, predecessor: dict, paper: Paper) -> list[Cell]:
+    """What the paper prints, and what its line says; nothing for the predecessor, whose speed-up is 1 by definition."""
+    if shape is predecessor:
+        return [Cell(""), Cell("")]
+    if not is_alike(shape, predecessor):
+        return [Cell(None, notes=("not comparable: its layers are of another width than the predecessor's",))] * 2
+    layers = shape["layers"], predecessor["layers"]
+    printed = printed_speedup(paper, *layers)
+    gap = Cell(None, notes=("not printed for this share of the layers",))
+    return [gap if printed is None else Cell(printed), Cell(paper.speed.line.speedup(*layers))]
+
+
+def _notes(plan: Plan, speed: dict, paper: Paper | None) -> tuple[str, ...]:
+    shapes = speed["shapes"]
+    notes = [*_methods(plan, shapes)]
+    notes.append(
+        "Speed depends on the shape of a model and not on its weights: methods of one shape share a measurement, made "
+        "with random weights."
+    )
+    notes.append(f"Speed-up: {'; '.join(conditions(speed, device) for device in speed['devices'])}.")
+    notes.append(
+        "FLOPs: of the forward pass of one sequence, products of matrices, a multiplication and an addition being two. "
+        "Params: pooler and classifier included."
+    )
+    if paper:
+        predecessor, line = shapes[0]["layers"], paper.speed.line
+        notes.append(
+            f"Printed: {cite_speed(paper)}, for the same share of {paper.layers} layers of {paper.backbone}, on "
+            f"{paper.speed.hardware}; batch and length of that test are not given."
+        )
+        notes.append(
+            f"Line: relative time = {line.fixed:g} + {line.per_layer:g} · layers, fitted to these "
+            f"{len(paper.speed.speedups)} numbers; it is of a predecessor of {paper.layers} layers."
+            + (
+                f" For {predecessor} layers it says what would be if all but the layers cost as much as "
+                f"{line.fixed_in_layers:.2f} layers here too."
+                if predecessor != paper.layers
+                else ""
+            )
+        )
+    return tuple(notes)
+
+
+def _timings(plan: Plan, speed: dict | None, title: str) -> Table:
+    rows = list(_timing_rows(speed)) if speed else []
+    columns = (
+        Column("device", "Device", text=True),
+        Column("length", "Length", ("tokens",), decimals=0),
+        Column("batch_size", "Batch", ("sequences",), decimals=0),
+        Column("latency_ms", "Latency", ("ms",), decimals=_decimals(rows, 3), fields=("low", "high")),
+        Column("throughput", "Throughput", ("sequences/s",), decimals=_decimals(rows, 4)),
+        Column("speedup", "Speed-up", ("×",), decimals=2, fields=("low", "high")),
+        Column("memory_mb", "Peak memory", ("MiB",)),
+        Column("flops", "FLOPs", ("a sequence",), powers=True),
+        Column("rounds", "Rounds", decimals=0),
+    )
+    notes = ()
+    if speed:
+        notes = (
+            "Each round times a forward pass of every model once, in an order that turns; the workflow runs nothing "
+            "beside it. Latency: the median over the rounds; throughput: sequences a second at that latency; speed-up: "
+            "the median of the rounds' ratios to the predecessor. In parentheses: 95 % bootstrap intervals over the "
+            "rounds.",
+            f"Devices: {'; '.join(_place(speed, device) for device in speed['devices'])}.",
+            "Peak memory: the weights and the most that torch's allocator holds at once in a pass, the same on CPU and "
+            "GPU; what the interpreter and libraries need comes on top.",
+            *_methods(plan, speed["shapes"]),
+        )
+    caption = "How fast each shape of model is and what memory it needs, at every length and batch size."
+    return Table(title, caption, columns, tuple(rows), notes, stub="Model", identity=("methods",))
+
+
+def _timing_rows(speed: dict) -> Iterator[Row]:
+    """By device and size, so that the shapes stand below each other; sizes that were left out are gaps."""
+    shapes = speed["shapes"]
+    sizes = [{key: row[key] for key in ("device", "batch_size", "length")} for row in shapes[0]["measured"]]
+    sizes += [{key: row[key] for key in ("device", "batch_size", "length")} for row in speed["left_out"]]
+    order = list(speed["devices"])
+    for size in sorted(sizes, key=lambda size: (order.index(size["device"]), size["length"], size["batch_size"])):
+        for shape, label in zip(shapes, _labels(shapes), strict=True):
+            found, why = of_size(shape["measured"], size), _left_out(speed, size)
+            flops = shape["flops"].get(str(size["length"]))
+            cells = (
+                Cell(DEVICES[size["device"]]),
+                Cell(float(size["length"])),
+                Cell(float(size["batch_size"])),
+                _interval(found, "latency_ms", "latency_low", "latency_high", why),
+                _value(found.get("throughput"), why),
+                _interval(found, "speedup", "low", "high", why),
+                _value(found.get("memory_mb"), why),
+                _value(flops, why),
+                _value(found.get("rounds"), why),
+            )
+            yield Row(label, cells, ("; ".join(shape["methods"]),), "teacher" if shape is shapes[0] else "")
+
+
+def _left_out(speed: dict, size: dict) -> str:
+    """Why a size has no measurement."""
+    reasons = [one["reason"] for one in speed["left_out"] if size.items() <= one.items()]
+    return f"{NOT_MEASURED}: {reasons[0]}" if reasons else NOT_MEASURED
+
+
+def _value(value: float | None, why: str) -> Cell:
+    return Cell(None, notes=(why,)) if value is None else Cell(float(value))
+
+
+def _interval(found: dict, value: str, low: str, high: str, why: str) -> Cell:
+    if value not in found:
+        return Cell(None, notes=(why,))
+    ends = found[low], found[high]
+    return Cell(found[value], interval=ends, data={"low": ends[0], "high": ends[1]})
+
+
+def _methods(plan: Plan, shapes: list[dict]) -> list[str]:
+    """A sentence for each shape on which methods have it."""
+    return [
+        f"{label}: {series([label_of_name(plan, name) for name in shape['methods']])}."
+        for shape, label in zip(shapes, _labels(shapes), strict=True)
+    ]
+
+
+def _labels(shapes: list[dict]) -> list[str]:
+    """'6 layers'; with family and width where two shapes have as many."""
+    depths = Counter(shape["layers"] for shape in shapes)
+    return [
+        _count(shape["layers"], "layer")
+        + (f" ({shape['model_type']}, {shape['hidden_size']} wide)" if depths[shape["layers"]] > 1 else "")
+        for shape in shapes
+    ]
+
+
+def _place(speed: dict, device: str) -> str:
+    """'CPU (AMD EPYC, fp32, 2 threads)'."""
+    about = speed["devices"][device]
+    threads = f", {_count(speed['threads'], 'thread')}" if device == "cpu" else ""
+    return f"{DEVICES[device]} ({about['name']}, {about['precision']}{threads})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _decimals(rows: Iterable[Row], place: int) -> int:
+    """As many as show the first two digits of the smallest value in a column."""
+    values = [row.cells[place].value for row in rows if row.cells[place].value]
+    return min(6, max(0, 1 - math.floor(math.log10(min(values))))) if values else 1

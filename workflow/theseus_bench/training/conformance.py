@@ -1,0 +1,284 @@
+"""The tests that every method must pass, run by `theseus-bench check-method` and by pytest over every folder.
+
+They train on a tiny random backbone and a few generated examples, so a method is checked in seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertForSequenceClassification
+
+from theseus_bench.data.encoding import encode_task, open_split, summary
+from theseus_bench.data.synthetic import generate, vocabulary, write_tokenizer
+from theseus_bench.data.tasks import TASKS_FILE, load_tasks
+from theseus_bench.errors import UserError
+from theseus_bench.files import write_json
+from theseus_bench.modeling.checkpoints import save_checkpoint
+from theseus_bench.strict_yaml import parse
+from theseus_bench.suite.config import Suite
+from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, load_specs
+from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.records import RunRecord
+from theseus_bench.training import method as method_module
+from theseus_bench.training import run
+from theseus_bench.training.loop import Machine, predict
+from theseus_bench.training.run import execute, store_teacher_outputs
+
+ROWS, STEPS = 40, 3
+TASKS = ["rte", "stsb"]  # a pair of sentences with classes, and with values
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A tiny suite on disk in which the method under test can run."""
+
+    plan: Plan
+    folder: Path
+
+    def run(self, task: str) -> Run:
+        """The method's run on a task, cut to a few steps."""
+        return self.plan.run(self.method, task, 1)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that the method does not exclude."""
+        return [name for name in TASKS if name not in self.plan.specs[self.method].exclude]
+
+    @property
+    def method(self) -> str:
+        return next(iter(self.plan.suite.experiments.values())).methods[0]
+
+    def execute(self, task: str, place: str, **options) -> tuple[RunRecord, np.ndarray]:
+        """Train the run in a folder of its own, over the shared inputs; its record and its logits."""
+        folder = self.folder / place
+        if not folder.exists():
+            (folder / "runs").mkdir(parents=True)
+            for part in ("data", "backbone", "teacher", "compact"):
+                (folder / part).symlink_to(self.folder / part)
+            spec = self.plan.specs[self.method]
+            for other in {self.plan.teacher.name} | ({spec.source.method} if spec.source else set()):
+                if other != self.method:
+                    (folder / "runs" / other).symlink_to(self.folder / "runs" / other)
+        record = execute(self.plan, self.run(task), folder, self.folder / "checkpoints", **options)
+        table = pq.read_table(folder / self.run(task).path / "predictions.parquet")
+        return record, np.stack(table["logits"].to_numpy())
+
+
+def check(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each check's title and, where it fails, what is wrong ('' otherwise)."""
+    try:
+        spec = load_spec(folder)
+    except UserError as error:
+        yield "metadata complete", str(error)
+        return
+    if not set(TASKS) - spec.exclude.keys():
+        yield "metadata complete", f"it excludes {' and '.join(TASKS)}, one of which the checks need"
+        return
+    yield "metadata complete", _problem(lambda: _check_metadata(folder))
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = make_bench(spec.name, Path(scratch))
+        for title, function in CHECKS[1:]:
+            yield title, _problem(lambda function=function: function(bench))
+
+
+def make_bench(method: str, folder: Path) -> Bench:
+    """A tiny random backbone, a predecessor trained on it, its outputs, a compact checkpoint and a source's model, all
+    in `folder`."""
+    specs = load_specs(METHODS_FOLDER)
+    few = {"set": {"epochs": 10.0, "max_steps": STEPS, "batch_size": 8, "evaluate_every": 1, "precision": "fp32"}}
+    suite = {
+        "suite": "check",
+        "data": {"source": "demo", "rows": ROWS},
+        "backbone": {"source": "demo", "layers": 4},
+        "compact": {name: {"source": "recipe"} for name, spec in specs.items() if "compact_checkpoint" in spec.needs},
+        "student_layers": 2,
+        "tasks": TASKS,
+        "seeds": [1],
+        "device": "cpu",
+        "keep_models": ["all"],
+        "settings": [few],
+        "experiments": {"check": {"title": "check", "methods": [method]}},
+    }
+    plan = Plan(parse(Suite, suite, "check"), load_tasks(TASKS_FILE), specs)
+    bench = Bench(plan, folder)
+    write_tokenizer(folder / "tokenizer")
+    for place, layers in [("backbone", 4), *((f"compact/{name}", 2) for name in suite["compact"])]:
+        save_checkpoint(BertForMaskedLM(_tiny_config(layers)), folder / "tokenizer", folder / place)
+    (folder / "compact").mkdir(exist_ok=True)
+    (folder / "teacher").mkdir()
+    for name in TASKS:
+        _make_inputs(bench, name)
+    if specs[method].source:
+        source = plan.source_of(bench.run(bench.tasks[0]))
+        model = BertForSequenceClassification(_tiny_config(2, num_labels=source.task.outputs))
+        save_checkpoint(model, folder / "tokenizer", folder / source.path / "model")
+        write_json(folder / source.path / "run.json", {})  # its date is part of the run's identity
+    return bench
+
+
+def _make_inputs(bench: Bench, name: str) -> None:
+    task, folder = bench.plan.tasks[name], bench.folder
+    source = folder / "source" / name
+    source.mkdir(parents=True)
+    for split, frame in generate(task, ROWS).items():
+        frame.to_parquet(source / f"{split}.parquet", index=False)
+    files = {split: source / f"{split}.parquet" for split in task.splits}
+    encode_task(task, files, folder / "backbone", folder / "data" / name, sample=True, verify=False)
+    teacher = bench.plan.run(bench.plan.teacher.name, name, 1)
+    execute(bench.plan, teacher, folder, folder / "checkpoints")
+    if "teacher_outputs" in bench.run(name).needs:
+        store_teacher_outputs(bench.plan, teacher, folder)
+
+
+def _tiny_config(layers: int, **changes) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        **changes,
+    )
+
+
+def _check_metadata(folder: Path) -> None:
+    if not (folder / "README.md").is_file():
+        raise UserError(f"{folder}: README.md is missing; it states the objective, its source and what is different")
+    method_module.load_method(folder)
+
+
+def _check_trains(bench: Bench) -> None:
+    for task in bench.tasks:
+        record, logits = bench.execute(task, f"trains-{task}")
+        if record.reason.startswith("diverged") or not np.isfinite(logits).all():
+            raise UserError(f"{task}: the loss or the outputs are not finite after {record.steps} steps")
+
+
+def _check_deterministic(bench: Bench) -> None:
+    first, second = (bench.execute(bench.tasks[0], f"again-{i}")[1] for i in range(2))
+    if not np.array_equal(first, second):
+        raise UserError("the same seed gave other predictions the second time")
+
+
+def _check_resumes(bench: Bench) -> None:
+    whole, expected = bench.execute(bench.tasks[0], "whole")
+
+    class Stop(Exception):
+        pass
+
+    original = method_module.load_method
+
+    def stopping(folder: Path):
+        method = original(folder)
+        on_step = method.on_step
+
+        def stop(step):
+            if step == STEPS - 1:
+                raise Stop
+            on_step(step)
+
+        method.on_step = stop
+        return method
+
+    run.load_method = stopping
+    try:
+        with contextlib.suppress(Stop):
+            bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
+    finally:
+        run.load_method = original
+    record, resumed = bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
+    if record.steps and not record.resumed:
+        raise UserError("a run that was stopped did not go on from its checkpoint")
+    if record.curve != whole.curve or not np.array_equal(expected, resumed):
+        raise UserError("a run that was stopped and resumed ended otherwise than one that was not")
+
+
+def _check_exports(bench: Bench) -> None:
+    record, logits = bench.execute(bench.tasks[0], "exports")
+    folder = bench.folder / "exports" / bench.run(bench.tasks[0]).path / "model"
+    if record.architecture is None:
+        if bench.plan.specs[bench.method].role != "control":
+            raise UserError("compressed() gave no model; only a control may have none")
+        return
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    data = bench.folder / "data" / bench.tasks[0]
+    machine = Machine(model.device, "fp32", bench.folder / "checkpoints")
+    again = predict(model, open_split(data, "validation"), summary(data)["pad"], machine)
+    if not np.allclose(again, logits[: len(again)], atol=1e-5):
+        raise UserError(
+            "the saved model, loaded with plain transformers, gives other predictions than the run recorded"
+        )
+
+
+def _check_contained(bench: Bench) -> None:
+    with _watching() as seen:
+        bench.execute(bench.tasks[0], "contained")
+    allowed = (*(str((bench.folder / place).resolve()) for place in ("contained", "checkpoints")), "/dev/")
+    outside = [name for name in seen if not name.startswith(allowed)]
+    if outside:
+        raise UserError(f"it reached outside the run's folder: {', '.join(sorted(set(outside)))}")
+
+
+_watchers: list[list[str]] = []
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[list[str]]:
+    """Within the block, the list fills with what is written, made, moved or connected to."""
+    _hook()
+    _watchers.append([])
+    try:
+        yield _watchers[-1]
+    finally:
+        _watchers.pop()
+
+
+@functools.cache
+def _hook() -> None:
+    sys.addaudithook(_audit)  # cannot be taken back, so it is set once and idles while nobody watches
+
+
+def _audit(event: str, arguments: tuple) -> None:
+    if not _watchers:
+        return
+    if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+        if (isinstance(arguments[2], int) and arguments[2] & writes) or set(arguments[1] or "") & set("wax+"):
+            _watchers[-1].append(os.path.abspath(os.fsdecode(arguments[0])))
+    elif event in ("os.mkdir", "os.rename"):
+        _watchers[-1].append(os.path.abspath(os.fsdecode(arguments[event == "os.rename"])))
+    elif event == "socket.connect":
+        _watchers[-1].append(f"the network at {arguments[1]}")
+
+
+def _problem(function: Callable[[], None]) -> str:
+    try:
+        function()
+    except UserError as error:
+        return str(error)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+    return ""
+
+
+CHECKS: list[tuple[str, Callable]] = [
+    ("metadata complete", _check_metadata),
+    ("three steps give a finite loss, for classes and for values", _check_trains),
+    ("the same seed gives the same predictions", _check_deterministic),
+    ("a resumed run equals an uninterrupted one", _check_resumes),
+    ("the compressed model loads with plain transformers", _check_exports),
+    ("nothing is fetched and nothing written outside the run's folder", _check_contained),
+]

@@ -1,0 +1,324 @@
+"""One run from start to record: read what it needs, train, predict, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from theseus_bench.data.encoding import open_split, summary
+from theseus_bench.data.metrics import measure_task, score
+from theseus_bench.data.parquet import Split
+from theseus_bench.data.tasks import Task
+from theseus_bench.errors import UserError
+from theseus_bench.files import AGAIN, atomic, write_json
+from theseus_bench.modeling import architectures
+from theseus_bench.modeling import checkpoints as checkpoints_module
+from theseus_bench.modeling.devices import (
+    choose_device,
+    choose_precision,
+    device_name,
+    peak_memory_mb,
+    seed_everything,
+    set_malloc_mmap_threshold,
+    use_threads,
+)
+from theseus_bench.modeling.flops import counted, operations
+from theseus_bench.suite.config import LoopSettings
+from theseus_bench.suite.method_spec import METHODS_FOLDER
+from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.provenance import provenance
+from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded
+from theseus_bench.suite.run_files import checksum, inputs_of
+from theseus_bench.suite.run_names import EQUAL
+from theseus_bench.suite.search import read_choice
+from theseus_bench.training.loop import (
+    CHECKPOINTS,
+    HELD_OUT,
+    Machine,
+    TaskData,
+    discard_checkpoint,
+    fit,
+    planned_steps,
+    predict,
+    without_held_out,
+)
+from theseus_bench.training.method import Method, RunContext, load_method
+from theseus_bench.training.model_card import model_card
+from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
+
+
+def execute(
+    plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKPOINTS, checkpoint_every: float = 600.0
+) -> RunRecord:
+    """Train one run and write its folder; on an error error.json says why, and the error goes on.
+
+    A checkpoint is written to a folder of the run's own in `checkpoints` every `checkpoint_every` seconds, taken up if
+    one is there, and removed in the end.
+    """
+    folder = suite_folder / run.path
+    folder.mkdir(parents=True, exist_ok=True)
+    with crash_recorded(folder):
+        run, trial = with_chosen(run, suite_folder)
+        inputs = inputs_of(plan, run, suite_folder)
+        machine = _machine(plan, run)
+        identity = _identity(plan, run, suite_folder, inputs, machine)
+        machine = replace(machine, checkpoint=checkpoints / identity, checkpoint_every=checkpoint_every)
+        record = _execute(plan, run, trial, suite_folder, folder, machine, inputs)
+        write_json(folder / "run.json", record.model_dump())
+        discard_checkpoint(machine)
+    return record
+
+
+def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
+    """The run with the settings that its search has chosen, and which trial they are; itself where none is searched."""
+    if not run.trials:
+        return run, None
+    choice = read_choice(suite_folder / run.search_file)
+    if choice is None:
+        command = f"theseus-bench select-settings {suite_folder} {run.name} {run.task.name}"
+        raise UserError(f"{suite_folder / run.search_file}: no such file; the settings are searched first: {command}")
+    return replace(run, settings=choice["chosen"]["settings"]), choice["chosen"]["trial"]
+
+
+def _execute(
+    plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine, inputs: dict[str, str]
+) -> RunRecord:
+    began = time.monotonic()
+    data = _task_data(plan, run, suite_folder)
+    seed_everything(run.seed)
+    method = load_method(METHODS_FOLDER / run.spec.name)
+    steps = run_length(run, method, len(data.train))
+    model = method.build(_context(plan, run, suite_folder, data, steps, machine.device))
+    seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
+    progress = fit(method, model, data, _loop(run), run.seed, machine, steps)
+    with counted(progress.evaluation_flops, observed=not progress.curve):
+        predicted = _predict_all(plan, run, suite_folder, model, data, machine)
+    predictions = pa.concat_tables([predictions_table(split, *part) for split, part in predicted.items()])
+    dev_score = _dev_score(run.task, predicted) if progress.curve else None
+    seconds = {"all": progress.earlier + time.monotonic() - began}
+    compressed = method.compressed(model)
+    with atomic(folder / "predictions.parquet") as scratch:
+        pq.write_table(predictions, scratch, compression="zstd")
+    made = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet"), "dev_score": dev_score}
+    record = _record(plan, run, trial, suite_folder, data, progress, steps, compressed, machine, seconds, made)
+    shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
+    if plan.keeps_model(run) and compressed is not None:
+        card = model_card(run, record)
+        checkpoints_module.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model", card)
+    return record
+
+
+def run_length(run: Run, method: Method, examples: int) -> int:
+    """How many optimizer steps a run plans: by its settings, or by its recipe as the method has it.
+
+    Under equal effort, and where the suite sets epochs or max_steps itself, the settings alone decide.
+    """
+    steps = planned_steps(_loop(run), examples)
+    recipe = run.spec.defaults | run.spec.per_task.get(run.task.name, {})
+    changed = any(run.settings[key] != recipe[key] for key in ("epochs", "max_steps") if key in recipe)
+    return steps if run.protocol == EQUAL or changed else method.run_length(SimpleNamespace(**run.settings), steps)
+
+
+def _dev_score(task: Task, predicted: dict[str, tuple[Split, np.ndarray]]) -> float | None:
+    """The task's score of the predictions on its dev splits; None where they are not finite."""
+    dev = {split: predicted[split] for split in task.dev}
+    value = score(
+        measure_task(task, {k: logits for k, (_, logits) in dev.items()}, {k: r.labels for k, (r, _) in dev.items()})
+    )
+    return value if np.isfinite(value) else None
+
+
+def _record(plan, run, trial, suite_folder, data, progress, steps, compressed, machine, seconds, made) -> RunRecord:
+    majority = majority_score(data)
+    compact = plan.suite.compact.get(run.spec.name)
+    status, reason = run_status(run.spec.role, progress.diverged, made["dev_score"], majority)
+    training = progress.seconds - progress.evaluating
+    per_second = progress.step / training if training > 0 else 0.0
+    return RunRecord(
+        schema_version=SCHEMA,
+        method=run.spec.name,
+        variant=run.variant,
+        method_version=run.spec.version,
+        task=run.task.name,
+        seed=run.seed,
+        fingerprint=plan.fingerprint(run),
+        status=status,
+        reason=reason,
+        settings=run.settings,
+        trial=trial,
+        chosen_on=run.settings["choose_on"] if progress.step else "nothing",
+        evaluations=len(progress.curve),
+        held_out_score=progress.best_score if data.held_out and progress.curve else None,
+        majority_score=majority,
+        best_step=progress.best_step,
+        steps=progress.step,
+        planned_steps=steps if progress.step else 0,
+        resumed=progress.resumed,
+        curve=progress.curve,
+        **_size(compressed),
+        precision=machine.precision,
+        device=device_name(machine.device),
+        threads=torch.get_num_threads(),
+        micro_batch=run.settings["batch_size"],
+        seconds={"training": progress.seconds, "evaluating": progress.evaluating, **seconds},
+        steps_per_second=per_second,
+        examples_per_second=per_second * run.settings["batch_size"],
+        peak_memory_mb=peak_memory_mb(machine.device),
+        flops={
+            "training": operations(progress.training_flops),
+            "evaluation": operations(progress.evaluation_flops),
+        },
+        energy_joules=progress.energy_joules,
+        data=summary(suite_folder / "data" / run.task.name)["splits"],
+        data_source=plan.suite.data.model_dump(exclude_none=True),
+        backbone=plan.suite.backbone.model_dump(exclude_none=True),
+        compact=compact.model_dump(exclude_none=True) if "compact_checkpoint" in run.needs else None,
+        teacher=plan.fingerprint(plan.teacher_of(run)) if run.learns else None,
+        source=plan.fingerprint(plan.source_of(run)) if run.spec.source else None,
+        **made,
+        provenance=provenance(),
+    )
+
+
+def store_teacher_outputs(plan: Plan, run: Run, suite_folder: Path) -> None:
+    """Store the outputs of the predecessor `run` on its training set, for its students."""
+    machine = _machine(plan, run)
+    folder = suite_folder / "data" / run.task.name
+    model_folder = suite_folder / run.path / "model"
+    if not model_folder.is_dir():
+        raise UserError(f"{model_folder}: the predecessor's model is gone; {AGAIN}")
+    model = checkpoints_module.load_classifier(model_folder, run.task)
+    output = suite_folder / plan.teacher_outputs_of(run)
+    layers = distilled_layers(plan)
+    train, pad = open_split(folder, "train"), summary(folder)["pad"]  # the whole of it: a student knows its part
+    write_teacher_outputs(model, train, pad, layers, machine.device, machine.precision, output)
+
+
+def distilled_layers(plan: Plan) -> list[int]:
+    """The predecessor's layers, from 1, whose [CLS] states some student of the suite may look at."""
+    students = [run for run in plan.runs.values() if "teacher_outputs" in run.needs]
+    strides = {plan.suite.backbone.layers // run.settings["layers"] for run in students}
+    return sorted({layer for stride in strides for layer in range(stride, plan.suite.backbone.layers + 1, stride)})
+
+
+def majority_score(data: TaskData) -> float:
+    """What predicting the training set's most frequent class (or mean value) scores on dev."""
+    labels = data.train.labels
+    if data.task.regression:
+        logits = np.full((1, 1), labels.mean())
+    else:
+        logits = np.bincount(labels.astype(int), minlength=data.task.outputs)[None].astype(float)
+    constant = {name: np.repeat(logits, len(split), axis=0) for name, split in data.dev.items()}
+    return score(measure_task(data.task, constant, {name: split.labels for name, split in data.dev.items()}))
+
+
+def run_status(role: str, diverged: str, dev_score: float | None, majority: float) -> tuple[str, str]:
+    """The run's status and its reason: a run that diverged or is no better than the majority class has failed."""
+    if diverged:
+        return "failed", diverged
+    if role != "control" and (dev_score is None or dev_score <= majority):
+        return "failed", "at or below the majority class"
+    return "complete", ""
+
+
+def _loop(run: Run) -> LoopSettings:
+    return LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
+
+
+def _identity(plan: Plan, run: Run, suite_folder: Path, inputs: dict[str, str], machine: Machine) -> str:
+    """A hash of the run, of the contents it reads and of how it computes: no run goes on from another's checkpoint."""
+    parts = [plan.fingerprint(run), str(suite_folder.resolve()), json.dumps(inputs, sort_keys=True)]
+    parts += [machine.device.type, machine.precision]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def _machine(plan: Plan, run: Run) -> Machine:
+    use_threads(plan.suite.threads)
+    set_malloc_mmap_threshold()
+    device = choose_device(plan.suite.device)
+    precision = choose_precision(run.settings["precision"], device)
+    return Machine(device, precision, CHECKPOINTS, math.inf)
+
+
+def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
+    folder = suite_folder / "data" / run.task.name
+    teacher = None
+    if "teacher_outputs" in run.needs:
+        teacher = open_teacher_outputs(suite_folder / plan.teacher_outputs_of(run))
+    dev = {split: open_split(folder, split) for split in run.task.dev}
+    data = TaskData(run.task, summary(folder)["pad"], open_split(folder, "train"), dev, teacher)
+    return without_held_out(data) if run.settings["choose_on"] == HELD_OUT else data
+
+
+def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: int, device: torch.device) -> RunContext:
+    teacher_model = suite_folder / plan.teacher_of(run).path / "model" if "teacher_model" in run.needs else None
+    source_model = suite_folder / plan.source_of(run).path / "model" if run.spec.source else None
+    for folder in (teacher_model, source_model):
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{folder}: the model is gone; {AGAIN}")
+    return RunContext(
+        task=run.task,
+        seed=run.seed,
+        settings=SimpleNamespace(**run.settings),
+        steps=steps,
+        labels=torch.from_numpy(data.train.labels.copy()),
+        predecessor_layers=plan.suite.backbone.layers,
+        teacher_layers=data.teacher.layers if data.teacher else [],
+        backbone_folder=suite_folder / "backbone",
+        predecessor_folder=teacher_model,
+        compact_folder=suite_folder / "compact" / run.spec.name if "compact_checkpoint" in run.needs else None,
+        source_folder=source_model,
+        device=device,
+    )
+
+
+def _predict_all(
+    plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, machine: Machine
+) -> dict[str, tuple[Split, np.ndarray]]:
+    """Rows and logits of every dev and test split of the task, of the tasks that its model predicts (AX), and of the
+    slice that was held out."""
+    known = data.dev | data.chosen_by
+    parts = {split: rows for split, rows in data.chosen_by.items() if split not in run.task.splits}
+    for name in plan.predicted_with(run.task.name):
+        folder = suite_folder / "data" / name
+        for split in summary(folder)["splits"]:
+            if split != "train":
+                own = name == run.task.name
+                key = split if own else f"{name}/{split}"
+                parts[key] = known[split] if own and split in known else open_split(folder, split)
+    return {key: (rows, predict(model, rows, data.pad, machine)) for key, rows in parts.items()}
+
+
+def predictions_table(split: str, rows: Split, logits: np.ndarray) -> pa.Table:
+    """Per-example predictions: split, idx, label, logits."""
+    return pa.table(
+        {
+            "split": pa.array([split] * len(rows)).dictionary_encode(),
+            "idx": rows.rows["idx"],
+            "label": rows.labels,
+            "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1]),
+        }
+    )
+
+
+def _size(compressed: nn.Module | None) -> dict:
+    if compressed is None:
+        return {"parameters": None, "embedding_parameters": None, "architecture": None}
+    total, embeddings = architectures.count_parameters(compressed)
+    return {
+        "parameters": total,
+        "embedding_parameters": embeddings,
+        "architecture": checkpoints_module.architecture(compressed),
+    }
