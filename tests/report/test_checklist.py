@@ -133,13 +133,11 @@ def test_no_search_is_said_to_be_none(tmp_path):
     assert "Nothing was searched" in answers(PLAN, [make_record()], tmp_path)[NEURIPS, "6"]
 
 
-def test_kept_models_are_counted_by_their_cards(tmp_path):
+def test_models_are_counted_that_runs_with_a_record_keep(tmp_path):
+    """The predecessor's are always kept, a student's only where the suite asks for it, a trial's never."""
     assert answers(PLAN, [], tmp_path)[NEURIPS, "13"] == "No model was kept."
-    for seed in (1, 2):
-        card = tmp_path / f"runs/theseus/rte/seed-{seed}/model/README.md"
-        card.parent.mkdir(parents=True)
-        card.write_text("card")
-    assert answers(PLAN, [], tmp_path)[NEURIPS, "13"] == "Models kept with a card each: 2."
+    records = [make_record(method, seed=seed) for method in ("predecessor", "finetune") for seed in (1, 2)]
+    assert answers(PLAN, records, tmp_path)[NEURIPS, "13"] == "Models kept with a card each: 2."
 
 
 def test_generated_data_are_not_called_glue(tmp_path):

@@ -68,7 +68,7 @@ def checklist(plan: Plan, records: list[RunRecord], folder: Path) -> list[CheckI
         (NEURIPS, "10: broader impacts", "", ""),
         (NEURIPS, "11: safeguards", "", ""),
         (NEURIPS, "12: licences of what is used", "", ""),
-        (NEURIPS, "13: new assets are documented", _models(folder), "runs/*/*/*/model/README.md"),
+        (NEURIPS, "13: new assets are documented", _models(plan, records), "runs/*/*/*/model/README.md"),
         (NEURIPS, "14: crowdsourcing and human subjects", "", ""),
         (NEURIPS, "15: approval by a review board", "", ""),
         (NEURIPS, "16: use of language models in the research", "", ""),
@@ -274,9 +274,11 @@ def _backbone(plan: Plan) -> str:
     return f"Backbone: {name.get(backbone.source, f'{backbone.source} {backbone.name}')}."
 
 
-def _models(folder: Path) -> str:
-    cards = len(list(folder.glob("runs/*/*/*/model/README.md")))
-    return f"Models kept with a card each: {cards}." if cards else "No model was kept."
+def _models(plan: Plan, records: list[RunRecord]) -> str:
+    """How many of the runs that have ended keep their model, which a card is written with."""
+    with_model = {_key(record) for record in records if record.architecture is not None}
+    kept = sum(plan.keeps_model(run) for run in plan.runs.values() if _run_key(run) in with_model)
+    return f"Models kept with a card each: {kept}." if kept else "No model was kept."
 
 
 def _key(record: RunRecord) -> tuple:

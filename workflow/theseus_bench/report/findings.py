@@ -24,7 +24,7 @@ from theseus_bench.evaluation.verdicts import (
 from theseus_bench.report.content import Finding
 from theseus_bench.suite.plan import Plan, label_of_name
 from theseus_bench.suite.run_names import EQUAL
-from theseus_bench.suite.status import state, states
+from theseus_bench.suite.status import state
 from theseus_bench.wording import duration, power, series, signed
 
 JUDGED = (REPRODUCED, UNDECIDED, NOT_REPRODUCED)
@@ -115,7 +115,7 @@ def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: 
         f"“{claim.claim}”{' (equal effort)' * (p == EQUAL)}" for claim, p, verdict, _ in claims if verdict == FAILS
     ]
     tested = sum(verdict in TESTED for _, _, verdict, _ in claims)
-    asked = [(run, status) for run, status, _ in states(plan, folder) if not run.is_trial]
+    asked = [(run, state(plan, run, folder)[0]) for run in plan.runs.values() if not run.is_trial]
     failed = sum(status == "failed" for _, status in asked)
     judged = sum(v.verdict in JUDGED for v in numbers)
     parts = []
