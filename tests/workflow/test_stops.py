@@ -318,7 +318,7 @@ def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(buil
 def test_stopped_at_random_moments_it_is_complete_in_the_end(built, project, warmed):
     seed = int(os.environ.get("STOPS_SEED", 14))  # others by hand: the moments fall elsewhere on each machine anyway
     choose = random.Random(seed)
-    for place in ("runs", "teacher_outputs", "search", "scores", "tables", "report"):
+    for place in ("runs", "teacher", "search", "scores", "tables", "report"):
         shutil.rmtree(project / SUITE / place)
     for _ in range(3):
         number, after = choose.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]), choose.uniform(2, 8)
