@@ -61,7 +61,7 @@ bench: install
 	for action in time size; do $(BIN)/python benchmarks/significance.py $$action || exit; done
 
 # How many slips in the code between predictions and report the tests notice, of 80 drawn in each of four areas. An hour
-# or more on two cores, so CI does not run it. It leaves nothing behind.
+# or more on two cores by estimate, so CI does not run it. It leaves nothing behind.
 mutants: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
 	$(BIN)/python benchmarks/mutants.py
