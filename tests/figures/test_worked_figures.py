@@ -79,6 +79,35 @@ def test_score_against_speed_has_the_macro_without_wnli_and_its_interval(frames)
             assert speeds == pytest.approx((middle, middle - 0.06, middle + 0.06))
 
 
+def test_a_macros_interval_is_of_the_configured_level_and_ends_at_what_the_metric_allows(tmp_path):
+    """99, 90 and 99.9 have a mean of 96.3 and a deviation of 5.5: of 90 %, it would reach 105.6."""
+    experiments = {"first": {"title": "One", "methods": ["predecessor", "theseus"], "control": "predecessor"}}
+    plan = make_plan(tasks=["rte"], significance={"alpha": 0.1}, experiments=experiments)
+    points = {"predecessor": [95, 96, 97], "theseus": [99, 90, 99.9]}
+    rows = [
+        ("small", "first", name, "", "rte", seed, "dev", "score", float(value))
+        for name, values in points.items()
+        for seed, value in enumerate(values, start=1)
+    ]
+    speed = {
+        "shapes": [{"layers": 12}],
+        "methods": {name: {"speedup": 2.0, "low": 1.9, "high": 2.1} for name in points},
+    }
+    tests = {"differences": [], "aggregates": [], "alpha": 0.1}
+    for folder, value in (("speed", speed), ("significance", tests)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "first.json").write_text(json.dumps(value))
+    (tmp_path / "scores").mkdir()
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
+    theseus = FigureData(plan, "first", tmp_path).speed().iloc[1]
+    # its variance is above the other's and stays as it is; t of 2 degrees of freedom at 95 %: 2.92
+    reach = 2.919986 * np.std(points["theseus"], ddof=1) / np.sqrt(3)
+    assert theseus["score"] + reach > 105
+    assert (theseus["low"], theseus["high"]) == (pytest.approx(theseus["score"] - reach), 100)
+    caption = experiment_pictures(plan, "first", tmp_path)[0].caption
+    assert "Upright lines: 90 % intervals over the seeds, each for itself." in caption
+
+
 def test_a_method_keeps_its_place_and_so_its_look_in_every_figure(frames):
     for frame in (
         frames.speed(),

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from suites import SKILL, leave_suite, make_plan, methods
+from suites import SKILL, leave_run, leave_suite, make_plan, methods
 from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.evaluation.significance import read_significance, write_significance
 from theseus_bench.evaluation.verdicts import judge_numbers
@@ -58,6 +58,14 @@ def test_failed_runs_are_said_with_how_many_there_are(tmp_path):
     record = json.loads((tmp_path / run.path / "run.json").read_text())
     write_json(tmp_path / run.path / "run.json", record | {"status": "failed", "reason": "diverged"})
     assert "1 of 30 runs failed: diverged, or no better than the majority." in find(plan, tmp_path)[1].detail
+
+
+def test_a_failed_trial_is_no_failed_run(tmp_path):
+    plan = suite(tmp_path, search={"budget": {"published": 2}, "seeds": [101]})
+    trials = plan.trials_of(plan.run("theseus", "rte", 1))
+    assert len(trials) == 2
+    leave_run(plan, trials[1], tmp_path, {}, status="failed", reason="diverged")
+    assert "failed" not in find(plan, tmp_path)[1].detail
 
 
 def test_how_sure_is_the_primary_difference_from_the_control_with_interval_and_p_of_one_adjustment(tmp_path):

@@ -250,6 +250,14 @@ def test_a_run_leads_to_data_backbone_predecessor_and_code(suite):
     assert ids(entities["#teacher-outputs/predecessor/rte/seed-1"]["object"])[0] == "runs/predecessor/rte/seed-1/model/"
 
 
+def test_the_report_leads_to_the_records_that_it_tells_of(suite):
+    write(suite, "report/index.html", "search/pkd/rte.json")
+    report = entities_of(crate_of(PLAN, suite))["#report"]
+    read = ids(report["object"])
+    assert {"runs/pkd/rte/seed-1/run.json", "runs/pkd/rte/seed-1/predictions.parquet", "search/pkd/rte.json"} <= {*read}
+    assert not [name for name in read if "pkd/rte/seed-2" in name], "it has left nothing"
+
+
 def test_times_are_those_of_the_files(suite):
     entities = entities_of(crate_of(PLAN, suite))
     assert entities["#train/pkd/rte/seed-1"]["endTime"] == "2023-11-14T22:13:20+00:00"

@@ -373,6 +373,10 @@ def test_a_failed_run_is_a_gap_with_its_reason_and_stops_no_other(project):
     assert run.returncode != 0
     report = (project / "results/mini/partial/report/index.html").read_text()
     assert "crashed: ValueError: out of paper" in report
+    tables = [
+        {file.name for file in (project / "results/mini" / part).iterdir()} for part in ("tables", "partial/tables")
+    ]
+    assert tables[0] <= tables[1], "all that a complete suite has"
     table = scores_of(project, "glue_dev", "results/mini/partial")
     assert pd.isna(table.loc["finetune", "rte"])
     assert not pd.isna(table.loc["pkd", "rte"])
@@ -412,13 +416,30 @@ def test_a_bad_configuration_is_one_line_before_any_work(project, change, messag
     assert not (project / "results/mini").exists()
 
 
-def test_a_job_of_each_rule_reads_its_declared_inputs_alone(built, project, tmp_path):
-    """An executor that stages what a job declares, and nothing else, can run it."""
+def declared_jobs(project: Path) -> list[tuple[str, str, str, str]]:
+    """The rule, inputs, outputs and command of each job of the whole suite, as Snakemake lists them."""
     for file in (project / "workflow/rules").glob("*.smk"):  # a job with a message does not say what it reads
         file.write_text(re.sub(r"^ {4}message:\n {8}.*\n", "", file.read_text(), flags=re.MULTILINE))
     run = snakemake(project, "--dry-run", "--forceall", "--printshellcmds")
     pattern = r"^rule (\w+):\n(?: {4}input: (.*)\n)? {4}output: (.*)\n(?: {4}.*\n)*Shell command: (.*)$"
-    jobs = {rule: job for rule, *job in re.findall(pattern, run.stdout + run.stderr, re.MULTILINE)}
+    return re.findall(pattern, run.stdout + run.stderr, re.MULTILINE)
+
+
+def test_the_diagnostics_file_is_read_where_its_models_are_and_nowhere_else(project):
+    edit_config(project, lambda config: config["data"].update(diagnostic="config/diagnostic.tsv"))
+    (project / "config/diagnostic.tsv").write_text("a file of the user's own")
+    jobs = declared_jobs(project)
+    reading = {
+        command.split()[3] for rule, inputs, _, command in jobs if "diagnostic.tsv" in inputs and "suite_" not in rule
+    }
+    assert reading == {"glue_dev", "transfer"}, "the others have no MNLI"
+    assert [rule for rule, inputs, *_ in jobs if "diagnostic.tsv" in inputs and "source/ax" not in inputs] == []
+    assert "suite_report" in {rule for rule, inputs, *_ in jobs if "diagnostic.tsv" in inputs}
+
+
+def test_a_job_of_each_rule_reads_its_declared_inputs_alone(built, project, tmp_path):
+    """An executor that stages what a job declares, and nothing else, can run it."""
+    jobs = {rule: job for rule, *job in declared_jobs(project)}
     assert jobs.keys() == {"fetch", "encode", "backbone", "compact", "train", "train_teacher", *AFTER} - {"all"} | {
         "teacher_outputs"
     }
