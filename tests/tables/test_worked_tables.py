@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 from scope import once
+from suites import leave_suite, make_plan, methods
+from theseus_bench.evaluation.significance import write_significance
 from theseus_bench.report.run_lists import gaps_table, runs_table
 from theseus_bench.tables.experiment import description_tables, experiment_tables, runs_frame, verdict_tables
 from theseus_bench.tables.significance import significance_tables
@@ -226,6 +228,16 @@ def test_the_notes_say_what_was_run(scores):
         assert words in notes
     assert "Some are tested in another table" not in notes
     assert "of the medians" in " ".join(scores["median"].notes)
+
+
+def test_a_task_that_trains_longer_is_named_once_where_that_is_so_of_all_methods(tmp_path):
+    effort = {"set": {"epochs": 5, "batch_size": 32}, "per_task": {"rte": {"epochs": 6}}}
+    chosen = methods("finetune", "pkd", protocols=["equal"])
+    plan = make_plan(tasks=["mrpc", "stsb", "rte"], equal=effort, search={"budget": 1}, **chosen)
+    leave_suite(tmp_path, plan, skip={(run.name, run.task.name, run.seed) for run in plan.runs.values()})
+    write_significance(plan, "first", tmp_path)
+    notes = experiment_tables(plan, "first", tmp_path)["mean"].notes
+    assert "Epochs at most: 5 (6 on RTE)." in notes
 
 
 def test_a_second_experiment_says_what_is_tested_in_the_first(worked):

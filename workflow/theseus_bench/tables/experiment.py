@@ -241,11 +241,16 @@ def _tested(plan: Plan, experiment: str, found: dict) -> str:
 
 def _effort(plan: Plan, experiment: str) -> list[str]:
     """Sentences on how long the methods may train, since not all may train equally long, and on changed recipes."""
-    epochs: dict[str, dict[str, None]] = {}
     runs = [run for run in plan.experiment_runs(experiment) if run.spec.trained]
+    tasks: dict[str, dict[str, dict[str, None]]] = {}  # by method, then by epochs
     for run in runs:
-        epochs.setdefault(f"{run.settings['epochs']:g}", {})[run.label] = None
-    words = [f"{count} for {series(list(labels))}" for count, labels in epochs.items()]
+        tasks.setdefault(run.label, {}).setdefault(f"{run.settings['epochs']:g}", {})[run.task.label] = None
+    methods: dict[str, list[str]] = {}
+    for label, by_epochs in tasks.items():
+        usual, *others = sorted(by_epochs, key=lambda epochs: -len(by_epochs[epochs]))
+        exceptions = [f"{epochs} on {series(list(by_epochs[epochs]))}" for epochs in others]
+        methods.setdefault(f"{usual} ({', '.join(exceptions)})" if exceptions else usual, []).append(label)
+    words = [f"{epochs} for {series(labels)}" if len(methods) > 1 else epochs for epochs, labels in methods.items()]
     remarks = [f"Epochs at most: {'; '.join(words)}."] if words else []
     if any(run.protocol == ADAPTED for run in runs):
         remarks.append("Adapted: the suite's settings change the authors' recipe, so it is no published one.")
