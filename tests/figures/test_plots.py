@@ -1,4 +1,9 @@
-"""The figures: what they draw is what the frame says, what is missing is named, and their files are always the same."""
+"""The figures: what they draw is what the frame says, what is missing is named, and their files are always the same.
+
+tests/figures/golden has every figure as it is to look, so that a difference is seen as a picture. After a change that
+is meant, rewrite them with `THESEUS_GOLDEN=write pytest tests/figures/test_plots.py`, which fails, and look at them
+before committing.
+"""
 
 import io
 import itertools
@@ -21,6 +26,7 @@ from scope import remembered
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 from theseus_bench.figures import plots
 from theseus_bench.figures.export import inline_svg, write_pictures
+from theseus_bench.figures.speed import speed_over_depth
 from theseus_bench.figures.style import MARKERS, method_styles
 
 NONE = float("nan")
@@ -371,6 +377,53 @@ def test_a_categorical_label_keeps_its_look_when_others_are_missing():
     labels = ["Fine-tuning", "DistilBERT", "BERT-of-Theseus"]
     whole = pd.DataFrame({"label": pd.Categorical(labels, labels), "role": "baseline"})
     assert method_styles(whole)["BERT-of-Theseus"] == method_styles(whole.iloc[2:])["BERT-of-Theseus"]
+
+
+def of_tasks(rows: pd.DataFrame, count: int, column: str = "task") -> pd.DataFrame:
+    """The rows of the frame's first task again for each of so many: more than stand beside each other on a page."""
+    first = rows[rows[column] == rows[column].iloc[0]]
+    return pd.concat([first.assign(**{column: f"Task {number}"}) for number in range(1, count + 1)], ignore_index=True)
+
+
+DEPTHS = frame(
+    "label panel batch_size share speedup low high",
+    ("3 layers", "CPU, 128 tokens", 1, 50.0, 1.9, 1.8, 2.0),
+    ("3 layers", "CPU, 128 tokens", 32, 50.0, 1.95, 1.9, 2.0),
+    ("6 layers", "CPU, 128 tokens", 1, 100.0, 1.0, 1.0, 1.0),
+    ("6 layers", "CPU, 128 tokens", 32, 100.0, 1.0, 1.0, 1.0),
+)
+LINES = {
+    "printed": lambda share: 100 / (10 + 0.9 * share),
+    "printed, our depth": lambda share: 100 / (5 + 0.95 * share),
+}
+STARS = frame("share speedup", (50.0, 1.82), (25.0, 3.1))
+MANY = {
+    "retention_of_nine": lambda: plots.retention(of_tasks(RETENTION, 9)),
+    "seed_strips_of_five": lambda: plots.seed_strips(of_tasks(SEEDS, 5)),
+    "forest_of_nine": lambda: plots.forest(of_tasks(PRINTED, 9)),
+    "curves_of_five": lambda: plots.curves(of_tasks(CURVES, 5)),
+    "module_impact_of_five": lambda: plots.module_impact(of_tasks(MODULES, 5)),
+    "differences_of_five": lambda: plots.differences(of_tasks(DIFFERENCES, 5, "what")),
+    "speed_over_depth": lambda: speed_over_depth(DEPTHS, STARS, LINES, "Worker 2001"),
+    "speed_over_depth_of_five": lambda: speed_over_depth(of_tasks(DEPTHS, 5, "panel"), STARS[:0], {}, ""),
+}
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+@pytest.mark.parametrize("name", [*DRAWN, *MANY])
+def test_golden(name, tmp_path):
+    """Words, colours and order exactly; lengths to a hundredth of a point, as processors may round differently."""
+    picture = drawn(name) if name in DRAWN else MANY[name]()
+    write_pictures([picture], tmp_path / "figures")
+    text = re.sub(r'(id="|url\(#|href="#)[^")]*', r"\1", (tmp_path / f"figures/{picture.name}.svg").read_text())
+    path = Path(__file__).parent / "golden" / f"{name}.svg"
+    if os.environ.get("THESEUS_GOLDEN") == "write":
+        path.write_text((tmp_path / f"figures/{picture.name}.svg").read_text(), encoding="utf-8", newline="\n")
+        pytest.fail(f"{path.name} is rewritten: look at it, and test without THESEUS_GOLDEN")
+    golden = re.sub(r'(id="|url\(#|href="#)[^")]*', r"\1", path.read_text())
+    assert NUMBER.sub("0", text) == NUMBER.sub("0", golden)
+    numbers, expected = (np.array(NUMBER.findall(part), float) for part in (text, golden))
+    assert np.abs(numbers - expected).max() < 0.01
 
 
 def everything():

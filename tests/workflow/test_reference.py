@@ -1,5 +1,7 @@
 """The records in git: readable, whole, of the settings that their configuration asks for, and without a sentence."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,3 +27,37 @@ def test_a_record_is_of_a_run_that_the_suite_asks_for_and_holds(path):
     assert "dirty" not in record.provenance["code"]
     table = pq.read_schema(FOLDER / path / "predictions.parquet")
     assert table.names == ["split", "idx", "label", "logits"]
+
+
+WITHOUT_TORCH = """
+import sys
+from importlib.machinery import PathFinder
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] == "torch" else super().find_spec(name, path, target)
+
+sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
+from theseus_bench.commands import run
+sys.exit(run(sys.argv[1:]))
+"""
+RESULTS = ("scores", "significance", "tables", "figures", "report")
+
+
+def test_scores_tables_figures_and_report_in_git_are_what_the_records_give_without_torch(tmp_path):
+    folder = tmp_path / "minilm"
+    folder.mkdir()
+    for name in ("runs", "speed"):
+        (folder / name).symlink_to((FOLDER / name).absolute())
+    for command in (["configure", str(folder), "config/reference.yaml"], ["report", "--partial", str(folder)]):
+        subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *command], check=True)
+    made, kept = (
+        {file.relative_to(part): file.read_bytes() for name in RESULTS for file in (part / name).rglob("*.*")}
+        for part in (folder / "partial", FOLDER / "partial")
+    )
+    assert made.keys() == kept.keys()
+    assert [str(name) for name in made if made[name] != kept[name]] == [], (
+        "make them again: theseus-bench configure results/reference/minilm config/reference.yaml && "
+        "theseus-bench report --partial results/reference/minilm"
+    )

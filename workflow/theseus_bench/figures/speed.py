@@ -59,7 +59,7 @@ def speed_over_depth(
             axes.set_title(name)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
             reference(axes.axhline, 1)
-            _draw_published(axes, min(shown["share"].min(), *printed["share"]), printed, lines, published)
+            _draw_published(axes, min([*shown["share"], *printed["share"]]), printed, lines, published)
             rows = shown[shown["panel"] == name]
             for place, (batch, look) in enumerate(looks.items()):
                 own = rows[rows["batch_size"] == batch].sort_values("share")
