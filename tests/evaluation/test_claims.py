@@ -3,8 +3,11 @@
 import pytest
 from suites import make_plan
 from theseus_bench.evaluation.claims import claimed_tasks, judge_claims
+from theseus_bench.evaluation.significance_file import SignificanceResults
 from theseus_bench.tables.scores import CHOSEN_ON_DEV
 from theseus_bench.tables.verdicts import claims_table
+
+from results import results_of, timing_of
 
 EIGHT = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb"]
 TABLE_2 = ["theseus: Table 2"]
@@ -16,13 +19,14 @@ def plan_of(*methods, compare_with=TABLE_2, suite=None, **experiment):
     return make_plan(**{"tasks": EIGHT, "experiments": {"first": wanted}, **(suite or {})})
 
 
-def found_of(*rows, **changes) -> dict:
+def found_of(*rows, **changes) -> SignificanceResults:
     """(name, other, low, high) as what is left of the tests of macro differences, adjusted."""
-    found = []
-    for name, other, low, high in rows:
-        row = {"name": name, "other": other, "what": "macro", "share": 1.0, "seeds": 3, "tested_in": "first"}
-        found.append(row | {"low": low, "high": high, "difference": (low + high) / 2} | changes)
-    return {"differences": found, "alpha": 0.05}
+    return results_of(
+        *(
+            {"name": name, "other": other, "low": low, "high": high, "difference": (low + high) / 2} | changes
+            for name, other, low, high in rows
+        )
+    )
 
 
 def judge(plan, found, text, speed=None):
@@ -130,7 +134,7 @@ def test_of_several_in_one_place_the_best_counts(curriculum, anti, expected):
     ],
 )
 def test_a_share_needs_the_difference_from_it_and_the_speed(low, high, speed, expected):
-    measured = {"theseus": dict(zip(("speedup", "low", "high"), speed, strict=True))} if speed else {}
+    measured = {"theseus": timing_of(**dict(zip(("speedup", "low", "high"), speed, strict=True)))} if speed else {}
     found = found_of(("theseus", "predecessor", low, high), share=0.98)
     verdict, seen = judge(plan_of("predecessor", "theseus"), found, "retains", measured)
     assert verdict == expected

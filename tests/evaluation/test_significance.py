@@ -11,10 +11,13 @@ from theseus_bench.data.metrics import measure
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation.pairs import Comparison, compared
 from theseus_bench.evaluation.scores import COLUMNS, write_scores
-from theseus_bench.evaluation.significance import daggers, read_decisions, read_significance, write_significance
+from theseus_bench.evaluation.significance import read_decisions, write_significance
+from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.statistics import Conclusion, conclude, holm, interval, mcnemar, moderate, spread_of
 from theseus_bench.suite.records import read_predictions
 from theseus_bench.tables.significance import seeds_table, significance_tables
+
+from results import results_of
 
 
 def make_suite(**changes):
@@ -23,7 +26,7 @@ def make_suite(**changes):
 
 
 def row_of(found, **wanted):
-    rows = [row for row in found["differences"] if all(row[key] == value for key, value in wanted.items())]
+    rows = [row for row in found.differences if all(getattr(row, key) == value for key, value in wanted.items())]
     assert len(rows) == 1
     return rows[0]
 
@@ -113,16 +116,16 @@ def test_differences_are_those_of_the_tables_means(tmp_path):
     found = read_significance("first", tmp_path)
     scores = pd.read_parquet(tmp_path / "scores/first.parquet").query("split == 'dev' and metric == 'score'")
     means = scores.groupby(["method", "task"])["value"].mean()
-    rte = row_of(found, name="theseus", other="finetune", what="rte")
-    assert rte["difference"] == pytest.approx(means["theseus", "rte"] - means["finetune", "rte"])
-    assert rte["low"] < rte["difference"] < rte["high"]
-    assert rte["seeds"] == 3
-    assert rte["mcnemar"].keys() == {"1", "3", "4"}, "pairs of runs, of the seeds that both have"
-    macro = row_of(found, name="theseus", other="finetune", what="macro")
-    tasks = [row_of(found, name="theseus", other="finetune", what=t) for t in ("rte", "mrpc")]
-    assert macro["difference"] == pytest.approx(np.mean([row["difference"] for row in tasks]))
-    assert macro["error"] == pytest.approx(np.hypot(*[row["error"] for row in tasks]) / 2)
-    assert macro["seeds"] == 3
+    rte = row_of(found, name="theseus", other="finetune", target="rte")
+    assert rte.difference == pytest.approx(means["theseus", "rte"] - means["finetune", "rte"])
+    assert rte.low < rte.difference < rte.high
+    assert rte.seeds == 3
+    assert rte.mcnemar.keys() == {"1", "3", "4"}, "pairs of runs, of the seeds that both have"
+    macro = row_of(found, name="theseus", other="finetune", target="macro")
+    tasks = [row_of(found, name="theseus", other="finetune", target=t) for t in ("rte", "mrpc")]
+    assert macro.difference == pytest.approx(np.mean([row.difference for row in tasks]))
+    assert macro.error == pytest.approx(np.hypot(*[row.error for row in tasks]) / 2)
+    assert macro.seeds == 3
     assert json.loads((tmp_path / "significance/first.json").read_text())["alpha"] == 0.05
 
 
@@ -132,14 +135,14 @@ def test_every_number_is_of_the_first_beside_the_other(tmp_path):
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
     found = read_significance("first", tmp_path)
-    row = row_of(found, name="theseus", other="pkd", what="rte")
+    row = row_of(found, name="theseus", other="pkd", target="rte")
     right = {}
     for name, seed in itertools.product(("predecessor", "finetune", "pkd", "theseus"), (1, 2, 3)):
         part = read_predictions(tmp_path / plan.run(name, "rte", seed).path, ["validation"])["validation"]
         right[name, seed] = part.logits.argmax(axis=1) == part.labels
     for seed in (1, 2, 3):
-        assert row["mcnemar"][str(seed)] == pytest.approx(mcnemar(right["theseus", seed], right["pkd", seed]))
-    assert len({round(p, 6) for p in row["mcnemar"].values()}) > 1, "the seeds differ, so a wrong pairing would show"
+        assert row.mcnemar[str(seed)] == pytest.approx(mcnemar(right["theseus", seed], right["pkd", seed]))
+    assert len({round(p, 6) for p in row.mcnemar.values()}) > 1, "the seeds differ, so a wrong pairing would show"
     names = ("predecessor", "finetune", "pkd", "theseus")
     correct = {name: 100 * np.array([right[name, seed] for seed in (1, 2, 3)]) for name in names}
     scores = {name: values.mean(axis=1) for name, values in correct.items()}
@@ -148,39 +151,41 @@ def test_every_number_is_of_the_first_beside_the_other(tmp_path):
     draws = np.random.default_rng(0).multinomial(EXAMPLES, np.full(EXAMPLES, 1 / EXAMPLES), size=4000)
     tables = tuple(draws @ correct[name].T / EXAMPLES for name in ("theseus", "pkd"))
     expected = conclude([spread_of((scores["theseus"], scores["pkd"]), tables, own, EXAMPLES)])
-    assert row["error"] == pytest.approx(expected.error, rel=0.05)
+    assert row.error == pytest.approx(expected.error, rel=0.05)
     wins = np.mean([a > b for a in scores["theseus"] for b in scores["pkd"]])
     ties = np.mean([a == b for a in scores["theseus"] for b in scores["pkd"]])
-    assert row["improvement"] == pytest.approx(wins + ties / 2)
-    rank = next(row for row in found["ranks"] if (row["name"], row["other"]) == ("theseus", "pkd"))
+    assert row.improvement == pytest.approx(wins + ties / 2)
+    rank = next(row for row in found.ranks if (row.name, row.other) == ("theseus", "pkd"))
     frame = pd.read_parquet(tmp_path / "scores/first.parquet")
     means = frame.groupby(["method", "task"])["value"].mean()
     by_task = [means["theseus", task] - means["pkd", task] for task in ("mrpc", "rte")]
-    assert rank["difference"] == pytest.approx(np.median(by_task))
-    assert rank["improvement"] > 0.5
+    assert rank.difference == pytest.approx(np.median(by_task))
+    assert rank.improvement > 0.5
 
 
 def test_each_difference_is_in_one_family_and_its_interval_agrees_with_its_verdict(tmp_path):
     plan = make_suite(tasks=["cola", "mrpc", "rte"], **methods(*SKILL, compare_with=["theseus: Table 2"]))
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    rows = read_significance("first", tmp_path)["differences"]
-    keys = [(frozenset((row["name"], row["other"])), row["share"], row["what"]) for row in rows]
+    rows = read_significance("first", tmp_path).differences
+    keys = [(frozenset((row.name, row.other)), row.share, row.target) for row in rows]
     assert len(keys) == len(set(keys))
     sizes = {"primary": 2, "macro": 3, "macro_without_cola": 4, "tasks": 12}
-    assert {(row["name"], row["other"]) for row in rows if row["family"] == "primary"} == {
+    assert {(row.name, row.other) for row in rows if row.family == "primary"} == {
         ("theseus", "finetune"), ("theseus", "pkd"),
     }  # fmt: skip
     for family, size in sizes.items():
-        part = [row for row in rows if row["family"] == family]
+        part = [row for row in rows if row.family == family]
         assert len(part) == size
-        assert {row["tests"] for row in part} == {size}
-        assert [row["p_holm"] for row in part] == pytest.approx(holm([row["p"] for row in part]))
+        assert {row.tests for row in part} == {size}
+        assert [row.p_holm for row in part] == pytest.approx(holm([row.p for row in part]))
         for row in part:
-            assert (row["low"] < 0 < row["high"]) == (row["p_holm"] >= 0.05)
-            whole = interval(Conclusion(*(row[key] for key in ("difference", "error", "df", "p"))), 0.05 / size)
-            assert row["low"] in (pytest.approx(whole[0]), 0, -100, -200)
-            assert row["high"] in (pytest.approx(whole[1]), 0, 100, 200)
+            assert (row.low < 0 < row.high) == (row.p_holm >= 0.05)
+            whole = interval(
+                Conclusion(*(getattr(row, key) for key in ("difference", "error", "df", "p"))), 0.05 / size
+            )
+            assert row.low in (pytest.approx(whole[0]), 0, -100, -200)
+            assert row.high in (pytest.approx(whole[1]), 0, 100, 200)
 
 
 def test_protocols_are_families_of_their_own(tmp_path):
@@ -188,17 +193,17 @@ def test_protocols_are_families_of_their_own(tmp_path):
     plan = make_suite(**both, equal={"set": {"epochs": 7}})
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    rows = [row for row in read_significance("first", tmp_path)["differences"] if row["family"] == "primary"]
-    assert [row["name"] for row in rows] == ["theseus"] * 2 + ["theseus@equal"] * 2
-    assert {row["tests"] for row in rows} == {2}
+    rows = [row for row in read_significance("first", tmp_path).differences if row.family == "primary"]
+    assert [row.name for row in rows] == ["theseus"] * 2 + ["theseus@equal"] * 2
+    assert {row.tests for row in rows} == {2}
 
 
 def test_wnli_is_in_no_macro_and_one_task_alone_is_its_own_headline(tmp_path):
     plan = make_suite(tasks=["rte", "wnli"], **methods("finetune", "pkd", "theseus"))
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    rows = read_significance("first", tmp_path)["differences"]
-    assert {(row["what"], row["family"]) for row in rows if row["primary"]} == {("rte", "primary"), ("wnli", "tasks")}
+    rows = read_significance("first", tmp_path).differences
+    assert {(row.target, row.family) for row in rows if row.primary} == {("rte", "primary"), ("wnli", "tasks")}
 
 
 def test_intervals_stay_within_what_the_metric_allows(tmp_path):
@@ -216,10 +221,10 @@ def test_intervals_stay_within_what_the_metric_allows(tmp_path):
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
     write_significance(plan, "first", tmp_path)
     found = read_significance("first", tmp_path)
-    ends = {what: row_of(found, what=what) for what in ("rte", "cola", "macro")}
-    assert (ends["rte"]["low"], ends["rte"]["high"]) == (-100, 100)
-    assert (ends["cola"]["low"], ends["cola"]["high"]) == (-200, 200)
-    assert ends["macro"]["low"] == -150
+    ends = {what: row_of(found, target=what) for what in ("rte", "cola", "macro")}
+    assert (ends["rte"].low, ends["rte"].high) == (-100, 100)
+    assert (ends["cola"].low, ends["cola"].high) == (-200, 200)
+    assert ends["macro"].low == -150
 
 
 @pytest.mark.parametrize("seeds", [[1], [1, 2]])
@@ -228,12 +233,12 @@ def test_below_three_seeds_nothing_is_tested(tmp_path, seeds):
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
     found = read_significance("first", tmp_path)
-    assert found["differences"]
-    for row in found["differences"]:
-        assert [row[key] for key in ("p", "p_holm", "low", "high", "error", "df")] == [None] * 6
-    assert all(row["wilcoxon"] is None and row["wilcoxon_holm"] is None for row in found["ranks"])
-    assert [row["p"] for row in found["friedman"]] == [None]
-    assert daggers(found) == {}
+    assert found.differences
+    for row in found.differences:
+        assert [getattr(row, key) for key in ("p", "p_holm", "low", "high", "error", "df")] == [None] * 6
+    assert all(row.wilcoxon is None and row.wilcoxon_holm is None for row in found.ranks)
+    assert [row.p for row in found.friedman] == [None]
+    assert found.daggers() == {}
     tables = significance_tables(plan, "first", tmp_path)
     word = f"not tested: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
     for row in tables["significance"].rows:
@@ -252,10 +257,10 @@ def test_a_difference_is_tested_in_the_first_experiment_that_has_it(tmp_path):
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
     found = read_significance("first", tmp_path)
-    again = row_of(found, name="theseus", other="finetune", what="macro")
-    assert (again["tested_in"], again["p"], again["p_holm"], again["low"]) == ("earlier", None, None, None)
-    own = row_of(found, name="theseus@constant", other="finetune", what="macro")
-    assert (own["tested_in"], own["tests"]) == ("first", 1)
+    again = row_of(found, name="theseus", other="finetune", target="macro")
+    assert (again.tested_in, again.p, again.p_holm, again.low) == ("earlier", None, None, None)
+    own = row_of(found, name="theseus@constant", other="finetune", target="macro")
+    assert (own.tested_in, own.tests) == ("first", 1)
     rows = {row.label: row for row in significance_tables(plan, "first", tmp_path)["significance"].rows}
     assert rows["BERT-of-Theseus"].cells[-1].value == "tested in: One"
 
@@ -283,15 +288,15 @@ def test_a_run_that_was_never_evaluated_decides_for_the_majority(tmp_path):
     assert (decisions["validation"][0] == labels).all()
     assert (decisions["validation"][1] == 1).all()
     write_significance(plan, "first", tmp_path)
-    row = row_of(read_significance("first", tmp_path), what="rte")
-    assert row["difference"] == pytest.approx((100 * share - 100) / 3)
+    row = row_of(read_significance("first", tmp_path), target="rte")
+    assert row.difference == pytest.approx((100 * share - 100) / 3)
 
 
 def test_daggers_are_for_what_differs_from_the_control(tmp_path):
     plan = make_suite(seeds=[1, 2, 3, 4, 5])
     leave_suite(tmp_path, plan, skill=SKILL | {"pkd": 0.45})
     write_significance(plan, "first", tmp_path)
-    found = daggers(read_significance("first", tmp_path))
+    found = read_significance("first", tmp_path).daggers()
     assert found["theseus", "macro"] == "better"
     assert found["pkd", "macro"] == "worse"
     assert ("finetune", "macro") not in found
@@ -301,7 +306,7 @@ def test_a_method_without_runs_is_left_out_and_so_is_its_macro(tmp_path):
     plan = make_suite()
     leave_suite(tmp_path, plan, skip={("pkd", "rte", seed) for seed in (1, 2, 3)})
     write_significance(plan, "first", tmp_path)
-    whats = {row["what"] for row in read_significance("first", tmp_path)["differences"] if row["other"] == "pkd"}
+    whats = {row.target for row in read_significance("first", tmp_path).differences if row.other == "pkd"}
     assert whats == {"mrpc"}
 
 
@@ -309,7 +314,7 @@ def test_a_suite_without_runs_has_no_tests(tmp_path):
     plan = make_suite()
     leave_suite(tmp_path, plan, skip={(run.name, run.task.name, run.seed) for run in plan.experiment_runs("first")})
     write_significance(plan, "first", tmp_path)
-    assert read_significance("first", tmp_path)["differences"] == []
+    assert read_significance("first", tmp_path).differences == []
     assert all(not table.rows for table in significance_tables(plan, "first", tmp_path).values())
 
 
@@ -350,26 +355,26 @@ def test_enough_seeds_have_their_permutation_test(tmp_path):
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
     found = read_significance("first", tmp_path)
-    assert row_of(found, what="rte")["sign_flip"] == pytest.approx(2 / 64)
-    assert found["aggregates"] == [], "nothing is kept of a predecessor that the experiment does not have"
+    assert row_of(found, target="rte").sign_flip == pytest.approx(2 / 64)
+    assert found.aggregates == [], "nothing is kept of a predecessor that the experiment does not have"
 
 
 def test_what_is_kept_is_a_share_of_the_predecessors_mean(tmp_path):
     plan = make_suite(tasks=["rte"])
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    found = {row["name"]: row for row in read_significance("first", tmp_path)["aggregates"]}
+    found = {row.name: row for row in read_significance("first", tmp_path).aggregates}
     scores = pd.read_parquet(tmp_path / "scores/first.parquet").query("split == 'dev' and metric == 'score'")
     of = {name: np.sort(part["value"]) for name, part in scores.groupby("method")}
-    assert found["predecessor"]["runs"] == 3
+    assert found["predecessor"].runs == 3
     expected = 100 * of["theseus"].mean() / of["predecessor"].mean()  # a quarter of three runs is none
-    assert found["theseus"]["interquartile_mean"] == pytest.approx(expected)
+    assert found["theseus"].interquartile_mean == pytest.approx(expected)
 
 
 def test_a_small_p_of_a_permutation_is_shown_as_below_a_thousandth():
     plan = make_suite(tasks=["rte"], **methods("finetune", "theseus"))
-    row = {"name": "theseus", "other": "finetune", "what": "rte", "family": "primary", "seeds": 12, "welch": 0.2}
+    row = {"what": "rte", "family": "primary", "seeds": 12, "welch": 0.2}
     row |= {"sign_flip": 2 / 2**12, "differing": 12, "needed": 6, "hedges_g": 1.0, "improvement": 0.9}
-    cells = seeds_table(plan, {"differences": [row], "alpha": 0.05}, "One").rows[0].cells
+    cells = seeds_table(plan, results_of(row), "One").rows[0].cells
     assert (cells[4].value, cells[4].written) == (2 / 2**12, "< 0.001")
     assert (cells[3].value, cells[3].written) == (0.2, "")

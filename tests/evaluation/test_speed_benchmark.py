@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 from suites import leave_run, make_plan
-from theseus_bench.errors import UserError
 from theseus_bench.evaluation.speed import read_speed
 from theseus_bench.evaluation.speed_benchmark import LeftOut, Measured, compare, describe, measure, measure_experiment
-from theseus_bench.files import write_json
 from theseus_bench.suite.config import Size, Speed
 from tiny import write_checkpoint
 
@@ -189,24 +187,16 @@ def experiment(tmp_path_factory):
 
 def test_methods_of_one_shape_share_its_measurement(experiment):
     found = read_speed("first", experiment[1])
-    assert [shape["methods"] for shape in found["shapes"]] == [["predecessor"], ["finetune", "theseus"]]
-    assert found["methods"]["finetune"] == found["methods"]["theseus"]
-    assert found["methods"]["predecessor"]["speedup"] == 1
-    sizes = [(row["device"], row["batch_size"], row["length"]) for row in found["shapes"][1]["measured"]]
+    assert [shape.methods for shape in found.shapes] == [["predecessor"], ["finetune", "theseus"]]
+    assert found.methods["finetune"] == found.methods["theseus"]
+    assert found.methods["predecessor"].speedup == 1
+    sizes = [row.key for row in found.shapes[1].measurements]
     assert sizes == [("cpu", 1, 8), ("cpu", 2, 8)]
-    headline = found["shapes"][1]["measured"][1]
-    assert found["methods"]["theseus"].items() <= headline.items()
-    assert found["left_out"] == [
-        {"device": "cpu", "batch_size": batch, "length": 64, "reason": "longer than the model's 40 positions"}
-        for batch in (1, 2)
+    reference = found.shapes[1].timing(found.reference_size)
+    assert found.methods["theseus"].model_dump().items() <= reference.model_dump().items()
+    assert [(size.key, size.reason) for size in found.sizes_left_out] == [
+        (("cpu", batch, 64), "longer than the model's 40 positions") for batch in (1, 2)
     ]
-
-
-def test_a_measurement_of_an_older_form_is_one_clear_line(tmp_path):
-    assert read_speed("first", tmp_path) is None
-    write_json(tmp_path / "speed" / "first.json", {"methods": {}, "device": "cpu"})
-    with pytest.raises(UserError, match="of an older form; make it again with: theseus-bench speed"):
-        read_speed("first", tmp_path)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -216,7 +206,7 @@ def test_a_gpu_is_measured_beside_the_cpu(experiment, tmp_path):
     both = make_plan(**plan.suite.model_dump() | {"device": "auto"})
     measure_experiment(both, "first", folder)
     found = read_speed("first", folder)
-    assert list(found["devices"]) == ["cpu", "cuda"]
-    assert found["headline"]["device"] == "cuda"
-    assert {row["device"] for row in found["shapes"][0]["measured"]} == {"cpu", "cuda"}
-    assert all(row["memory_mb"] > 0 for row in found["shapes"][0]["measured"])
+    assert list(found.devices) == ["cpu", "cuda"]
+    assert found.reference_size.device == "cuda"
+    assert {row.device for row in found.shapes[0].measurements} == {"cpu", "cuda"}
+    assert all(row.memory_mb > 0 for row in found.shapes[0].measurements)

@@ -67,27 +67,27 @@ def test_the_mean_over_the_search_seeds_chooses(searched):
     first = [np.mean([score_of(*wrong) for wrong in by_seed]) for by_seed in PUBLISHED]
     assert score_of(*PUBLISHED[0][0]) > score_of(*PUBLISHED[1][0])
     assert first[1] > first[0]
-    assert (choice["chosen"]["trial"], choice["chosen"]["score"]) == (1, pytest.approx(first[1]))
-    assert choice["trials"][0]["scores"] == {
+    assert (choice.chosen.trial, choice.chosen.score) == (1, pytest.approx(first[1]))
+    assert choice.trials[0].scores == {
         str(s): pytest.approx(score_of(*w)) for s, w in zip(SEEDS, PUBLISHED[0], strict=True)
     }
-    assert [trial["seconds"] for trial in choice["trials"]] == [201, 221]
-    assert choice["device_seconds"] == 422
-    assert choice["trials"][0]["status"] == ["complete", "failed"]
+    assert [trial.seconds for trial in choice.trials] == [201, 221]
+    assert choice.device_seconds == 422
+    assert choice.trials[0].status == ["complete", "failed"]
 
 
 def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched):
     plan, folder = searched
     published, equal = rows_of(search_tables(plan, "first", folder)["search"])
     settings = plan.run("finetune", "mrpc", 1).trials[1]
-    nested = read_choice(folder / plan.run("finetune", "mrpc", 1).search_file)["nested"]
+    nested = read_choice(folder / plan.run("finetune", "mrpc", 1).search_file).nested
     assert published == {
         "label": "Fine-tuning", "task": "MRPC", "trials": 2,
         "settings": f"learning_rate {settings['learning_rate']:g}",
         "score": pytest.approx(np.mean([score_of(*wrong) for wrong in PUBLISHED[1]])),
         "default": pytest.approx(np.mean([score_of(*wrong) for wrong in PUBLISHED[0]])),
-        "same_half": nested["same_half"], "other_half": nested["other_half"],
-        "flatters": pytest.approx(nested["same_half"] - nested["other_half"]), "seconds": 422,
+        "same_half": nested.same_half, "other_half": nested.other_half,
+        "flatters": pytest.approx(nested.same_half - nested.other_half), "seconds": 422,
     }  # fmt: skip
     assert equal == {"label": "Fine-tuning (equal)", "task": "MRPC", "trials": 3} | dict.fromkeys(
         ("settings", "score", "default", "same_half", "other_half", "flatters", "seconds")
@@ -101,7 +101,7 @@ def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched)
     scores = [np.mean([score_of(*wrong) for wrong in by_seed]) for by_seed in PUBLISHED[::-1]]
     assert to_markdown(table).split("\n")[4] == (
         f"| Fine-tuning | MRPC | 2 | {published['settings']} | {scores[0]:.1f} | {scores[1]:.1f} | "
-        f"{nested['same_half']:.1f} | {nested['other_half']:.1f} | {nested['flatters']:.1f} | 422 |"
+        f"{nested.same_half:.1f} | {nested.other_half:.1f} | {nested.flatters:.1f} | 422 |"
     ).replace("_", r"\_")
 
 
@@ -128,7 +128,7 @@ def test_under_equal_effort_the_slice_held_out_of_train_chooses_among_three(sear
     run = plan.run("finetune@equal", "mrpc", 3)
     select_settings(plan, run, folder)
     choice = read_choice(folder / run.search_file)
-    assert len(choice["trials"]) == 3
-    assert choice["chosen"]["trial"] == 2
-    assert choice["chosen"]["score"] == pytest.approx(np.mean([score_of(*wrong) for wrong in HELD_OUT[2]]))
-    assert choice["chosen"]["settings"] == plan.trials_of(run)[4].settings
+    assert len(choice.trials) == 3
+    assert choice.chosen.trial == 2
+    assert choice.chosen.score == pytest.approx(np.mean([score_of(*wrong) for wrong in HELD_OUT[2]]))
+    assert choice.chosen.settings == plan.trials_of(run)[4].settings

@@ -23,6 +23,7 @@ from worked import (
     NAMES,
     PUBLISHED,
     SEEDS,
+    SHAPES,
     TASKS,
     copy_of,
     macro_of,
@@ -30,6 +31,8 @@ from worked import (
     score_of,
     scores_of,
 )
+
+from results import TIMING, significance_of
 
 EACH = "95 % intervals over the seeds, each for itself"
 
@@ -89,11 +92,10 @@ def test_a_macros_interval_is_of_the_configured_level_and_ends_at_what_the_metri
         for name, values in points.items()
         for seed, value in enumerate(values, start=1)
     ]
-    speed = {
-        "shapes": [{"layers": 12}],
-        "methods": {name: {"speedup": 2.0, "low": 1.9, "high": 2.1} for name in points},
-    }
-    tests = {"differences": [], "aggregates": [], "alpha": 0.1}
+    size = {"device": "cpu", "batch_size": 32, "length": 128}
+    speed = {"threads": 1, "devices": {}, "repetitions": 9, "headline": size, "shapes": SHAPES[:1], "left_out": []}
+    speed |= {"methods": {name: TIMING for name in points}, "provenance": {}}
+    tests = significance_of() | {"alpha": 0.1}
     for folder, value in (("speed", speed), ("significance", tests)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "first.json").write_text(json.dumps(value))
@@ -400,9 +402,7 @@ def test_what_a_module_costs_is_the_predecessors_mean_less_ours(tmp_path):
     (tmp_path / "scores").mkdir()
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(tmp_path / "scores/modules.parquet")
     (tmp_path / "significance").mkdir()
-    (tmp_path / "significance/modules.json").write_text(
-        json.dumps({"differences": [], "aggregates": [], "alpha": 0.05})
-    )
+    (tmp_path / "significance/modules.json").write_text(json.dumps(significance_of()))
     frame = FigureData(plan, "modules", tmp_path).modules()
     assert frame[["module", "task", "drop", "low", "high"]].to_numpy().tolist() == [
         [1, "QNLI", 3.0, 1.0, 5.0], [2, "QNLI", -1.0, -1.0, -1.0],

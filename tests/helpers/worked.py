@@ -346,10 +346,11 @@ SPEED = {
     "shapes": SHAPES,
     "left_out": [],
     "methods": {
-        name: {key: shape["measured"][0][key] for key in ("speedup", "low", "high", "latency_ms")}
+        name: {key: value for key, value in shape["measured"][0].items() if key not in HEADLINE}
         for shape in SHAPES
         for name in shape["methods"]
     },
+    "provenance": PROVENANCE,
 }
 
 

@@ -8,6 +8,8 @@ from theseus_bench.report.checklist import ACL, NEURIPS, checklist
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.status import state
 
+from results import choice_of, significance_of
+
 EXPERIMENTS = {"first": {"title": "One", "methods": ["predecessor", "finetune", "theseus"]}}
 PLAN = make_plan(tasks=["rte"], seeds=[1, 2, 3], compact={}, experiments=EXPERIMENTS)
 SEARCHED = make_plan(
@@ -103,9 +105,9 @@ def test_seeds_and_failures_are_counted(tmp_path):
 
 
 def test_tests_are_named_where_they_were_made(tmp_path):
-    write_json(tmp_path / "significance" / "first.json", {"differences": [{"p_holm": None}]})
+    write_json(tmp_path / "significance" / "first.json", significance_of({"p_holm": None}))
     assert "No difference was tested." in answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
-    write_json(tmp_path / "significance" / "first.json", {"differences": [{"p_holm": None}, {"p_holm": 0.5}]})
+    write_json(tmp_path / "significance" / "first.json", significance_of({"p_holm": None}, {"p_holm": 0.5}))
     found = answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
     assert "in 1 of 1 experiments" in found
     assert "10000 resamples" in found
@@ -119,7 +121,7 @@ def test_the_search_is_what_was_really_tried(tmp_path):
     ]:  # both seeds of the first setting, one of the second; the third is missing
         leave_run(SEARCHED, trial, tmp_path, {})
     for searched in (run, SEARCHED.teacher_of(run)):
-        write_json(tmp_path / searched.search_file, {"chosen": {}})
+        write_json(tmp_path / searched.search_file, choice_of(searched))
     records = [record for trial in SEARCHED.runs.values() if (record := state(SEARCHED, trial, tmp_path)[2])]
     found = answers(SEARCHED, records, tmp_path)[ACL, "C2"]
     assert "Searches: 2, of which 2 have chosen" in found

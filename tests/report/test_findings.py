@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from suites import SKILL, leave_run, leave_suite, make_plan, methods
 from theseus_bench.evaluation.scores import read_scores
-from theseus_bench.evaluation.significance import read_significance, write_significance
+from theseus_bench.evaluation.significance import write_significance
+from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.verdicts import judge_numbers
 from theseus_bench.figures.experiment import experiment_pictures
 from theseus_bench.figures.frames import FigureData
@@ -71,17 +72,17 @@ def test_a_failed_trial_is_no_failed_run(tmp_path):
 def test_how_sure_is_the_primary_difference_from_the_control_with_interval_and_p_of_one_adjustment(tmp_path):
     plan = suite(tmp_path)
     sure = find(plan, tmp_path)[2]
-    rows = read_significance("first", tmp_path)["differences"]
-    primary = [row for row in rows if row["family"] == "primary"]
-    (row,) = [row for row in primary if row["control"]]
-    assert (row["name"], row["other"], row["what"], row["tests"]) == ("theseus", "finetune", "macro", 2)
-    assert sure.answer == f"+{row['difference']:.1f} points (+{row['low']:.1f} to +{row['high']:.1f})"
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
+    rows = read_significance("first", tmp_path).differences
+    primary = [row for row in rows if row.family == "primary"]
+    (row,) = [row for row in primary if row.control]
+    assert (row.name, row.other, row.target, row.tests) == ("theseus", "finetune", "macro", 2)
+    assert sure.answer == f"+{row.difference:.1f} points (+{row.low:.1f} to +{row.high:.1f})"
+    p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
     assert sure.detail.startswith("BERT-of-Theseus minus Fine-tuning, macro, 3 seeds; ")
     assert f"{p}, adjusted like the interval for the 2 primary differences of its protocol." in sure.detail
-    significant = sum(row["p_holm"] < 0.05 for row in primary)
+    significant = sum(row.p_holm < 0.05 for row in primary)
     assert f"{significant} of all 2 are significant" in sure.detail
-    assert sure.kind == ("complete" if row["p_holm"] < 0.05 else "")
+    assert sure.kind == ("complete" if row.p_holm < 0.05 else "")
 
 
 def test_the_first_screen_says_from_how_many_looks_at_dev_a_score_was_chosen(tmp_path):
@@ -115,8 +116,8 @@ def test_a_suite_without_runs_has_nothing_to_judge(tmp_path):
 def test_the_figures_draw_the_tested_intervals_and_those_of_the_verdicts(tmp_path):
     plan = suite(tmp_path)
     frames = FigureData(plan, "first", tmp_path)
-    rows = read_significance("first", tmp_path)["differences"]
-    primary = [(row["difference"], row["low"], row["high"]) for row in rows if row["family"] == "primary"]
+    rows = read_significance("first", tmp_path).differences
+    primary = [(row.difference, row.low, row.high) for row in rows if row.family == "primary"]
     assert [tuple(row) for row in frames.differences()[["difference", "low", "high"]].to_numpy()] == primary
     ends = [(v.printed + v.low, v.printed + v.high) for v in judge_numbers(plan, "first", frames.scores)]
     assert frames.printed()[["low", "high"]].to_numpy() == pytest.approx(np.array(ends))

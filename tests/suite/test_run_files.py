@@ -20,6 +20,8 @@ from theseus_bench.suite.run_files import (
 )
 from theseus_bench.suite.status import state, unsound
 
+from results import choice_of
+
 
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
@@ -93,7 +95,8 @@ def test_all_that_a_run_reads_has_a_checksum(suite):
     for rate in (1e-5, 2e-5):
         choice = folder / other.search_file
         choice.parent.mkdir(parents=True, exist_ok=True)
-        choice.write_text(json.dumps({"chosen": {"settings": {"learning_rate": rate}}}))
+        values = choice_of(other)
+        choice.write_text(json.dumps(values | {"chosen": values["chosen"] | {"settings": {"learning_rate": rate}}}))
         found.append(inputs_of(searched, other, folder))
     assert found[0].keys() == read | {"methods/vanilla_kd/method.py", other.search_file}
     assert {key for key in found[0] if found[0][key] != found[1][key]} == {other.search_file}

@@ -14,6 +14,7 @@ from suites import make_plan
 from theseus_bench.evaluation.claims import judge_claims
 from theseus_bench.evaluation.pairs import compared
 from theseus_bench.evaluation.scores import COLUMNS
+from theseus_bench.evaluation.significance_file import SignificanceResults
 from theseus_bench.evaluation.verdicts import judge_numbers
 from theseus_bench.files import write_json
 from theseus_bench.report.run_lists import gaps_table, runs_table
@@ -22,6 +23,8 @@ from theseus_bench.tables.model import Cell, Column, Row, Table
 from theseus_bench.tables.scores import PrintedRow, scores_table
 from theseus_bench.tables.search import search_table, trials_table
 from theseus_bench.tables.verdicts import claims_table, verdicts_table
+
+from results import choice_of, results_of, timing_of
 
 HOSTILE = (
     r"""& % $ # _ { } ~ ^ \ < > | " ' ` − × ± α ≤ → † ‡ é – — … [x] *y* --flag $HOME {x} \input{y} 中 ß ð “z” %end"""
@@ -98,7 +101,7 @@ def score_tables(plan, frames, verdicts):
     significant |= {(name, "rte"): "worse" for name in printed}
     remark = "† significantly better, ‡ significantly worse than Fine-tuning (Holm over the family, α = 0.05)."
     names = plan.experiment_names("first")
-    speed = {name: {"speedup": 1.94, "low": 1.9, "high": 1.98, "latency_ms": 5.0} for name in names}
+    speed = {name: timing_of(speedup=1.94, low=1.9, high=1.98) for name in names}
     tasks = {name: plan.tasks[name] for name in EIGHT}
     return [
         scores_table(
@@ -134,25 +137,14 @@ def all_tables(plan, frames, verdicts, score_tables, tmp_path_factory):
     ]
 
 
-def differences(plan) -> dict:
+def differences(plan) -> SignificanceResults:
     """What the tests of all that the experiment compares might leave."""
-    ends = {"difference": 1.0, "low": 0.1, "high": 1.9, "seeds": 5, "what": "macro", "tested_in": "first"}
-    return {"differences": [asdict(pair) | ends for pair in compared(plan, "first")], "alpha": 0.05}
+    ends = {"difference": 1.0, "low": 0.1, "high": 1.9, "seeds": 5}
+    return results_of(*(asdict(pair) | ends for pair in compared(plan, "first")))
 
 
 def part(frames, *methods):
     return [frame[frame["method"].isin(methods) & (frame["variant"] == "")] for frame in frames]
-
-
-def choice_of(run) -> dict:
-    """A search's file, in the form in which theseus_bench.evaluation.search leaves it."""
-    trials = [
-        {"trial": k, "settings": of, "scores": {"101": 70.0 + k}, "status": ["complete"], "seconds": 1234.5}
-        for k, of in enumerate(run.trials)
-    ]
-    chosen = {"trial": 1, "settings": run.settings, "score": 71.0}
-    nested = {"same_half": 72.0, "other_half": 71.0, "flatters": 1.0}
-    return {"chosen": chosen, "trials": trials, "device_seconds": 4938.0, "nested": nested}
 
 
 def compiled(tables, page: str, folder, pdflatex: str) -> str:

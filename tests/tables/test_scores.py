@@ -24,6 +24,8 @@ from theseus_bench.tables.model import Cell, Column, Row, Table
 from theseus_bench.tables.scores import PrintedRow, scores_table, with_scores
 from theseus_bench.wording import signed
 
+from results import timing_of
+
 GOLDEN = Path(__file__).parent / "golden"
 NAN = float("nan")
 
@@ -63,12 +65,11 @@ POINTS = {
     ("theseus", "equal"): {"cola": [47, 48, 49], "rte": [68, 68, 69], "stsb": [87, 87, 88], "wnli": [56.3] * 3},
 }
 SPEED = {
-    "predecessor": {"speedup": 1.0, "low": 0.99, "high": 1.01, "latency_ms": 10.0},
-    "finetune": {"speedup": 1.94, "low": 1.9, "high": 1.98, "latency_ms": 5.15},
-    "pkd": {},
-    "theseus@constant": {"speedup": 1.93, "low": 1.9, "high": 1.96, "latency_ms": 5.2},
-    "pkd@equal": {"speedup": 1.94, "low": 1.91, "high": 1.97, "latency_ms": 5.15},
-    "theseus@equal": {"speedup": 1.95, "low": 1.91, "high": 1.99, "latency_ms": 5.1},
+    "predecessor": timing_of(speedup=1.0, low=0.99, high=1.01, latency_ms=10.0),
+    "finetune": timing_of(speedup=1.94, low=1.9, high=1.98, latency_ms=5.15),
+    "theseus@constant": timing_of(speedup=1.93, low=1.9, high=1.96, latency_ms=5.2),
+    "pkd@equal": timing_of(speedup=1.94, low=1.91, high=1.97, latency_ms=5.15),
+    "theseus@equal": timing_of(speedup=1.95, low=1.91, high=1.99, latency_ms=5.1),
 }
 SIGNIFICANT = {
     ("theseus", "cola"): "better",

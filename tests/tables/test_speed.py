@@ -4,10 +4,13 @@ import pandas as pd
 import pytest
 from suites import make_plan
 from theseus_bench.evaluation.scores import COLUMNS
+from theseus_bench.evaluation.speed import read_speed
 from theseus_bench.figures.frames import FigureData
 from theseus_bench.files import write_json
 from theseus_bench.tables.formats import to_csv, to_html, to_markdown
 from theseus_bench.tables.speed import conditions, speed_tables
+
+from results import significance_of
 
 METHODS = ["predecessor", "finetune", "theseus", "pkd", "distilbert", "majority"]
 ROW = {"rounds": 9, "latency_low": 9.0, "latency_high": 11.0, "throughput": 100.0, "memory_mb": 50.0}
@@ -40,6 +43,7 @@ def speed(*shapes: dict) -> dict:
         "shapes": list(shapes),
         "left_out": LEFT_OUT,
         "methods": {name: {} for name in names},
+        "provenance": {},
     }
 
 
@@ -112,7 +116,7 @@ def test_a_method_without_a_run_and_a_size_left_out_are_gaps(plan, tmp_path):
 def test_a_headline_left_out_says_why(plan, tmp_path):
     table = made(plan, tmp_path, SPEED | {"headline": {"device": "cuda", "batch_size": 32, "length": 64}})["speed"]
     assert cells(table, "12 layers")["speedup_cuda"].notes == ("not measured: out of memory",)
-    assert "median of" not in conditions(SPEED | {"headline": LEFT_OUT[0]}, "cuda")
+    assert "median of" not in conditions(read_speed("first", tmp_path), "cuda")
 
 
 def test_every_measurement_has_a_row(plan, tmp_path):
@@ -131,7 +135,7 @@ def test_without_a_measurement_the_tables_have_no_rows(plan, tmp_path):
 
 
 def frames(plan, folder) -> FigureData:
-    write_json(folder / "significance" / "first.json", {"differences": [], "aggregates": []})
+    write_json(folder / "significance" / "first.json", significance_of())
     (folder / "scores").mkdir()
     pd.DataFrame(columns=COLUMNS).to_parquet(folder / "scores" / "first.parquet")
     return FigureData(plan, "first", folder)

@@ -110,10 +110,5 @@ def read_json(file: Path) -> dict:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically: a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="\n")

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping
 
 from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of, compared_tables
 from theseus_bench.evaluation.significance import headline
+from theseus_bench.evaluation.significance_file import Difference, SignificanceResults
+from theseus_bench.evaluation.speed import Timing
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.evaluation.verdicts import GENERATED, NOT_COMPARABLE, NOT_RUN, UNDECIDED
-from theseus_bench.suite.plan import Plan
+from theseus_bench.suite.plan import Plan, label_of_name
 from theseus_bench.suite.published import Claim
 from theseus_bench.suite.run_names import ADAPTED
 from theseus_bench.wording import series, signed
@@ -25,16 +27,18 @@ ELSEWHERE = "judged elsewhere"  # in the experiment that tests its differences
 Judged = tuple[Claim, str, str, str]  # the claim, the protocol, the verdict, and what was seen
 
 
-def judge_claims(plan: Plan, experiment: str, found: dict, speed: dict) -> list[Judged]:
+def judge_claims(
+    plan: Plan, experiment: str, results: SignificanceResults, speed: Mapping[str, Timing]
+) -> list[Judged]:
     """A verdict on every claim whose models the experiment has, of the tables that it is compared with.
 
-    `found` is what `read_significance` has read; `speed` is '<method>[@variant]' → speed-up and interval. A claim whose
+    `speed` has the timings at the reference size by '<method>[@variant]'. A claim whose
     differences are tested in another experiment is left to that one.
     """
     judged = []
     for claim, protocol, groups in claims_of(plan, experiment):
         adapted = any(plan.is_adapted(name) for group in groups for name in group)
-        verdict, seen = _judge(plan, experiment, found, speed, claim, groups)
+        verdict, seen = _judge(plan, experiment, results, speed, claim, groups)
         if verdict != ELSEWHERE:
             judged.append((claim, ADAPTED if adapted else protocol, verdict, seen))
     return judged
@@ -46,7 +50,14 @@ def claimed_tasks(plan: Plan, experiment: str, claim: Claim) -> set[str]:
     return set(claim.tasks or [task for table in tables for row in table.rows.values() for task in row.scores])
 
 
-def _judge(plan: Plan, experiment: str, found: dict, speed: dict, claim: Claim, groups: list[list[str]]):
+def _judge(
+    plan: Plan,
+    experiment: str,
+    results: SignificanceResults,
+    speed: Mapping[str, Timing],
+    claim: Claim,
+    groups: list[list[str]],
+):
     counted = [task for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
     wanted = claimed_tasks(plan, experiment, claim)
     lacking = [task.label for task in plan.tasks.values() if task.name in wanted - {task.name for task in counted}]
@@ -55,20 +66,20 @@ def _judge(plan: Plan, experiment: str, found: dict, speed: dict, claim: Claim, 
     if lacking:
         return NOT_RUN, f"it speaks of {series(lacking)} too"
     what = headline(plan, experiment)
-    rows = {(row["name"], row["other"], row["share"]): row for row in found["differences"] if row["what"] == what}
+    rows = {(row.name, row.other, row.share): row for row in results.differences if row.target == what}
     rows |= {(b, a, share): _turned(row) for (a, b, share), row in rows.items() if share == 1}
     pairs = claimed_pairs(claim, groups)
     if any(pair not in rows for pair in pairs):
         return NOT_RUN, "a task of it has no score"
-    fewest = min(rows[pair]["seeds"] for pair in pairs)
+    fewest = min(rows[pair].seeds for pair in pairs)
     if fewest < FEWEST:
         return UNDECIDED, f"{fewest} {'seed' if fewest == 1 else 'seeds'}"
-    if any(rows[pair]["tested_in"] != experiment for pair in pairs):
+    if any(rows[pair].tested_in != experiment for pair in pairs):
         return ELSEWHERE, ""
     parts = [_order(rows, first, second, pairs[0][2]) for first, second in itertools.pairwise(groups)]
     seen = [_seen(plan, rows[pair]) for pair in pairs]
     if claim.speedup is not None:
-        verdict, words = _faster(claim, speed.get(groups[0][0]) or {})
+        verdict, words = _faster(claim.speedup, speed.get(groups[0][0]))
         parts, seen = [*parts, verdict], [*seen, words]
     return _all(parts), "; ".join(seen)
 
@@ -81,37 +92,36 @@ def _order(rows: Mapping, first: list[str], second: list[str], share: float) -> 
     return FAILS if any(all(row[j] < 0 for row in signs) for j in range(len(second))) else UNDECIDED
 
 
-def _sign(row: dict) -> int:
+def _sign(row: Difference) -> int:
     """On which side of zero a difference's interval lies; 0 if zero is in it."""
-    if row["difference"] == 0 or row["low"] < 0 < row["high"]:
+    if row.difference == 0 or row.low < 0 < row.high:
         return 0
-    return 1 if row["difference"] > 0 else -1
+    return 1 if row.difference > 0 else -1
 
 
-def _turned(row: dict) -> dict:
+def _turned(row: Difference) -> Difference:
     """The difference of the second less the first."""
-    ends = {"low": None, "high": None} if row["low"] is None else {"low": -row["high"], "high": -row["low"]}
-    return row | {"name": row["other"], "other": row["name"], "difference": -row["difference"]} | ends
+    low, high = (None if end is None else -end for end in (row.high, row.low))
+    names = {"name": row.other, "other": row.name}
+    return row.model_copy(update=names | {"difference": -row.difference, "low": low, "high": high})
 
 
-def _seen(plan: Plan, row: dict) -> str:
-    first, second = (plan.run(row[key], plan.trained_tasks[0], 0).label for key in ("name", "other"))
-    second = second if row["share"] == 1 else f"{100 * row['share']:g} % of {second}"
-    return f"{first} less {second}: {signed(row['difference'])} ({signed(row['low'])} to {signed(row['high'])}) points"
+def _seen(plan: Plan, row: Difference) -> str:
+    first, second = (label_of_name(plan, name) for name in (row.name, row.other))
+    second = second if row.share == 1 else f"{100 * row.share:g} % of {second}"
+    return f"{first} less {second}: {signed(row.difference)} ({signed(row.low)} to {signed(row.high)}) points"
 
 
-def _faster(claim: Claim, measured: dict) -> tuple[str, str]:
+def _faster(speedup: float, timing: Timing | None) -> tuple[str, str]:
     """Whether the model is as many times as fast as is claimed, by the interval of its speed-up."""
-    value, low, high = (measured.get(key) for key in ("speedup", "low", "high"))
-    if value is None:
+    if timing is None:
         return NOT_RUN, "its speed was not measured"
-    low, high = (value if end is None else end for end in (low, high))
     verdict = UNDECIDED
-    if round(low, 2) >= claim.speedup:
+    if round(timing.low, 2) >= speedup:
         verdict = HOLDS
-    elif round(high, 2) < claim.speedup:
+    elif round(timing.high, 2) < speedup:
         verdict = FAILS
-    return verdict, f"{value:.2f} ({low:.2f} to {high:.2f}) times as fast"
+    return verdict, f"{timing.speedup:.2f} ({timing.low:.2f} to {timing.high:.2f}) times as fast"
 
 
 def _all(verdicts: Iterable[str]) -> str:

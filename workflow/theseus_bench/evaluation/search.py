@@ -14,9 +14,9 @@ import numpy as np
 
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.errors import UserError
-from theseus_bench.files import write_json
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions
+from theseus_bench.suite.search import save_choice
 from theseus_bench.suite.status import state
 
 Splits = dict[str, np.ndarray]  # something for each dev split
@@ -26,8 +26,7 @@ HALVINGS = 20  # of the dev set at random; each gives two choices, one on either
 def select_settings(plan: Plan, run: Run, folder: Path) -> None:
     """Choose the settings of a searched run from its trials, into its search file.
 
-    The file holds `chosen` (trial, settings, score), `trials` (what was tried, its scores by seed and its seconds),
-    `device_seconds` of the whole search, and `nested` (see `nested_selection`). Scores are in points.
+    theseus_bench.suite.search says what is in the file.
     """
     if not run.trials:
         raise UserError(f"{run.name} on {run.task.name} is not searched: its budget is 1, or it has nothing to vary")
@@ -63,7 +62,7 @@ def select_settings(plan: Plan, run: Run, folder: Path) -> None:
         "device_seconds": sum(trial["seconds"] for trial in trials),
         "nested": nested_selection(run, [folder / trial.path for trial in runs], len(seeds)),
     }
-    write_json(folder / run.search_file, choice)
+    save_choice(folder / run.search_file, choice)
 
 
 def nested_selection(run: Run, trials: list[Path], seeds: int) -> dict[str, float]:

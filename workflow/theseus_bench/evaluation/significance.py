@@ -24,19 +24,16 @@ from theseus_bench.evaluation import statistics
 from theseus_bench.evaluation.pairs import Comparison, compared, role_of
 from theseus_bench.evaluation.resampling import resample_task
 from theseus_bench.evaluation.scores import majority_decisions, read_scores
+from theseus_bench.evaluation.significance_file import MACRO, PRIMARY, TASKS, WITHOUT_COLA, save_significance
 from theseus_bench.evaluation.statistics import FEWEST
-from theseus_bench.files import read_json, write_json
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions, read_record
 from theseus_bench.suite.run_names import protocol_of, split_name
 
-PRIMARY, MACRO, WITHOUT_COLA, TASKS = "primary", "macro", "macro_without_cola", "tasks"  # the families
 MACROS = {MACRO: lambda task: task.macro, WITHOUT_COLA: lambda task: task.macro and task.name != "cola"}
 THRESHOLDS = np.arange(50.0, 110.5, 0.5)  # of the performance profile, % of the predecessor
 UNTESTED = ("error", "df", "p", "p_holm", "low", "high")  # null in the row of a difference that is not tested
 SIGNED = {"matthews", "pearson", "spearman"}  # the metrics that go down to −100 points
-
-MACRO_LABELS = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"}
 
 
 def write_significance(plan: Plan, experiment: str, folder: Path, workers: int = 1) -> None:
@@ -64,7 +61,7 @@ def write_significance(plan: Plan, experiment: str, folder: Path, workers: int =
         "friedman": _friedman(plan, experiment, scores),
         "aggregates": _aggregates(plan, experiment, scores),
     }
-    write_json(folder / "significance" / f"{experiment}.json", result)
+    save_significance(experiment, folder, result)
 
 
 def seed_scores(plan: Plan, experiment: str, folder: Path) -> dict[tuple[str, str], dict[int, float]]:
@@ -350,37 +347,3 @@ def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
         row["profile"] = statistics.performance_profile(kept, THRESHOLDS).tolist()
         found.append(row)
     return found
-
-
-def read_significance(experiment: str, folder: Path) -> dict:
-    """The experiment's tests, as `write_significance` has left them."""
-    file = folder / "significance" / f"{experiment}.json"
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; make it with: theseus-bench significance {folder} {experiment}")
-    return read_json(file)
-
-
-def daggers(found: dict) -> dict[tuple[str, str], str]:
-    """'better' or 'worse' for each (run's name, task or macro) that differs from the control, after Holm."""
-    return {
-        (row["name"], row["what"]): "better" if row["difference"] > 0 else "worse"
-        for row in found["differences"]
-        if row["control"] and is_significant(row, found)
-    }
-
-
-def is_significant(row: dict, found: dict) -> bool:
-    """Whether a difference is tested here and found."""
-    return row["p_holm"] is not None and row["p_holm"] < found["alpha"]
-
-
-def not_tested(seeds: int) -> str:
-    """What is said in the place of a test of so few seeds."""
-    return f"not tested: {seeds} {'seed' if seeds == 1 else 'seeds'}"
-
-
-def few_seeds(found: dict) -> list[str]:
-    """A sentence where some difference has too few seeds for a test."""
-    if not any(row["seeds"] < FEWEST for row in found["differences"]):
-        return []
-    return [f"Below {FEWEST} seeds nothing is tested: one or two numbers tell too little of a spread."]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from theseus_bench.errors import UserError
-from theseus_bench.evaluation.speed import of_size
-from theseus_bench.files import write_json
+from theseus_bench.evaluation.speed import save_speed
 from theseus_bench.modeling.architectures import count_parameters
 from theseus_bench.modeling.devices import autocast, choose_device, choose_precision, use_threads
 from theseus_bench.suite.config import Size, Speed
@@ -81,21 +81,27 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
                 continue
             for shape, one in found.items():
                 measured[shape].append(where | compare(found[shapes[teacher]], one, size.batch_size))
-    headline = {"device": list(devices)[-1], **speed.headline.model_dump()}
+    reference_size = {"device": list(devices)[-1], **speed.headline.model_dump()}
     result = {
         "threads": torch.get_num_threads(),
         "devices": devices,
         "repetitions": speed.repetitions,
-        "headline": headline,
+        "headline": reference_size,
         "shapes": [
             {"methods": [name for name in shapes if shapes[name] == shape], **about[shape], "measured": rows}
             for shape, rows in measured.items()
         ],
         "left_out": left_out,
-        "methods": {name: of_size(measured[shape], headline) for name, shape in shapes.items()},
+        "methods": {name: _at_size(measured[shape], reference_size) for name, shape in shapes.items()},
         "provenance": machine,
     }
-    write_json(folder / "speed" / f"{experiment}.json", result)
+    save_speed(experiment, folder, result)
+
+
+def _at_size(timings: list[dict[str, Any]], size: dict[str, Any]) -> dict[str, Any]:
+    """What `compare` gave of one shape at one size (device, batch_size, length); {} if that was left out."""
+    rows = (row for row in timings if size.items() <= row.items())
+    return next(({key: value for key, value in row.items() if key not in size} for row in rows), {})
 
 
 def describe(architecture: dict, lengths: list[int]) -> dict:

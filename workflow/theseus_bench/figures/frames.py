@@ -9,16 +9,9 @@ import numpy as np
 import pandas as pd
 
 from theseus_bench.evaluation.scores import read_scores
-from theseus_bench.evaluation.significance import (
-    MACRO_LABELS,
-    PRIMARY,
-    THRESHOLDS,
-    moderate_task,
-    read_significance,
-    score_bounds,
-    seed_scores,
-)
-from theseus_bench.evaluation.speed import DEVICES, is_alike, read_speed
+from theseus_bench.evaluation.significance import THRESHOLDS, moderate_task, score_bounds, seed_scores
+from theseus_bench.evaluation.significance_file import MACRO, MACRO_LABELS, PRIMARY, read_significance
+from theseus_bench.evaluation.speed import DEVICES, method_timings, read_speed
 from theseus_bench.evaluation.statistics import FEWEST, t_interval
 from theseus_bench.evaluation.verdicts import SCORE, judge_numbers
 from theseus_bench.figures import speed as speed_module
@@ -47,7 +40,7 @@ class FigureData:
         dev = self.scores[(self.scores["split"] == "dev") & (self.scores["metric"] == "score")].dropna(subset="value")
         name = dev["method"] + np.where(dev["variant"] == "", "", "@" + dev["variant"])
         self.dev = dev.assign(name=name)[["name", "task", "seed", "value"]]
-        self.found = read_significance(experiment, folder)
+        self.tests = read_significance(experiment, folder)
         self.macro = [task.name for task in self.tasks if task.macro]
         by_seed = seed_scores(plan, experiment, folder)
         self.variances = dict(one for task in self.macro for one in moderate_task(plan, task, by_seed).items())
@@ -66,12 +59,13 @@ class FigureData:
         return intervals_over_seeds(self.plan.suite.significance.alpha) if seeds >= FEWEST else RANGE
 
     def speed(self) -> pd.DataFrame:
-        measured = (read_speed(self.experiment, self.folder) or {"methods": {}})["methods"]
+        timings = method_timings(self.experiment, self.folder)
         rows = []
         for name in self.names:
             value, low, high = self._macro(name)
-            speed = measured.get(name, {})
-            row = {"speedup": speed.get("speedup"), "speedup_low": speed.get("low"), "speedup_high": speed.get("high")}
+            timing = timings.get(name)
+            speedup, fastest = (timing.speedup, (timing.low, timing.high)) if timing else (None, (None, None))
+            row = {"speedup": speedup, "speedup_low": fastest[0], "speedup_high": fastest[1]}
             row |= {"score": value, "low": low, "high": high}
             rows.append(self._named(name) | row)
         frame = self._frame(rows)
@@ -79,15 +73,17 @@ class FigureData:
 
     def depths(self) -> pd.DataFrame:
         """Every measured speed-up of the shapes that differ from the predecessor's in depth alone."""
-        speed = read_speed(self.experiment, self.folder) or {"shapes": [{"layers": 0}]}
-        whole, *others = speed["shapes"]
+        speed = read_speed(self.experiment, self.folder)
+        if speed is None:
+            return pd.DataFrame()
+        predecessor, *others = speed.shapes
         rows = [
-            {"label": f"{shape['layers']} layers", "share": 100 * shape["layers"] / whole["layers"]}
-            | {"panel": f"{DEVICES[row['device']]}, {row['length']} tokens"}
-            | {key: row[key] for key in ("batch_size", "speedup", "low", "high")}
+            {"label": f"{shape.layers} layers", "share": 100 * shape.layers / predecessor.layers}
+            | {"panel": f"{DEVICES[one.device]}, {one.length} tokens", "batch_size": one.batch_size}
+            | {"speedup": one.speedup, "low": one.low, "high": one.high}
             for shape in others
-            if is_alike(shape, whole)
-            for row in shape["measured"]
+            if shape.is_alike(predecessor)
+            for one in shape.measurements
         ]
         return pd.DataFrame(rows)
 
@@ -131,14 +127,14 @@ class FigureData:
 
     def differences(self) -> pd.DataFrame:
         """The primary differences, else those from the control; of the macro, where there is one."""
-        rows = [row for row in self.found["differences"] if row["share"] == 1 and row["p_holm"] is not None]
-        primary = [row for row in rows if row["family"] == PRIMARY]
-        rows = primary or [row for row in rows if row["control"]]
-        macro = [row for row in rows if row["what"] == "macro"]
+        rows = [row for row in self.tests.differences if row.share == 1 and row.p_holm is not None]
+        primary = [row for row in rows if row.family == PRIMARY]
+        rows = primary or [row for row in rows if row.control]
+        macro = [row for row in rows if row.target == MACRO]
         shown = [
-            self._named(row["name"])
-            | {"other": self._label(row["other"]), "what": self._what(row["what"])}
-            | {key: row[key] for key in ("difference", "low", "high", "p_holm")}
+            self._named(row.name)
+            | {"other": self._label(row.other), "what": self._what(row.target)}
+            | {"difference": row.difference, "low": row.low, "high": row.high, "p_holm": row.p_holm}
             for row in macro or rows
         ]
         return self._frame(shown)
@@ -157,10 +153,10 @@ class FigureData:
 
     def profile(self) -> pd.DataFrame:
         rows = []
-        for method in self.found["aggregates"]:
+        for method in self.tests.aggregates:
             rows += [
-                self._named(method["name"]) | {"retention": threshold, "share": share}
-                for threshold, share in zip(THRESHOLDS, method["profile"], strict=True)
+                self._named(method.name) | {"retention": threshold, "share": share}
+                for threshold, share in zip(THRESHOLDS, method.profile, strict=True)
             ]
         return self._frame(rows)
 

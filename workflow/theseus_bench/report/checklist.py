@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from theseus_bench.data.tasks import METRIC_NAMES
-from theseus_bench.files import read_json
+from theseus_bench.evaluation.significance_file import read_significance, significance_file
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.run_names import TRIAL
@@ -229,9 +229,8 @@ def _seeds(plan: Plan, records: list[RunRecord]) -> str:
 def _tests(plan: Plan, folder: Path) -> str:
     """Which experiments' differences were tested, and how."""
     names = list(plan.suite.experiments)
-    files = [folder / "significance" / f"{name}.json" for name in names]
-    rows = [read_json(file)["differences"] for file in files if file.is_file()]
-    tested = sum(any(row["p_holm"] is not None for row in found) for found in rows)
+    results = [read_significance(name, folder) for name in names if significance_file(name, folder).is_file()]
+    tested = sum(any(row.p_holm is not None for row in one.differences) for one in results)
     if not tested:
         return "No difference was tested."
     rule = plan.suite.significance

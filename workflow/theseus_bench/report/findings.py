@@ -8,8 +8,8 @@ from pathlib import Path
 from theseus_bench.evaluation.claims import FAILS, HOLDS, Judged, judge_claims
 from theseus_bench.evaluation.costs import total_costs
 from theseus_bench.evaluation.scores import read_scores
-from theseus_bench.evaluation.significance import PRIMARY, is_significant, not_tested, read_significance
-from theseus_bench.evaluation.speed import read_speed
+from theseus_bench.evaluation.significance_file import PRIMARY, not_tested, read_significance
+from theseus_bench.evaluation.speed import method_timings
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.evaluation.verdicts import (
     GENERATED,
@@ -57,7 +57,7 @@ def all_claims(plan: Plan, folder: Path) -> list[Judged]:
     """Every claim that some experiment can judge, each once per protocol: by the first that has all it speaks of."""
     found: dict[tuple[str, str], Judged] = {}
     for experiment in plan.suite.experiments:
-        speed = (read_speed(experiment, folder) or {"methods": {}})["methods"]
+        speed = method_timings(experiment, folder)
         for judged in judge_claims(plan, experiment, read_significance(experiment, folder), speed):
             key = (judged[0].claim, judged[1])
             if key not in found or found[key][2] == NOT_RUN:
@@ -142,26 +142,26 @@ def _how_sure(plan: Plan, folder: Path) -> Finding:
     untested = ""
     for experiment in plan.suite.experiments:
         tests = read_significance(experiment, folder)
-        rows = [row for row in tests["differences"] if row["family"] == PRIMARY and row["tested_in"] == experiment]
-        tested = [row for row in rows if row["p_holm"] is not None]
+        rows = [row for row in tests.differences if row.family == PRIMARY and row.tested_in == experiment]
+        tested = [row for row in rows if row.p_holm is not None]
         if rows and not tested:
-            untested = untested or not_tested(max(row["seeds"] for row in rows)).capitalize()
+            untested = untested or not_tested(max(row.seeds for row in rows)).capitalize()
         if not tested:
             continue
-        row = next((row for row in tested if row["control"]), tested[0])
-        what = "macro" if row["what"] == "macro" else plan.tasks[row["what"]].label
-        answer = f"{signed(row['difference'])} points ({signed(row['low'])} to {signed(row['high'])})"
-        p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-        significant = sum(is_significant(one, tests) for one in tested)
+        row = next((row for row in tested if row.control), tested[0])
+        what = "macro" if row.target == "macro" else plan.tasks[row.target].label
+        answer = f"{signed(row.difference)} points ({signed(row.low)} to {signed(row.high)})"
+        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
+        significant = sum(tests.is_significant(one) for one in tested)
         detail = (
-            f"{label_of_name(plan, row['name'])} minus {label_of_name(plan, row['other'])}, {what}, {row['seeds']} "
-            f"seeds; {p}, adjusted like the interval for the {row['tests']} primary differences of its protocol. "
+            f"{label_of_name(plan, row.name)} minus {label_of_name(plan, row.other)}, {what}, {row.seeds} "
+            f"seeds; {p}, adjusted like the interval for the {row.tests} primary differences of its protocol. "
             f"{significant} of all {len(tested)} are significant."
         )
         if plan.suite.data.source == "demo":
             return Finding("How sure", answer, f"{detail} On {GENERATED} this says nothing of the methods.", "")
-        kind = "complete" if row["difference"] > 0 else "failed"
-        return Finding("How sure", answer, detail, kind if is_significant(row, tests) else "")
+        kind = "complete" if row.difference > 0 else "failed"
+        return Finding("How sure", answer, detail, kind if tests.is_significant(row) else "")
     words = f"Below {FEWEST} seeds nothing is tested." if untested else ""
     words = words or "No proposed method has runs in common with a baseline."
     return Finding("How sure", untested or "Not tested", words, "missing")

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, read_json, write_json
 from theseus_bench.strict_yaml import Strict
+from theseus_bench.suite.result_files import read_result
 
 SCHEMA = 4
 
@@ -90,19 +89,7 @@ def read_record(folder: Path, remember: bool = True) -> RunRecord | None:
     It is remembered while the file stays the same, unless thousands are looked at in passing.
     """
     file = folder / "run.json"
-    if not file.is_file():
-        return None
-    now = file.stat()
-    return (_parsed if remember else _parsed.__wrapped__)(file, now.st_ino, now.st_mtime_ns)
-
-
-@cache
-def _parsed(file: Path, inode: int, changed: int) -> RunRecord:
-    """The record in `file` as it was written at that time: a report asks for each a dozen times."""
-    try:
-        return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise UserError(f"{file}: not a run record of schema {SCHEMA} ({error.errors()[0]['msg']}); {AGAIN}") from None
+    return read_result(file, RunRecord, f"a run record of schema {SCHEMA}", AGAIN, remember) if file.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
         choice = read_choice(suite_folder / run.search_file)
         if choice is None:
             raise UserError(f"{suite_folder / run.search_file}: {GONE}")
-        chosen = json.dumps(choice["chosen"]["settings"], sort_keys=True)
+        chosen = json.dumps(choice.chosen.settings, sort_keys=True)
         found[run.search_file] = hashlib.sha256(chosen.encode()).hexdigest()
     return found
 

@@ -10,16 +10,66 @@ import itertools
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from theseus_bench.files import read_json
+from theseus_bench.strict_yaml import Strict
+from theseus_bench.suite.result_files import read_result, write_result
 
 Settings = dict[str, Any]
 
 
-def read_choice(file: Path) -> dict | None:
-    """What a search has chosen (theseus_bench.evaluation.search says what is in it); None if it has not yet."""
-    return read_json(file) if file.is_file() else None
+class ChosenTrial(Strict):
+    """The trial with the best mean score, whose settings the final runs have."""
+
+    trial: int
+    settings: Settings
+    score: float  # points, the mean over the search's seeds
+
+
+class Trial(Strict):
+    """What was tried, with every seed of the search."""
+
+    trial: int  # 0 is the method's default
+    settings: Settings  # of what the search varies
+    scores: dict[str, float | None]  # points by seed; None for a run that diverged before its first evaluation
+    status: list[Literal["complete", "failed"]]  # by seed
+    seconds: float  # on the device, of all seeds
+
+    @property
+    def mean_score(self) -> float | None:
+        """Over the seeds; None where one has no score."""
+        values = [value for value in self.scores.values() if value is not None]
+        return sum(values) / len(values) if len(values) == len(self.scores) else None
+
+
+class NestedSelection(Strict):
+    """How much choosing flatters, in points: see theseus_bench.evaluation.search.nested_selection."""
+
+    same_half: float
+    other_half: float
+    flatters: float
+
+
+class SearchChoice(Strict):
+    """The contents of search/<run>/<task>.json: what a search has chosen, out of what, and at which cost."""
+
+    chosen: ChosenTrial
+    trials: list[Trial]
+    device_seconds: float
+    nested: NestedSelection
+
+
+def save_choice(file: Path, values: dict[str, Any]) -> None:
+    """Write what SearchChoice can read."""
+    write_result(file, SearchChoice, values)
+
+
+def read_choice(file: Path) -> SearchChoice | None:
+    """What a search has chosen; None if it has not yet, UserError where another version has left it."""
+    if not file.is_file():
+        return None
+    remedy = "delete it, and the same snakemake command makes it again"
+    return read_result(file, SearchChoice, "a search's choice as this version writes it", remedy, remember=False)
 
 
 def draw_trials(space: dict[str, list[Any]], default: Settings, budget: int, salt: str) -> list[Settings]:

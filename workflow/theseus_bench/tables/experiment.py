@@ -11,8 +11,8 @@ from theseus_bench.evaluation.behaviour import behaviour_frame
 from theseus_bench.evaluation.claims import judge_claims
 from theseus_bench.evaluation.pairs import compared
 from theseus_bench.evaluation.scores import read_scores
-from theseus_bench.evaluation.significance import daggers, few_seeds, read_significance
-from theseus_bench.evaluation.speed import read_speed
+from theseus_bench.evaluation.significance_file import SignificanceResults, read_significance
+from theseus_bench.evaluation.speed import SpeedResults, method_timings, read_speed
 from theseus_bench.evaluation.verdicts import incomparable, judge_numbers, printed_rows
 from theseus_bench.files import atomic
 from theseus_bench.suite.plan import Plan, Run, label_of_name
@@ -78,19 +78,19 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     tasks = {task.name: _as_trained(task, records) for task in plan.experiment_tasks(wanted)}
     remarks = [f"Backbone: {describe_backbone(plan)}.", *describe_data(plan), *_effort(plan, experiment)]
     remarks += _conditions(speed)
-    found = read_significance(experiment, folder)
+    tests = read_significance(experiment, folder)
     printed = {"mean": printed_beside(plan, experiment), "median": {}}
     return {
         statistic: scores_table(
             scores,
             runs,
-            speed["methods"] if speed else {},
+            speed.methods if speed else {},
             tasks,
             wanted.title,
             statistic,
             remarks,
-            significant=daggers(found),
-            significance_remark=_tested(plan, experiment, found),
+            significant=tests.daggers(),
+            significance_remark=_tested(plan, experiment, tests),
             printed=printed[statistic],
         )
         for statistic in STATISTICS
@@ -121,7 +121,7 @@ def verdict_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table
     """The experiment's numbers beside the published ones, and the published claims."""
     scores = read_scores(experiment, folder)
     title = plan.suite.experiments[experiment].title
-    speed = (read_speed(experiment, folder) or {"methods": {}})["methods"]
+    speed = method_timings(experiment, folder)
     return {
         "verdicts": verdicts_table(plan, judge_numbers(plan, experiment, scores), title),
         "claims": claims_table(judge_claims(plan, experiment, read_significance(experiment, folder), speed), title),
@@ -221,13 +221,13 @@ def _as_trained(task: Task, records: list[RunRecord]) -> Task:
     return task.model_copy(update={"rows": task.rows | {"train": sizes[0]}}) if sizes else task
 
 
-def _tested(plan: Plan, experiment: str, found: dict) -> str:
+def _tested(plan: Plan, experiment: str, tests: SignificanceResults) -> str:
     """What the daggers of the experiment's table mean; '' where nothing is compared with a control."""
     rule = plan.suite.significance
     controls = dict.fromkeys(pair.other for pair in compared(plan, experiment) if pair.control)
     if not controls:
         return ""
-    elsewhere = dict.fromkeys(r["tested_in"] for r in found["differences"] if r["control"] and r["p_holm"] is None)
+    elsewhere = dict.fromkeys(row.tested_in for row in tests.differences if row.control and row.p_holm is None)
     elsewhere = [plan.suite.experiments[name].title for name in elsewhere if name != experiment]
     remark = (
         f"† significantly better, ‡ significantly worse than {series([label_of_name(plan, name) for name in controls])}"
@@ -236,7 +236,7 @@ def _tested(plan: Plan, experiment: str, found: dict) -> str:
         "differences are a table of their own."
     )
     remark += f" Some are tested in another table: {series(elsewhere)}." if elsewhere else ""
-    return " ".join([remark, *few_seeds(found)])
+    return " ".join([remark, *tests.few_seeds()])
 
 
 def _effort(plan: Plan, experiment: str) -> list[str]:
@@ -257,11 +257,11 @@ def _effort(plan: Plan, experiment: str) -> list[str]:
     return remarks
 
 
-def _conditions(speed: dict | None) -> list[str]:
+def _conditions(speed: SpeedResults | None) -> list[str]:
     """A sentence on how the speed was measured."""
     if not speed:
         return []
     return [
-        f"Speed: {conditions(speed, speed['headline']['device'])}; models of equal shape are measured once, with "
+        f"Speed: {conditions(speed, speed.reference_size.device)}; models of equal shape are measured once, with "
         "random weights. Other sizes are a table of their own."
     ]

@@ -17,6 +17,7 @@ from typing import Literal
 import pandas as pd
 
 from theseus_bench.data.tasks import Task
+from theseus_bench.evaluation.speed import Timing
 from theseus_bench.suite.run_names import protocol_of
 from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Row, Table, compressed
 from theseus_bench.wording import NOT_APPLICABLE, NOT_MEASURED, series, signed
@@ -50,7 +51,7 @@ class PrintedRow:
 def scores_table(
     scores: pd.DataFrame,
     runs: pd.DataFrame,
-    speed: dict[str, dict[str, float]],
+    speed: Mapping[str, Timing],
     tasks: dict[str, Task],
     title: str,
     statistic: Statistic,
@@ -127,7 +128,12 @@ def with_scores(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scores_row(
-    group: pd.DataFrame, speed: dict, asked: dict, macros: dict, statistic: Statistic, significant: Mapping
+    group: pd.DataFrame,
+    speed: Mapping[str, Timing],
+    asked: dict,
+    macros: dict,
+    statistic: Statistic,
+    significant: Mapping,
 ) -> Row:
     first = group.iloc[0]
     name = _run_name(first["method"], first["variant"])
@@ -140,7 +146,7 @@ def _scores_row(
         if (name, key) in significant and cell.value is not None:
             scored[key] = replace(cell, data=cell.data | {"significant": significant[name, key]})
     parameters = _parameters_cell(group)
-    speedup = _speed_cell(speed.get(name) or {}, parameters)
+    speedup = _speed_cell(speed.get(name), parameters)
     cells = (parameters, speedup, _seeds_cell(scored, asked), _chosen_cell(group), *scored.values())
     return Row(first["label"], cells, (first["method"], first["variant"], first["role"]), first["role"])
 
@@ -157,12 +163,11 @@ def _parameters_cell(group: pd.DataFrame) -> Cell:
     return Cell(None, notes=(NOT_APPLICABLE if ran else "not known: there is no run",))
 
 
-def _speed_cell(measured: dict[str, float], parameters: Cell) -> Cell:
-    speedup, low, high = (finite_or_none(measured.get(key)) for key in ("speedup", "low", "high"))
-    if speedup is None:
+def _speed_cell(timing: Timing | None, parameters: Cell) -> Cell:
+    if timing is None:
         return Cell(None, notes=(NOT_APPLICABLE if NOT_APPLICABLE in parameters.notes else NOT_MEASURED,))
-    interval = None if low is None or high is None else (low, high)
-    return Cell(speedup, interval=interval, data={"low": low, "high": high, "latency_ms": measured.get("latency_ms")})
+    data = {"low": timing.low, "high": timing.high, "latency_ms": timing.latency_ms}
+    return Cell(timing.speedup, interval=(timing.low, timing.high), data=data)
 
 
 def _seeds_cell(scored: dict[str, Cell], asked: dict[str, Task]) -> Cell:

@@ -31,14 +31,14 @@ def search_table(plan: Plan, experiment: str, folder: Path) -> Table:
             gap = Cell(None, notes=("its search is not complete",))
             cells = (Cell(float(len(run.trials))), *[gap] * 7)
         else:
-            chosen, nested, first = choice["chosen"], choice["nested"], choice["trials"][0]
+            chosen, nested = choice.chosen, choice.nested
             cells = (
-                Cell(float(len(choice["trials"]))),
-                Cell(_words(choice["trials"][chosen["trial"]]["settings"])),
-                Cell(chosen["score"]),
-                Cell(_mean(first["scores"])),
-                *(Cell(nested[key]) for key in ("same_half", "other_half", "flatters")),
-                Cell(choice["device_seconds"]),
+                Cell(float(len(choice.trials))),
+                Cell(_words(choice.trials[chosen.trial].settings)),
+                Cell(chosen.score),
+                Cell(choice.trials[0].mean_score),
+                *map(Cell, (nested.same_half, nested.other_half, nested.flatters)),
+                Cell(choice.device_seconds),
             )
         rows.append(Row(run.label, (Cell(run.task.label), *cells), (run.spec.name, run.variant)))
     seeds = ", ".join(map(str, plan.suite.search.seeds))
@@ -67,15 +67,15 @@ def trials_table(plan: Plan, experiment: str, folder: Path) -> Table:
     rows = []
     for run in _searched(plan, experiment):
         choice = read_choice(folder / run.search_file)
-        for trial in choice["trials"] if choice else []:
+        for trial in choice.trials if choice else []:
             cells = (
                 Cell(run.task.label),
-                Cell(float(trial["trial"])),
-                Cell(_words(trial["settings"])),
-                Cell(_mean(trial["scores"])),
-                Cell(", ".join(dict.fromkeys(trial["status"]))),
-                Cell(trial["seconds"]),
-                Cell("chosen" if trial["trial"] == choice["chosen"]["trial"] else ""),
+                Cell(float(trial.trial)),
+                Cell(_words(trial.settings)),
+                Cell(trial.mean_score),
+                Cell(", ".join(dict.fromkeys(trial.status))),
+                Cell(trial.seconds),
+                Cell("chosen" if trial.trial == choice.chosen.trial else ""),
             )
             rows.append(Row(run.label, cells, (run.spec.name, run.variant)))
     title = plan.suite.experiments[experiment].title
@@ -91,7 +91,3 @@ def _searched(plan: Plan, experiment: str) -> list[Run]:
 
 def _words(settings: dict) -> str:
     return ", ".join(setting_part(key, value).replace("=", " ") for key, value in settings.items())
-
-
-def _mean(scores: dict[str, float | None]) -> float | None:
-    return None if None in scores.values() else sum(scores.values()) / len(scores)

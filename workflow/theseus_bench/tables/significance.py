@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from theseus_bench.evaluation.significance import (
+from theseus_bench.evaluation.significance_file import (
     MACRO,
     MACRO_LABELS,
     PRIMARY,
     TASKS,
     WITHOUT_COLA,
-    few_seeds,
-    is_significant,
+    Difference,
+    SignificanceResults,
     not_tested,
     read_significance,
 )
@@ -32,36 +32,36 @@ FAMILIES = {
 NOT_ATTAINABLE = "not attainable"
 
 
-def verdict_on(plan: Plan, row: dict, found: dict) -> str:
+def verdict_on(plan: Plan, row: Difference, results: SignificanceResults) -> str:
     """What a row of the tests says of its difference, in words."""
-    if row["seeds"] < FEWEST:
-        return not_tested(row["seeds"])
-    if row["p_holm"] is None:
-        return f"tested in: {plan.suite.experiments[row['tested_in']].title}"
-    return "significant" if is_significant(row, found) else "not significant"
+    if row.seeds < FEWEST:
+        return not_tested(row.seeds)
+    if row.p_holm is None:
+        return f"tested in: {plan.suite.experiments[row.tested_in].title}"
+    return "significant" if results.is_significant(row) else "not significant"
 
 
-def other_label(plan: Plan, row: dict) -> str:
+def other_label(plan: Plan, row: Difference) -> str:
     """What the first of a row is compared with: 'Fine-tuning', or '98 % of Predecessor'."""
-    label = label_of_name(plan, row["other"])
-    return label if row["share"] == 1 else f"{100 * row['share']:g} % of {label}"
+    label = label_of_name(plan, row.other)
+    return label if row.share == 1 else f"{100 * row.share:g} % of {label}"
 
 
 def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
     """The tables by the ending of their files' name: significance, seeds, ranks and aggregates."""
-    found = read_significance(experiment, folder)
+    results = read_significance(experiment, folder)
     wanted = plan.suite.experiments[experiment]
     tables = {
-        "significance": differences_table(plan, found, wanted.title),
-        "seeds": seeds_table(plan, found, wanted.title),
-        "ranks": ranks_table(plan, found, wanted.title),
-        "aggregates": aggregates_table(plan, found, wanted.title),
+        "significance": differences_table(plan, results, wanted.title),
+        "seeds": seeds_table(plan, results, wanted.title),
+        "ranks": ranks_table(plan, results, wanted.title),
+        "aggregates": aggregates_table(plan, results, wanted.title),
     }
     chosen = (CHOSEN_ON_DEV,) if PUBLISHED in wanted.protocols else ()
     return {ending: replace(table, notes=(*table.notes, *chosen)) for ending, table in tables.items()}
 
 
-def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] = ()) -> Table:
+def differences_table(plan: Plan, results: SignificanceResults, title: str, only: Sequence[str] = ()) -> Table:
     """Every difference with its test, the primary ones first; with `only`, those of these tasks or macros alone."""
     columns = (
         Column("other", "Compared with", text=True),
@@ -74,39 +74,39 @@ def differences_table(plan: Plan, found: dict, title: str, only: Sequence[str] =
         Column("verdict", "Difference", ("after Holm",), text=True),
     )
     rows = []
-    for row in sorted(found["differences"], key=lambda row: list(FAMILIES).index(row["family"])):
-        if only and row["what"] not in only:
+    for row in sorted(results.differences, key=lambda row: list(FAMILIES).index(row.family)):
+        if only and row.target not in only:
             continue
-        verdict = verdict_on(plan, row, found)
-        tested = row["p_holm"] is not None
-        data = {key: row[key] for key in ("low", "high", "error", "df")}
-        interval = (row["low"], row["high"]) if tested else None
-        cells = (Cell(other_label(plan, row)), Cell(FAMILIES[row["family"]]), Cell(_what(plan, row["what"])))
-        cells += (Cell(float(row["seeds"])), Cell(row["difference"], interval=interval, data=data))
+        verdict = verdict_on(plan, row, results)
+        tested = row.p_holm is not None
+        data = {"low": row.low, "high": row.high, "error": row.error, "df": row.df}
+        interval = (row.low, row.high) if tested else None
+        cells = (Cell(other_label(plan, row)), Cell(FAMILIES[row.family]), Cell(_what(plan, row.target)))
+        cells += (Cell(float(row.seeds)), Cell(row.difference, interval=interval, data=data))
         if tested:
-            cells += (Cell(row["p"], written=_written(row["p"])),)
-            cells += (Cell(row["p_holm"], written=_written(row["p_holm"]), data={"tests": row["tests"]}),)
+            cells += (Cell(row.p, written=_written(row.p)),)
+            cells += (Cell(row.p_holm, written=_written(row.p_holm), data={"tests": row.tests}),)
         else:
             cells += (Cell(""), Cell("", data={"tests": None}))
-        identity = (row["family"], *_identity(row["name"]))
+        identity = (row.family, *_identity(row.name))
         kind = verdict.replace(" ", "-") if tested else "missing"
-        rows.append(Row(label_of_name(plan, row["name"]), (*cells, Cell(verdict)), identity, kind))
-    confidence = f"{100 * (1 - found['alpha']):g} %"
+        rows.append(Row(label_of_name(plan, row.name), (*cells, Cell(verdict)), identity, kind))
+    confidence = f"{100 * (1 - results.alpha):g} %"
     notes = (
         "Difference: first minus other, of means over the seeds of either. Its test is over seeds and examples at "
-        f"once: examples paired, {found['resamples']:,} resamples of them; seeds by their t distribution, their "
+        f"once: examples paired, {results.resamples:,} resamples of them; seeds by their t distribution, their "
         "variance moderated by the other methods' on the task.",
         f"Intervals hold together with {confidence} within a family (Bonferroni); one that Holm's correction, which is "
         "stronger, finds to leave zero out ends there.",
         "Primary: the macro difference of a proposed method and every baseline, one family for each protocol. All else "
         "is secondary, in families of its own: other macro differences, the macro without CoLA, single tasks. No "
         "difference is in two families.",
-        *few_seeds(found),
+        *results.few_seeds(),
     )
     return Table(title, "Tested differences.", columns, tuple(rows), notes, identity=("family", "method", "variant"))
 
 
-def seeds_table(plan: Plan, found: dict, title: str) -> Table:
+def seeds_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
     """What the seeds alone say of each difference on a task, and McNemar's test for each pair of runs."""
     columns = (
         Column("other", "Compared with", text=True),
@@ -119,15 +119,15 @@ def seeds_table(plan: Plan, found: dict, title: str) -> Table:
         Column("mcnemar", "McNemar", ("p by seed",), text=True),
     )
     rows = []
-    for row in found["differences"]:
-        if "welch" not in row:  # a macro, or too few seeds
+    for row in results.differences:
+        if row.improvement is None:  # a macro, or too few seeds
             continue
         no_spread = "both need two seeds, and some spread"
-        cells = (Cell(label_of_name(plan, row["other"])), Cell(_what(plan, row["what"])), Cell(float(row["seeds"])))
-        cells += (_p_cell(row["welch"], no_spread), _permutation(row, found["alpha"]))
-        cells += (Cell(row["hedges_g"], notes=() if row["hedges_g"] is not None else (no_spread,)),)
-        cells += (Cell(row["improvement"]), Cell(_by_seed(row)))
-        rows.append(Row(label_of_name(plan, row["name"]), cells, (row["family"], *_identity(row["name"]))))
+        cells = (Cell(label_of_name(plan, row.other)), Cell(_what(plan, row.target)), Cell(float(row.seeds)))
+        cells += (_p_cell(row.welch, no_spread), _permutation(row, results.alpha))
+        cells += (Cell(row.hedges_g, notes=() if row.hedges_g is not None else (no_spread,)),)
+        cells += (Cell(row.improvement), Cell(_by_seed(row)))
+        rows.append(Row(label_of_name(plan, row.name), cells, (row.family, *_identity(row.name))))
     notes = (
         "Not adjusted for the number of tests, and secondary: the tested differences are in their own table.",
         "Permutation: of the signs of the differences of the seeds that both have, exact up to 13 of them. Welch, "
@@ -138,7 +138,7 @@ def seeds_table(plan: Plan, found: dict, title: str) -> Table:
     return Table(title, caption, columns, tuple(rows), notes, identity=("family", "method", "variant"))
 
 
-def ranks_table(plan: Plan, found: dict, title: str) -> Table:
+def ranks_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
     """Tests over tasks, one number for each."""
     columns = (
         Column("other", "Compared with", text=True),
@@ -148,39 +148,39 @@ def ranks_table(plan: Plan, found: dict, title: str) -> Table:
         Column("improvement", "P(better)", decimals=2),
     )
     rows = []
-    for row in found["ranks"]:
-        data = {"unadjusted": row["wilcoxon"], "tasks_needed": row["needed"]}
-        why = f"{row['differing']} tasks that differ cannot reach α = {found['alpha']:g} in this family; "
-        why += f"{row['needed']} could"
-        if row["wilcoxon"] is None:
-            why = not_tested(row["seeds"]) if row["seeds"] < FEWEST else "no task differs"
-        wilcoxon = Cell(row["wilcoxon_holm"], written=_written(row["wilcoxon_holm"]), data=data)
-        if row["wilcoxon_holm"] is None:
-            wilcoxon = Cell(NOT_ATTAINABLE if row["wilcoxon"] is not None else None, notes=(why,), data=data)
-        cells = (Cell(label_of_name(plan, row["other"])), Cell(float(row["tasks"])), Cell(row["difference"]))
-        cells += (wilcoxon, Cell(row["improvement"]))
-        kind = PRIMARY if row["primary"] else MACRO
-        rows.append(Row(label_of_name(plan, row["name"]), cells, (kind, *_identity(row["name"]))))
+    for row in results.ranks:
+        data = {"unadjusted": row.wilcoxon, "tasks_needed": row.needed}
+        why = f"{row.differing} tasks that differ cannot reach α = {results.alpha:g} in this family; "
+        why += f"{row.needed} could"
+        if row.wilcoxon is None:
+            why = not_tested(row.seeds) if row.seeds < FEWEST else "no task differs"
+        wilcoxon = Cell(row.wilcoxon_holm, written=_written(row.wilcoxon_holm), data=data)
+        if row.wilcoxon_holm is None:
+            wilcoxon = Cell(NOT_ATTAINABLE if row.wilcoxon is not None else None, notes=(why,), data=data)
+        cells = (Cell(label_of_name(plan, row.other)), Cell(float(row.tasks)), Cell(row.difference))
+        cells += (wilcoxon, Cell(row.improvement))
+        kind = PRIMARY if row.primary else MACRO
+        rows.append(Row(label_of_name(plan, row.name), cells, (kind, *_identity(row.name))))
     notes = [
         "Secondary. Wilcoxon: signed ranks of the differences of means; Holm over the proposed methods beside "
         "baselines, and over the others, of a protocol. P(better): mean over tasks of the probability that a run "
         "beats one of the other (Agarwal et al. 2021).",
     ]
-    for row in found["friedman"]:
-        p = "not defined" if row["p"] is None else f"p {_written(row['p']) or format(row['p'], '.3f')}"
-        if row["seeds"] < FEWEST:
-            p = not_tested(row["seeds"])
-        elif row["p"] is not None and row["tasks"] < row["needed"]:
-            p = f"{NOT_ATTAINABLE} with fewer than {row['needed']} tasks"
+    for row in results.friedman:
+        p = "not defined" if row.p is None else f"p {_written(row.p) or format(row.p, '.3f')}"
+        if row.seeds < FEWEST:
+            p = not_tested(row.seeds)
+        elif row.p is not None and row.tasks < row.needed:
+            p = f"{NOT_ATTAINABLE} with fewer than {row.needed} tasks"
         notes.append(
-            f"Friedman, {row['protocol']}: {p} that the {row['methods']} compressed models rank alike on "
-            f"{row['tasks']} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
+            f"Friedman, {row.protocol}: {p} that the {row.methods} compressed models rank alike on "
+            f"{row.tasks} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
         )
     caption = "Tests over tasks, from one number for each."
     return Table(title, caption, columns, tuple(rows), tuple(notes), identity=("family", "method", "variant"))
 
 
-def aggregates_table(plan: Plan, found: dict, title: str) -> Table:
+def aggregates_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
     """The interquartile mean of what each method keeps of the predecessor."""
     columns = (
         Column("tasks", "Tasks", decimals=0),
@@ -188,9 +188,9 @@ def aggregates_table(plan: Plan, found: dict, title: str) -> Table:
         Column("interquartile_mean", "Kept", ("% of the predecessor",)),
     )
     rows = []
-    for row in found["aggregates"]:
-        cells = (Cell(float(row["tasks"])), Cell(float(row["runs"])), Cell(row["interquartile_mean"]))
-        rows.append(Row(label_of_name(plan, row["name"]), cells, _identity(row["name"])))
+    for row in results.aggregates:
+        cells = (Cell(float(row.tasks)), Cell(float(row.runs)), Cell(row.interquartile_mean))
+        rows.append(Row(label_of_name(plan, row.name), cells, _identity(row.name)))
     notes = (
         "Interquartile mean: of all runs over tasks and seeds, each as a share of the predecessor's mean on its task, "
         "the mean of the middle half (Agarwal et al. 2021). It has no interval: with few seeds theirs covers too "
@@ -200,11 +200,11 @@ def aggregates_table(plan: Plan, found: dict, title: str) -> Table:
     return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant"))
 
 
-def _permutation(row: dict, alpha: float) -> Cell:
-    if row["sign_flip"] is not None:
-        return Cell(row["sign_flip"], written=_written(row["sign_flip"]))
-    least = min(1.0, 2 / 2 ** row["differing"])
-    why = f"the smallest p of {row['differing']} seeds that differ is {least:g}; {row['needed']} could reach {alpha:g}"
+def _permutation(row: Difference, alpha: float) -> Cell:
+    if row.sign_flip is not None:
+        return Cell(row.sign_flip, written=_written(row.sign_flip))
+    least = min(1.0, 2 / 2**row.differing)
+    why = f"the smallest p of {row.differing} seeds that differ is {least:g}; {row.needed} could reach {alpha:g}"
     return Cell(NOT_ATTAINABLE, notes=(why,))
 
 
@@ -212,8 +212,8 @@ def _p_cell(p: float | None, why: str) -> Cell:
     return Cell(None, notes=(why,)) if p is None else Cell(p, written=_written(p))
 
 
-def _by_seed(row: dict) -> str:
-    return ", ".join(f"{_written(p) or format(p, '.3f')}" for p in row.get("mcnemar", {}).values())
+def _by_seed(row: Difference) -> str:
+    return ", ".join(f"{_written(p) or format(p, '.3f')}" for p in row.mcnemar.values())
 
 
 def _written(p: float | None) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from theseus_bench.evaluation.speed import DEVICES, is_alike, of_size, printed_speedup, read_speed
+from theseus_bench.evaluation.speed import DEVICES, DeviceSize, Shape, SpeedResults, read_speed, reported_speedup
 from theseus_bench.suite.plan import Plan, label_of_name
 from theseus_bench.suite.published import Paper, cite_speed, paper_with_speed
 from theseus_bench.tables.model import Cell, Column, Row, Table
@@ -26,23 +26,23 @@ def speed_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
     return {"speed": _sizes(plan, experiment, speed, paper, title), "timings": _timings(plan, speed, title)}
 
 
-def conditions(speed: dict, device: str) -> str:
-    """Under which conditions the headline's speed-ups were measured on a device, in words."""
-    headline = speed["headline"] | {"device": device}
-    rounds = of_size(speed["shapes"][0]["measured"], headline).get("rounds")
-    times = f", median of {rounds} rounds with its 95 % interval" if rounds else ""
+def conditions(speed: SpeedResults, device: str) -> str:
+    """Under which conditions the speed-ups of the reference size were measured on a device, in words."""
+    size = speed.reference_size.model_copy(update={"device": device})
+    timing = speed.shapes[0].timing(size)
+    times = f", median of {timing.rounds} rounds with its 95 % interval" if timing else ""
     return (
-        f"a forward pass of {_count(headline['batch_size'], 'sequence')} of {headline['length']} tokens on "
+        f"a forward pass of {_count(size.batch_size, 'sequence')} of {size.length} tokens on "
         f"{_place(speed, device)}{times}"
     )
 
 
-def _sizes(plan: Plan, experiment: str, speed: dict | None, paper: Paper | None, title: str) -> Table:
-    shapes = speed["shapes"] if speed else []
-    devices = list(speed["devices"]) if speed else []
-    length = speed["headline"]["length"] if speed else 0
+def _sizes(plan: Plan, experiment: str, speed: SpeedResults | None, paper: Paper | None, title: str) -> Table:
+    shapes = speed.shapes if speed else []
+    devices = list(speed.devices) if speed else []
+    length = speed.reference_size.length if speed else 0
     rows = [_size_row(speed, shape, label, paper) for shape, label in zip(shapes, _labels(shapes), strict=True)]
-    known = {name for shape in shapes for name in shape["methods"]}
+    known = {name for shape in shapes for name in shape.methods}
     absent = [
         name
         for name in plan.experiment_names(experiment)
@@ -67,51 +67,51 @@ def _sizes(plan: Plan, experiment: str, speed: dict | None, paper: Paper | None,
     return Table(title, caption, columns, tuple(rows), notes, stub="Model", identity=("methods", "layers"))
 
 
-def _size_row(speed: dict, shape: dict, label: str, paper: Paper | None) -> Row:
-    flops = shape["flops"].get(str(speed["headline"]["length"]))
-    outer = shape["parameters"] - shape["embedding_parameters"]
+def _size_row(speed: SpeedResults, shape: Shape, label: str, paper: Paper | None) -> Row:
+    flops = shape.flops.get(str(speed.reference_size.length))
+    outer = shape.parameters - shape.embedding_parameters
     cells = []
-    for device in speed["devices"]:
-        size = speed["headline"] | {"device": device}
-        found = of_size(shape["measured"], size)
-        cells.append(_interval(found, "speedup", "low", "high", _left_out(speed, size)))
+    for device in speed.devices:
+        size = speed.reference_size.model_copy(update={"device": device})
+        timing = shape.timing(size)
+        cells.append(_interval(timing and (timing.speedup, timing.low, timing.high), _why(speed, size)))
     if paper:
-        cells += _published_cells(shape, speed["shapes"][0], paper)
+        cells += _published_cells(shape, speed.shapes[0], paper)
     cells += [
         Cell(outer / 1e6),
-        Cell(shape["embedding_parameters"] / 1e6),
-        Cell(None, notes=(_left_out(speed, speed["headline"]),)) if flops is None else Cell(float(flops)),
+        Cell(shape.embedding_parameters / 1e6),
+        Cell(None, notes=(_why(speed, speed.reference_size),)) if flops is None else Cell(float(flops)),
     ]
-    identity = "; ".join(shape["methods"]), str(shape["layers"])
-    return Row(label, tuple(cells), identity, "teacher" if shape is speed["shapes"][0] else "")
+    identity = "; ".join(shape.methods), str(shape.layers)
+    return Row(label, tuple(cells), identity, "teacher" if shape is speed.shapes[0] else "")
 
 
-def _published_cells(shape: dict, predecessor: dict, paper: Paper) -> list[Cell]:
+def _published_cells(shape: Shape, predecessor: Shape, paper: Paper) -> list[Cell]:
     """What the paper prints, and what its line says; nothing for the predecessor, whose speed-up is 1 by definition."""
     if shape is predecessor:
         return [Cell(""), Cell("")]
-    if not is_alike(shape, predecessor):
+    if not shape.is_alike(predecessor):
         return [Cell(None, notes=("not comparable: its layers are of another width than the predecessor's",))] * 2
-    layers = shape["layers"], predecessor["layers"]
-    printed = printed_speedup(paper, *layers)
+    layers = shape.layers, predecessor.layers
+    printed = reported_speedup(paper, *layers)
     gap = Cell(None, notes=("not printed for this share of the layers",))
     return [gap if printed is None else Cell(printed), Cell(paper.speed.line.speedup(*layers))]
 
 
-def _notes(plan: Plan, speed: dict, paper: Paper | None) -> tuple[str, ...]:
-    shapes = speed["shapes"]
+def _notes(plan: Plan, speed: SpeedResults, paper: Paper | None) -> tuple[str, ...]:
+    shapes = speed.shapes
     notes = [*_methods(plan, shapes)]
     notes.append(
         "Speed depends on the shape of a model and not on its weights: methods of one shape share a measurement, made "
         "with random weights."
     )
-    notes.append(f"Speed-up: {'; '.join(conditions(speed, device) for device in speed['devices'])}.")
+    notes.append(f"Speed-up: {'; '.join(conditions(speed, device) for device in speed.devices)}.")
     notes.append(
         "FLOPs: of the forward pass of one sequence, products of matrices, a multiplication and an addition being two. "
         "Params: pooler and classifier included."
     )
     if paper:
-        predecessor, line = shapes[0]["layers"], paper.speed.line
+        predecessor, line = shapes[0].layers, paper.speed.line
         notes.append(
             f"Printed: {cite_speed(paper)}, for the same share of {paper.layers} layers of {paper.backbone}, on "
             f"{paper.speed.hardware}; batch and length of that test are not given."
@@ -129,7 +129,7 @@ def _notes(plan: Plan, speed: dict, paper: Paper | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _timings(plan: Plan, speed: dict | None, title: str) -> Table:
+def _timings(plan: Plan, speed: SpeedResults | None, title: str) -> Table:
     rows = list(_timing_rows(speed)) if speed else []
     columns = (
         Column("device", "Device", text=True),
@@ -149,79 +149,78 @@ def _timings(plan: Plan, speed: dict | None, title: str) -> Table:
             "beside it. Latency: the median over the rounds; throughput: sequences a second at that latency; speed-up: "
             "the median of the rounds' ratios to the predecessor. In parentheses: 95 % bootstrap intervals over the "
             "rounds.",
-            f"Devices: {'; '.join(_place(speed, device) for device in speed['devices'])}.",
+            f"Devices: {'; '.join(_place(speed, device) for device in speed.devices)}.",
             "Peak memory: the weights and the most that torch's allocator holds at once in a pass, the same on CPU and "
             "GPU; what the interpreter and libraries need comes on top.",
-            *_methods(plan, speed["shapes"]),
+            *_methods(plan, speed.shapes),
         )
     caption = "How fast each shape of model is and what memory it needs, at every length and batch size."
     return Table(title, caption, columns, tuple(rows), notes, stub="Model", identity=("methods",))
 
 
-def _timing_rows(speed: dict) -> Iterator[Row]:
+def _timing_rows(speed: SpeedResults) -> Iterator[Row]:
     """By device and size, so that the shapes stand below each other; sizes that were left out are gaps."""
-    shapes = speed["shapes"]
-    sizes = [{key: row[key] for key in ("device", "batch_size", "length")} for row in shapes[0]["measured"]]
-    sizes += [{key: row[key] for key in ("device", "batch_size", "length")} for row in speed["left_out"]]
-    order = list(speed["devices"])
-    for size in sorted(sizes, key=lambda size: (order.index(size["device"]), size["length"], size["batch_size"])):
+    shapes = speed.shapes
+    order = list(speed.devices)
+    sizes = [*shapes[0].measurements, *speed.sizes_left_out]
+    for size in sorted(sizes, key=lambda size: (order.index(size.device), size.length, size.batch_size)):
         for shape, label in zip(shapes, _labels(shapes), strict=True):
-            found, why = of_size(shape["measured"], size), _left_out(speed, size)
-            flops = shape["flops"].get(str(size["length"]))
+            timing, why = shape.timing(size), _why(speed, size)
             cells = (
-                Cell(DEVICES[size["device"]]),
-                Cell(float(size["length"])),
-                Cell(float(size["batch_size"])),
-                _interval(found, "latency_ms", "latency_low", "latency_high", why),
-                _value(found.get("throughput"), why),
-                _interval(found, "speedup", "low", "high", why),
-                _value(found.get("memory_mb"), why),
-                _value(flops, why),
-                _value(found.get("rounds"), why),
+                Cell(DEVICES[size.device]),
+                Cell(float(size.length)),
+                Cell(float(size.batch_size)),
+                _interval(timing and (timing.latency_ms, timing.latency_low, timing.latency_high), why),
+                _value(timing and timing.throughput, why),
+                _interval(timing and (timing.speedup, timing.low, timing.high), why),
+                _value(timing and timing.memory_mb, why),
+                _value(shape.flops.get(str(size.length)), why),
+                _value(timing and timing.rounds, why),
             )
-            yield Row(label, cells, ("; ".join(shape["methods"]),), "teacher" if shape is shapes[0] else "")
+            yield Row(label, cells, ("; ".join(shape.methods),), "teacher" if shape is shapes[0] else "")
 
 
-def _left_out(speed: dict, size: dict) -> str:
+def _why(speed: SpeedResults, size: DeviceSize) -> str:
     """Why a size has no measurement."""
-    reasons = [one["reason"] for one in speed["left_out"] if size.items() <= one.items()]
-    return f"{NOT_MEASURED}: {reasons[0]}" if reasons else NOT_MEASURED
+    reason = speed.why_left_out(size)
+    return f"{NOT_MEASURED}: {reason}" if reason else NOT_MEASURED
 
 
 def _value(value: float | None, why: str) -> Cell:
     return Cell(None, notes=(why,)) if value is None else Cell(float(value))
 
 
-def _interval(found: dict, value: str, low: str, high: str, why: str) -> Cell:
-    if value not in found:
+def _interval(ends: tuple[float, float, float] | None, why: str) -> Cell:
+    """A value with the ends of its interval; the reason where there is none."""
+    if ends is None:
         return Cell(None, notes=(why,))
-    ends = found[low], found[high]
-    return Cell(found[value], interval=ends, data={"low": ends[0], "high": ends[1]})
+    value, low, high = ends
+    return Cell(value, interval=(low, high), data={"low": low, "high": high})
 
 
-def _methods(plan: Plan, shapes: list[dict]) -> list[str]:
+def _methods(plan: Plan, shapes: list[Shape]) -> list[str]:
     """A sentence for each shape on which methods have it."""
     return [
-        f"{label}: {series([label_of_name(plan, name) for name in shape['methods']])}."
+        f"{label}: {series([label_of_name(plan, name) for name in shape.methods])}."
         for shape, label in zip(shapes, _labels(shapes), strict=True)
     ]
 
 
-def _labels(shapes: list[dict]) -> list[str]:
+def _labels(shapes: list[Shape]) -> list[str]:
     """'6 layers'; with family and width where two shapes have as many."""
-    depths = Counter(shape["layers"] for shape in shapes)
+    depths = Counter(shape.layers for shape in shapes)
     return [
-        _count(shape["layers"], "layer")
-        + (f" ({shape['model_type']}, {shape['hidden_size']} wide)" if depths[shape["layers"]] > 1 else "")
+        _count(shape.layers, "layer")
+        + (f" ({shape.model_type}, {shape.hidden_size} wide)" if depths[shape.layers] > 1 else "")
         for shape in shapes
     ]
 
 
-def _place(speed: dict, device: str) -> str:
+def _place(speed: SpeedResults, device: str) -> str:
     """'CPU (AMD EPYC, fp32, 2 threads)'."""
-    about = speed["devices"][device]
-    threads = f", {_count(speed['threads'], 'thread')}" if device == "cpu" else ""
-    return f"{DEVICES[device]} ({about['name']}, {about['precision']}{threads})"
+    about = speed.devices[device]
+    threads = f", {_count(speed.threads, 'thread')}" if device == "cpu" else ""
+    return f"{DEVICES[device]} ({about.name}, {about.precision}{threads})"
 
 
 def _count(number: int, noun: str) -> str:
