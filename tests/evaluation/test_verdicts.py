@@ -15,7 +15,7 @@ from theseus_bench.report.findings import all_numbers
 from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.load import load_plan
 from theseus_bench.suite.published import PUBLISHED_FOLDER, load_published
-from theseus_bench.suite.run_names import protocol_of
+from theseus_bench.suite.run_names import RunName
 from theseus_bench.tables.experiment import printed_beside
 from theseus_bench.tables.formats import to_csv
 from theseus_bench.tables.verdicts import verdicts_table
@@ -270,7 +270,7 @@ def test_each_printed_number_is_judged_once_in_the_suite_of_the_paper(tmp_path):
             printed += sum(len(v) if isinstance(v, list) else 1 for v in row.scores.values()) + (row.macro is not None)
     assert len(found) == printed
     assert {v.verdict for v in found} == {"not run"}
-    assert all(protocol_of(v.name.partition("@")[2]) == "published" for v in found)
+    assert all(RunName.parse(v.name).protocol == "published" for v in found)
 
 
 def test_every_printed_row_has_a_run_of_ours_and_every_counterpart_is_printed():

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import PUBLISHED_FOLDER, Claim, Paper, PublishedTable, load_published
-from theseus_bench.suite.run_names import EQUAL, join_name, protocol_of, read_part, split_name
+from theseus_bench.suite.run_names import EQUAL, RunName
 
 Kind = tuple[str, tuple[str, ...], Fraction | None]
 
@@ -31,17 +31,18 @@ def counterparts(plan: Plan, paper: Paper, row: str) -> set[Kind]:
 def kind_of(plan: Plan, name: str) -> Kind:
     """What a run of ours is, whatever the protocol: method, parts but for the depth, and share of the layers."""
     layers = plan.run(name, plan.trained_tasks[0], 0).settings["layers"]
-    method, parts = split_name(name)
-    rest = tuple(part for part in parts if part != EQUAL and not part.startswith("layers="))
-    return method, rest, Fraction(layers, plan.suite.backbone.layers) if plan.specs[method].compressed else None
+    return _kind(plan, name, Fraction(layers, plan.suite.backbone.layers))
 
 
 def printed_kind(plan: Plan, paper: Paper, name: str) -> Kind:
     """What a run that a paper prints is, by the name that we have for it."""
-    method, parts = split_name(join_name(*split_name(name)))
-    depth = next((read_part(part)[1] for part in parts if part.startswith("layers=")), paper.compressed_layers)
-    rest = tuple(part for part in parts if not part.startswith("layers="))
-    return method, rest, Fraction(depth, paper.layers) if plan.specs[method].compressed else None
+    depth = RunName.parse(name).settings.get("layers", paper.compressed_layers)
+    return _kind(plan, name, Fraction(depth, paper.layers))
+
+
+def _kind(plan: Plan, name: str, share: Fraction) -> Kind:
+    run_name = RunName.parse(name).without(EQUAL, "layers")
+    return run_name.method, run_name.parts, share if plan.spec_of(name).compressed else None
 
 
 def claims_of(plan: Plan, experiment: str) -> list[tuple[Claim, str, list[list[str]]]]:
@@ -72,5 +73,5 @@ def _asked(plan: Plan, experiment: str, paper: Paper, names: list[str], protocol
         name
         for name in plan.experiment_names(experiment)
         if kind_of(plan, name) in wanted
-        and (protocol_of(name.partition("@")[2]) == protocol or not plan.specs[split_name(name)[0]].trained)
+        and (RunName.parse(name).protocol == protocol or not plan.spec_of(name).trained)
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of
 from theseus_bench.suite.plan import Plan
-from theseus_bench.suite.run_names import EQUAL, join_name, protocol_of, split_name
+from theseus_bench.suite.run_names import EQUAL, RunName
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,14 @@ def _controls(plan: Plan, experiment: str, name: str) -> list[str]:
     if named is None:
         kind = _kind(plan, plan.suite.significance.control, name)
         return [other for other in names if _kind(plan, other, name) == kind]
-    method, parts = split_name(plan.canonical(named))
-    return [other for other in names if other in (join_name(method, parts), join_name(method, (EQUAL, *parts)))]
+    control = RunName.parse(plan.canonical(named))
+    return [other for other in names if other in (str(control), str(control.under(EQUAL)))]
 
 
 def _kind(plan: Plan, other: str, name: str) -> tuple[str, ...]:
     """What makes `other` another method to `name`: its method, its variants, and settings that `name` does not have."""
-    method, parts = split_name(other)
-    options = plan.specs[split_name(name)[0]].options
-    return method, *(part for part in parts if part != EQUAL and part.partition("=")[0] not in options)
+    kind = RunName.parse(other).without(EQUAL, *plan.spec_of(name).options)
+    return kind.method, *kind.parts
 
 
 def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
@@ -81,12 +80,12 @@ def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
 
     The protocol counts most, then in how many of the settings that are varied the two agree, as resolved.
     """
-    keys = {part.partition("=")[0] for one in (name, *others) for part in split_name(one)[1] if "=" in part}
+    keys = {key for one in (name, *others) for key in RunName.parse(one).settings}
     own = _settings(plan, name)
 
     def likeness(other: str) -> tuple[bool, int]:
         settings = _settings(plan, other)
-        same = protocol_of(other.partition("@")[2]) == protocol_of(name.partition("@")[2])
+        same = RunName.parse(other).protocol == RunName.parse(name).protocol
         return same, sum(key in own and settings.get(key) == own[key] for key in keys | {"layers"})
 
     best = max(others, key=likeness, default="")
@@ -98,4 +97,4 @@ def _settings(plan: Plan, name: str) -> dict:
 
 
 def role_of(plan: Plan, name: str) -> str:
-    return plan.specs[split_name(name)[0]].role
+    return plan.spec_of(name).role

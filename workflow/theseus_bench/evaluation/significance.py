@@ -28,7 +28,7 @@ from theseus_bench.evaluation.significance_file import MACRO, PRIMARY, TASKS, WI
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions, read_record
-from theseus_bench.suite.run_names import protocol_of, split_name
+from theseus_bench.suite.run_names import RunName
 
 MACROS = {MACRO: lambda task: task.macro, WITHOUT_COLA: lambda task: task.macro and task.name != "cola"}
 THRESHOLDS = np.arange(50.0, 110.5, 0.5)  # of the performance profile, % of the predecessor
@@ -70,7 +70,7 @@ def seed_scores(plan: Plan, experiment: str, folder: Path) -> dict[tuple[str, st
     frame = frame[(frame["split"] == "dev") & (frame["metric"] == "score")].dropna(subset=["value"])
     found: dict[tuple[str, str], dict[int, float]] = {}
     for row in frame.itertuples():
-        name = f"{row.method}@{row.variant}" if row.variant else row.method
+        name = str(RunName.of(row.method, row.variant))
         found.setdefault((name, row.task), {})[int(row.seed)] = round(float(row.value), 9)  # equal is equal
     return found
 
@@ -138,7 +138,7 @@ def moderate_task(plan: Plan, task: str, scores: dict) -> dict[tuple[str, str], 
             values = np.array(list(by_seed.values()))
             found[name, about] = (float(values.var(ddof=1)), len(values) - 1.0)
             if role_of(plan, name) != "control":
-                fellows.setdefault(protocol_of(name.partition("@")[2]), []).append((name, about))
+                fellows.setdefault(RunName.parse(name).protocol, []).append((name, about))
     for names in fellows.values():
         own, dfs = np.array([found[name] for name in names]).T
         moderated, known = statistics.moderate(own, dfs)
@@ -256,7 +256,7 @@ def _adjust(plan: Plan, experiment: str, rows: list[dict]) -> None:
         if row["tested_in"] != experiment:
             row["p"] = None
         elif row["p"] is not None:
-            families.setdefault((row["family"], protocol_of(row["name"].partition("@")[2])), []).append(row)
+            families.setdefault((row["family"], RunName.parse(row["name"]).protocol), []).append(row)
     macros = macro_tasks(plan, experiment)
     for family in families.values():
         found = [statistics.Conclusion(*(row[key] for key in ("difference", "error", "df", "p"))) for row in family]
@@ -299,7 +299,7 @@ def _over_tasks(plan: Plan, scores: dict, comparisons: list[Comparison]) -> list
         row["difference"] = float(np.median(differences))
         row["wilcoxon"] = statistics.signed_ranks(differences) if row["seeds"] >= FEWEST else None
         row["improvement"] = statistics.improvement(ours, theirs)
-        families.setdefault((pair.primary, protocol_of(pair.name.partition("@")[2])), []).append(row)
+        families.setdefault((pair.primary, RunName.parse(pair.name).protocol), []).append(row)
     for family in families.values():
         adjusted = statistics.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family])
         for row, p in zip(family, adjusted, strict=True):
@@ -315,8 +315,8 @@ def _friedman(plan: Plan, experiment: str, scores: dict) -> list[dict]:
     """
     found, alpha = [], plan.suite.significance.alpha
     for protocol in plan.suite.experiments[experiment].protocols:
-        names = [n for n in plan.experiment_names(experiment) if plan.specs[split_name(n)[0]].compressed]
-        names = [name for name in names if protocol_of(name.partition("@")[2]) == protocol]
+        names = [name for name in plan.experiment_names(experiment) if plan.spec_of(name).compressed]
+        names = [name for name in names if RunName.parse(name).protocol == protocol]
         tasks = [t for t, task in plan.tasks.items() if task.macro and all((name, t) in scores for name in names)]
         values = [[list(scores[name, task].values()) for name in names] for task in tasks]
         seeds = min((len(one) for row in values for one in row), default=0)

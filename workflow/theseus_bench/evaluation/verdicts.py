@@ -20,7 +20,7 @@ from theseus_bench.evaluation.counterparts import compared_tables, counterparts,
 from theseus_bench.evaluation.statistics import FEWEST, moderate, t_interval
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import Paper, PublishedRow, PublishedTable
-from theseus_bench.suite.run_names import PUBLISHED, protocol_of, split_name
+from theseus_bench.suite.run_names import PUBLISHED, RunName
 
 REPRODUCED, UNDECIDED, NOT_REPRODUCED = "reproduced", "undecided", "not reproduced"
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
@@ -67,7 +67,7 @@ class Printed:
 
 def printed_rows(plan: Plan, experiment: str) -> Iterator[Printed]:
     """The rows of the experiment's `compare_with` tables that it has runs of, by the authors' recipe."""
-    names = [n for n in plan.experiment_names(experiment) if protocol_of(n.partition("@")[2]) == PUBLISHED]
+    names = [n for n in plan.experiment_names(experiment) if RunName.parse(n).protocol == PUBLISHED]
     for key, (paper, table) in compared_tables(plan, experiment).items():
         for row_name, row in table.rows.items():
             wanted = counterparts(plan, paper, row_name)
@@ -144,9 +144,9 @@ def _error(
 ) -> Parts:
     """The variance of our mean less the printed number, with its degrees of freedom; nothing under two seeds."""
     fellows = {
-        "@".join(filter(None, key[:2])): None
+        str(RunName.of(*key[:2])): None
         for key in scores
-        if key[2] == task and protocol_of(key[1]) == PUBLISHED and plan.specs[key[0]].role != "control"
+        if key[2] == task and RunName.of(*key[:2]).protocol == PUBLISHED and plan.specs[key[0]].role != "control"
     }
     found = {fellow: _by_seed(scores, fellow, task, splits, metric) for fellow in dict.fromkeys([name, *fellows])}
     found = {fellow: values for fellow, values in found.items() if len(values) > 1}
@@ -183,8 +183,8 @@ def _indexed(scores: pd.DataFrame) -> Values:
 
 def _by_seed(scores: Values, name: str, task: str, splits: list[str], metric: str) -> pd.Series:
     """Our value of each seed, the mean over the splits."""
-    method, parts = split_name(name)
-    keys = [(method, "+".join(parts), task, split, metric) for split in splits]
+    run_name = RunName.parse(name)
+    keys = [(run_name.method, run_name.variant, task, split, metric) for split in splits]
     found = [scores[key] for key in keys if key in scores]
     if len(found) == 1:
         return found[0].dropna()
@@ -194,7 +194,7 @@ def _by_seed(scores: Values, name: str, task: str, splits: list[str], metric: st
 def incomparable(plan: Plan, paper: Paper, table: PublishedTable, name: str, tasks: list[Task]) -> str:
     """Why ours and the printed number are of different things; '' if they are of the same."""
     suite = plan.suite
-    compact = suite.compact.get(split_name(name)[0])
+    compact = suite.compact.get(RunName.parse(name).method)
     samples = [task.label for task in tasks if plan.is_sample(task.name)]
     if suite.data.source == "demo":
         return GENERATED

@@ -18,7 +18,7 @@ from theseus_bench.figures import speed as speed_module
 from theseus_bench.figures.export import Picture
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import SpeedLine, cite_speed, paper_with_speed
-from theseus_bench.suite.run_names import read_part, split_name
+from theseus_bench.suite.run_names import RunName
 from theseus_bench.suite.status import state
 
 RANGE = "the range over the seeds"
@@ -185,7 +185,7 @@ class FigureData:
         printed = {(v.name, v.what): v.printed for v in self._printed()}
         rows = []
         for name in self.names:
-            module = dict(filter(None, map(read_part, split_name(name)[1]))).get("module")
+            module = RunName.parse(name).settings.get("module")
             if not module:
                 continue
             for task in self.tasks:
@@ -225,7 +225,7 @@ class FigureData:
         return mean, max(low, least), min(high, most)
 
     def _named(self, name: str) -> dict[str, str]:
-        return {"label": self._label(name), "role": self.plan.specs[split_name(name)[0]].role}
+        return {"label": self._label(name), "role": self.plan.spec_of(name).role}
 
     def _label(self, name: str) -> str:
         return self.plan.run(name, self.tasks[0].name, 0).label

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from theseus_bench.suite.run_names import ADAPTED, EQUAL, label_of
+from theseus_bench.suite.run_names import ADAPTED, EQUAL, protocol_suffix
 from theseus_bench.wording import GAP
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column and the whole width of a printed page
@@ -116,8 +116,8 @@ def method_styles(frame: pd.DataFrame) -> dict[str, Style]:
 
 
 def is_equal(label: str) -> bool:
-    """Whether the label is of a method under the protocol of equal effort, as `label_of` writes it."""
-    return label.endswith(label_of("", EQUAL))
+    """Whether the label is of a method under the protocol of equal effort, as its name says at the end."""
+    return label.endswith(protocol_suffix(EQUAL))
 
 
 def in_order(labels: pd.Series) -> list[str]:
@@ -224,4 +224,4 @@ def _line(style: Style) -> dict[str, Any]:
 
 def _method(label: str) -> str:
     """The label without its protocol."""
-    return label.removesuffix(label_of("", EQUAL)).removesuffix(label_of("", ADAPTED))
+    return label.removesuffix(protocol_suffix(EQUAL)).removesuffix(protocol_suffix(ADAPTED))

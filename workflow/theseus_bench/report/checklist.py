@@ -17,7 +17,7 @@ from theseus_bench.data.tasks import METRIC_NAMES
 from theseus_bench.evaluation.significance_file import read_significance, significance_file
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
-from theseus_bench.suite.run_names import TRIAL
+from theseus_bench.suite.run_names import RunName
 from theseus_bench.suite.search import read_choice
 from theseus_bench.wording import series
 
@@ -289,7 +289,7 @@ def _run_key(run: Run) -> tuple:
 
 
 def _is_trial(record: RunRecord) -> bool:
-    return any(part.startswith(f"{TRIAL}=") for part in record.variant.split("+"))
+    return RunName.of(record.method, record.variant).trial is not None
 
 
 def _list(values: Iterable[Any], between: str = ", ") -> str:

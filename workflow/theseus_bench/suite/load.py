@@ -13,7 +13,7 @@ from theseus_bench.suite.config import EFFORT, Experiment, LoopSettings, Suite
 from theseus_bench.suite.method_spec import METHODS_FOLDER, check_grid, check_option, load_specs
 from theseus_bench.suite.plan import Plan, source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER, load_published
-from theseus_bench.suite.run_names import EQUAL, TRIAL, read_part, split_name
+from theseus_bench.suite.run_names import EQUAL, TRIAL, RunName, read_part
 
 # What the protocol of equal effort decides itself.
 FIXED_BY_EQUAL = {
@@ -74,9 +74,8 @@ def _narrowed(plan: Plan) -> Plan:
     kept = {}
     for name, experiment in plan.suite.experiments.items():
         tasks = [task for task in experiment.tasks or plan.trained_tasks if task in plan.trained_tasks]
-        specs = [
-            plan.specs[method] for method in (split_name(m)[0] for m in experiment.methods) if method in plan.specs
-        ]
+        methods = [RunName.parse(name).method for name in experiment.methods]
+        specs = [plan.specs[method] for method in methods if method in plan.specs]
         if tasks and all(spec.source is None or spec.source.task in plan.trained_tasks for spec in specs):
             kept[name] = experiment.model_copy(update={"tasks": tasks if experiment.tasks else None})
     if not kept:
@@ -103,7 +102,7 @@ def _check_methods(plan: Plan) -> None:
             )
         for row, names in spec.published.items():
             for name in names:
-                if split_name(name)[0] != spec.name:
+                if RunName.parse(name).method != spec.name:
                     raise UserError(
                         f"methods/{spec.name}/method.yaml: published.{row}: {name!r} is not a run of this method"
                     )
@@ -112,10 +111,11 @@ def _check_methods(plan: Plan) -> None:
             for task in names:
                 find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
     for name in set(suite.keep_models) - {"all"}:
-        method, parts = split_name(name)
+        run_name = RunName.parse(name)
+        method = run_name.method
         if method not in plan.specs:
             raise UserError(f"config: keep_models: there is no method {method!r}{suggest(method, plan.specs)}")
-        for part in parts:
+        for part in run_name.parts:
             known = {EQUAL, *plan.specs[method].variants}
             if read_part(part) is None and part not in known:
                 raise UserError(f"config: keep_models: {name}: there is no variant {part!r}{suggest(part, known)}")
@@ -141,7 +141,8 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
     """Every method that an experiment names is there and can run in this suite."""
     suite = plan.suite
     for method in experiment.methods:
-        name, parts = split_name(method)
+        run_name = RunName.parse(method)
+        name, parts = run_name.method, run_name.parts
         if name not in plan.specs:
             raise UserError(f"{where}.methods: there is no method {name!r}{suggest(name, plan.specs)}")
         spec = plan.specs[name]

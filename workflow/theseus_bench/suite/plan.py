@@ -24,12 +24,10 @@ from theseus_bench.suite.run_names import (
     EQUAL,
     PUBLISHED,
     TRIAL,
-    join_name,
-    label_of,
-    protocol_of,
+    RunName,
+    protocol_suffix,
     read_part,
     setting_part,
-    split_name,
 )
 from theseus_bench.suite.search import Settings, draw_trials
 
@@ -41,7 +39,7 @@ class Run:
     """One method (and variant) on one task with one seed: the unit of work."""
 
     spec: MethodSpec
-    variant: str
+    run_name: RunName
     task: Task
     seed: int
     settings: dict[str, Any] = field(hash=False)  # a searched run's are known once its search has chosen
@@ -51,17 +49,22 @@ class Run:
     @property
     def name(self) -> str:
         """The method, with its variant: theseus, theseus@constant."""
-        return f"{self.spec.name}@{self.variant}" if self.variant else self.spec.name
+        return str(self.run_name)
+
+    @property
+    def variant(self) -> str:
+        """What of the method is changed: '' or 'equal+constant'."""
+        return self.run_name.variant
 
     @property
     def label(self) -> str:
         """The method as tables call it."""
-        return self.spec.label + label_of(self.variant, self.protocol)
+        return self.spec.label + self.run_name.words + protocol_suffix(self.protocol)
 
     @property
     def protocol(self) -> str:
         """What its effort follows: 'published' or 'equal', or 'adapted' where the suite changes the recipe."""
-        protocol = protocol_of(self.variant)
+        protocol = self.run_name.protocol
         return ADAPTED if self.adapted and protocol == PUBLISHED else protocol
 
     @property
@@ -72,7 +75,7 @@ class Run:
     @property
     def is_trial(self) -> bool:
         """Whether it only tries settings for a search."""
-        return any(part.startswith(f"{TRIAL}=") for part in self.variant.split("+"))
+        return self.run_name.trial is not None
 
     @property
     def search_file(self) -> str:
@@ -159,7 +162,7 @@ class Plan:
             self.run(method, task.name, seed)
             for method in self.experiment_names(name)
             for task in self.experiment_tasks(experiment)
-            if task.name not in self.specs[method.split("@")[0]].exclude
+            if task.name not in self.spec_of(method).exclude
             for seed in self.experiment_seeds(experiment)
         ]
 
@@ -198,37 +201,34 @@ class Plan:
         A part that changes neither settings nor search on any task is left out, so that two experiments that ask for
         the same run in different words share it.
         """
-        method, parts = split_name(asked)
-        spec = self._spec(method)
-        parts += (EQUAL,) * (spec.trained and protocol == EQUAL and EQUAL not in parts)
+        name = RunName.parse(asked)
+        spec = self._spec(name.method)
+        if spec.trained and protocol == EQUAL:
+            name = name.under(EQUAL)
         if spec.compressed:
-            parts += tuple(setting_part(key, value) for key, value in (settings or {}).items())
-        name = join_name(method, parts)
+            name = name.adding(*(setting_part(key, value) for key, value in (settings or {}).items()))
         # All of GLUE's tasks, so that the name does not depend on those that the suite is cut to.
         tasks = [task.name for task in self.tasks.values() if task.trained_on is None]
-        meaning = [self._resolve(name, task) for task in tasks]
-        for part in split_name(name)[1][::-1]:
-            without = join_name(method, tuple(p for p in split_name(name)[1] if p != part))
-            if [self._resolve(without, task) for task in tasks] == meaning:
+        meaning = [self._resolve(str(name), task) for task in tasks]
+        for part in name.parts[::-1]:
+            without = replace(name, parts=tuple(other for other in name.parts if other != part))
+            if [self._resolve(str(without), task) for task in tasks] == meaning:
                 name = without
-        return name
+        return str(name)
 
     def run(self, name: str, task: str, seed: int) -> Run:
         """The run called `name` (method, or method@variant) with its settings resolved."""
         key = name, task, seed
         if key not in self._runs:
             settings, trials = self._resolve(name, task)
-            method, parts = split_name(name)
-            found = find_task(self.tasks, task, "run")
-            adapted = self.is_adapted(name)
-            self._runs[key] = Run(self.specs[method], "+".join(parts), found, seed, settings, trials, adapted)
+            found, adapted = find_task(self.tasks, task, "run"), self.is_adapted(name)
+            self._runs[key] = Run(self.spec_of(name), RunName.parse(name), found, seed, settings, trials, adapted)
         return self._runs[key]
 
     def trials_of(self, run: Run) -> list[Run]:
         """The runs of a searched run's search: every setting tried with every search seed."""
-        method, parts = split_name(run.name)
         return [
-            self.run(join_name(method, (*parts, f"{TRIAL}={k}")), run.task.name, seed)
+            self.run(str(run.run_name.adding(f"{TRIAL}={k}")), run.task.name, seed)
             for k in range(len(run.trials))
             for seed in self.suite.search.seeds
         ]
@@ -239,7 +239,7 @@ class Plan:
 
     def teacher_name(self, name: str) -> str:
         """The name of the predecessor that runs called `name` learn from and are compared with."""
-        return join_name(self.teacher.name, (EQUAL,) * (EQUAL in split_name(name)[1]))
+        return str(RunName(self.teacher.name).under(RunName.parse(name).protocol))
 
     def teacher_outputs_of(self, run: Run) -> str:
         """Where the stored outputs of the predecessor that `run` learns from are, inside the suite's folder."""
@@ -247,8 +247,8 @@ class Plan:
 
     def source_of(self, run: Run) -> Run:
         """The run whose compressed model `run` starts from, for a method that has a source: same protocol and seed."""
-        name = join_name(run.spec.source.method, (EQUAL,) * (EQUAL in split_name(run.name)[1]))
-        return self.run(name, run.spec.source.task, run.seed)
+        name = RunName(run.spec.source.method).under(run.run_name.protocol)
+        return self.run(str(name), run.spec.source.task, run.seed)
 
     def fingerprint(self, run: Run) -> str:
         """A short hash of all that the configuration says of the run's results.
@@ -302,14 +302,12 @@ class Plan:
 
         They follow no published recipe then, and are called adapted.
         """
-        method, parts = split_name(name)
-        changed = self.suite.settings or self.suite.search.space
-        if EQUAL in parts or not changed or not self.specs[method].trained:
+        changed, spec = self.suite.settings or self.suite.search.space, self.spec_of(name)
+        if not changed or not spec.trained or RunName.parse(name).protocol == EQUAL:
             return False
-        name = join_name(method, tuple(part for part in parts if not part.startswith(f"{TRIAL}=")))
+        name = str(RunName.parse(name).without(TRIAL))
         if name not in self._adapted:
             own = any(self._recipe(name, task) != self._plain._recipe(name, task) for task in self.trained_tasks)
-            spec = self.specs[method]
             others = [self.teacher.name] * (spec.role != "teacher" and self._learns(name))
             others += [spec.source.method] if spec.source else []
             self._adapted[name] = own or any(self.is_adapted(other) for other in others)
@@ -317,11 +315,8 @@ class Plan:
 
     def _learns(self, name: str) -> bool:
         """Whether runs called `name` read of the predecessor's on some task."""
-        method, parts = split_name(name)
-        runs = (
-            Run(self.specs[method], "+".join(parts), self.tasks[task], 0, *self._resolve(name, task))
-            for task in self.trained_tasks
-        )
+        spec, run_name = self.spec_of(name), RunName.parse(name)
+        runs = (Run(spec, run_name, self.tasks[task], 0, *self._resolve(name, task)) for task in self.trained_tasks)
         return any(run.learns for run in runs)
 
     def _recipe(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
@@ -348,6 +343,10 @@ class Plan:
     def _sources(self) -> set[str]:
         return {self.source_of(run).path for run in self.runs.values() if run.spec.source}
 
+    def spec_of(self, name: str) -> MethodSpec:
+        """The method of the runs called `name`."""
+        return self.specs[RunName.parse(name).method]
+
     def _spec(self, method: str) -> MethodSpec:
         if method not in self.specs:
             raise UserError(f"there is no method {method!r}{suggest(method, self.specs)}")
@@ -360,25 +359,23 @@ class Plan:
         return self._resolved[name, task]
 
     def _settings_and_trials(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
-        method, parts = split_name(name)
+        trial, run_name = RunName.parse(name).trial, RunName.parse(name).without(TRIAL)
+        method, equal = run_name.method, run_name.protocol == EQUAL
         spec = self._spec(method)
-        tried = next((read_part(part)[1] for part in parts if part.startswith(f"{TRIAL}=")), None)
-        parts = tuple(part for part in parts if not part.startswith(f"{TRIAL}="))
-        fixed = [(f"{method}@{part}", self._changes(spec, part)) for part in parts if part != EQUAL]
-        if tried is not None:
-            _, trials = self._resolve(join_name(method, parts), task)
-            if tried not in range(len(trials)):
+        fixed = [(f"{method}@{part}", self._changes(spec, part)) for part in run_name.without(EQUAL).parts]
+        if trial is not None:
+            _, trials = self._resolve(str(run_name), task)
+            if trial not in range(len(trials)):
                 raise UserError(f"{name} on {task}: the search has {len(trials)} trials, counted from 0")
-            return self._settings(spec, parts, task, [*fixed, (f"search of {method}", trials[tried])]), ()
-        settings = self._check_layers(name, spec, self._settings(spec, parts, task, fixed))
-        equal = EQUAL in parts
+            return self._settings(spec, equal, task, [*fixed, (f"search of {method}", trials[trial])]), ()
+        settings = self._check_layers(name, spec, self._settings(spec, equal, task, fixed))
         space = self._space(spec, task, equal, {key for _, changes in fixed for key in changes})
         budget = self.suite.search.budget_of(EQUAL if equal else "published")
         # The draws are the method's, so that variants with the same grid try the same settings.
         trials = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
         return settings, tuple(trials)
 
-    def _settings(self, spec: MethodSpec, parts: tuple[str, ...], task: str, fixed: list[tuple[str, dict]]) -> Settings:
+    def _settings(self, spec: MethodSpec, equal: bool, task: str, fixed: list[tuple[str, dict]]) -> Settings:
         layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
         overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
         for place, override in self._overrides():
@@ -387,11 +384,11 @@ class Plan:
             ):
                 continue
             overlays.append((place, override.set))
-        if EQUAL in parts:
-            equal = self.suite.equal
+        if equal:
+            block = self.suite.equal
             shared = (*EFFORT, "warmup")  # steps, and the schedule over them, which a search may vary for all alike
             overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in shared}))
-            overlays += [("equal.set", equal.set), (f"equal.per_task.{task}", equal.per_task.get(task, {}))]
+            overlays += [("equal.set", block.set), (f"equal.per_task.{task}", block.per_task.get(task, {}))]
             overlays.append(("equal", {"choose_on": "held_out"}))
         return resolve_settings(spec, layers, overlays + fixed)
 

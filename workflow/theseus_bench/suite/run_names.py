@@ -8,7 +8,8 @@ variant. They are said in this order, so that one run has one name.
 from __future__ import annotations
 
 import json
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 from theseus_bench.errors import UserError
@@ -18,16 +19,67 @@ ADAPTED = "adapted"  # what the first is called where the suite's own settings c
 TRIAL = "trial"
 
 
-@cache
-def split_name(name: str) -> tuple[str, tuple[str, ...]]:
-    """The method and the parts of a run's name, settings as `setting_part` writes them."""
-    method, _, variant = name.partition("@")
-    return method, tuple(_normal(part) for part in variant.split("+") if part)
+@dataclass(frozen=True)
+class RunName:
+    """A method and the parts that change it, which are put in order."""
 
+    method: str
+    parts: tuple[str, ...] = ()  # settings as `setting_part` writes them
 
-def join_name(method: str, parts: tuple[str, ...]) -> str:
-    """The name with these parts, put in order."""
-    return f"{method}@{'+'.join(sorted(parts, key=_rank))}" if parts else method
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(sorted(self.parts, key=_rank)))
+
+    @staticmethod
+    @cache
+    def parse(name: str) -> RunName:
+        """The name that `name` says, equal settings in equal words; UserError on half a setting."""
+        method, _, variant = name.partition("@")
+        return RunName(method, tuple(_normal(part) for part in variant.split("+") if part))
+
+    @staticmethod
+    def of(method: str, variant: str) -> RunName:
+        """The name of a method's runs of this variant, as records and tables have the two."""
+        return RunName.parse(f"{method}@{variant}")
+
+    def __str__(self) -> str:
+        return f"{self.method}@{self.variant}" if self.parts else self.method
+
+    @cached_property
+    def variant(self) -> str:
+        """The parts together: 'equal+constant'."""
+        return "+".join(self.parts)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that it follows."""
+        return EQUAL if EQUAL in self.parts else PUBLISHED
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The parts that are settings."""
+        return dict(setting for part in self.parts if (setting := read_part(part)) is not None)
+
+    @property
+    def trial(self) -> Any:
+        """Which trial of a search it is; None for a run that is none."""
+        return self.settings.get(TRIAL)
+
+    @property
+    def words(self) -> str:
+        """What is changed, as tables say it after the method's label: ', constant, base rate 0.7'."""
+        return "".join(f", {part.replace('=', ' ').replace('_', ' ')}" for part in self.parts if part != EQUAL)
+
+    def adding(self, *parts: str) -> RunName:
+        """The same with further parts."""
+        return RunName(self.method, (*self.parts, *parts))
+
+    def without(self, *keys: str) -> RunName:
+        """The same without the parts of these names, and without these settings."""
+        return RunName(self.method, tuple(part for part in self.parts if part.partition("=")[0] not in keys))
+
+    def under(self, protocol: str) -> RunName:
+        """The same under a protocol."""
+        return self.without(EQUAL).adding(*[EQUAL] * (protocol == EQUAL))
 
 
 def setting_part(key: str, value: Any) -> str:
@@ -50,16 +102,9 @@ def read_part(part: str) -> tuple[str, Any] | None:
         return key, text
 
 
-def protocol_of(variant: str) -> str:
-    """The protocol that a run with this variant follows."""
-    return EQUAL if EQUAL in variant.split("+") else PUBLISHED
-
-
-def label_of(variant: str, protocol: str) -> str:
-    """A variant in words, as tables give it after the method's label: ', constant, base rate 0.7 (equal)'."""
-    parts = [part for part in variant.split("+") if part and part != EQUAL]
-    words = "".join(f", {part.replace('=', ' ').replace('_', ' ')}" for part in parts)
-    return words + (f" ({protocol})" if protocol != PUBLISHED else "")
+def protocol_suffix(protocol: str) -> str:
+    """What a label of a protocol's runs ends in."""
+    return "" if protocol == PUBLISHED else f" ({protocol})"
 
 
 def _normal(part: str) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.speed import Timing
-from theseus_bench.suite.run_names import protocol_of
+from theseus_bench.suite.run_names import RunName
 from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Row, Table, compressed
 from theseus_bench.wording import NOT_APPLICABLE, NOT_MEASURED, series, signed
 
@@ -136,7 +136,7 @@ def _scores_row(
     significant: Mapping,
 ) -> Row:
     first = group.iloc[0]
-    name = _run_name(first["method"], first["variant"])
+    name = str(RunName.of(first["method"], first["variant"]))
     scored = {task: _score_cell(group[group["task"] == task], asked[task], statistic) for task in asked}
     scored |= {
         key: _macro_cell(group, scored, [asked[task] for task in tasks], statistic)
@@ -149,10 +149,6 @@ def _scores_row(
     speedup = _speed_cell(speed.get(name), parameters)
     cells = (parameters, speedup, _seeds_cell(scored, asked), _chosen_cell(group), *scored.values())
     return Row(first["label"], cells, (first["method"], first["variant"], first["role"]), first["role"])
-
-
-def _run_name(method: str, variant: str) -> str:
-    return f"{method}@{variant}" if variant else method
 
 
 def _parameters_cell(group: pd.DataFrame) -> Cell:
@@ -271,7 +267,7 @@ def _marked(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     Two that share the best leave no second, and a column in which all are equal has no mark.
     """
     marks: dict[tuple[int, int], str] = {}
-    protocols = [protocol_of(row.identity[1]) for row in rows]
+    protocols = [RunName.of(*row.identity[:2]).protocol for row in rows]
     for protocol, (j, column) in itertools.product(dict.fromkeys(protocols), enumerate(columns)):
         ranked = [i for i, row in enumerate(rows) if compressed(row) and column.ranked and protocols[i] == protocol]
         cells = {i: rows[i].cells[j].value for i in ranked}
@@ -294,7 +290,7 @@ def _with_printed(rows: list[Row], columns: Sequence[Column], printed: Mapping[s
     for row in rows:
         method, variant, _ = row.identity
         found.append(row)
-        for one in printed.get(_run_name(method, variant), ()):
+        for one in printed.get(str(RunName.of(method, variant)), ()):
             beside = [_printed_cells(cell, column, one) for cell, column in zip(row.cells, columns, strict=True)]
             for label, kind, cells in zip((one.label, "difference"), FOLLOWERS, zip(*beside, strict=True), strict=True):
                 found.append(Row(label, cells, (method, variant, kind), kind))
@@ -331,7 +327,7 @@ def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: S
         )
     if any(row.kind in FOLLOWERS for row in rows):
         notes.append(f"Difference: the {statistic} above less the printed number, in points.")
-    ranked = [protocol_of(row.identity[1]) for row in rows if compressed(row)]
+    ranked = [RunName.of(*row.identity[:2]).protocol for row in rows if compressed(row)]
     if len(ranked) > 1:
         among = " of each protocol" if len(set(ranked)) > 1 else ""
         notes.append(

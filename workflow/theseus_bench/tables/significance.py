@@ -19,7 +19,7 @@ from theseus_bench.evaluation.significance_file import (
 )
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.suite.plan import Plan, label_of_name
-from theseus_bench.suite.run_names import PUBLISHED, split_name
+from theseus_bench.suite.run_names import PUBLISHED, RunName
 from theseus_bench.tables.model import Cell, Column, Row, Table
 from theseus_bench.tables.scores import CHOSEN_ON_DEV
 
@@ -226,5 +226,5 @@ def _what(plan: Plan, what: str) -> str:
 
 
 def _identity(name: str) -> tuple[str, str]:
-    method, parts = split_name(name)
-    return method, "+".join(parts)
+    run_name = RunName.parse(name)
+    return run_name.method, run_name.variant

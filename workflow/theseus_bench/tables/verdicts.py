@@ -7,7 +7,7 @@ from theseus_bench.evaluation.claims import Judged
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.evaluation.verdicts import Verdict
 from theseus_bench.suite.plan import Plan
-from theseus_bench.suite.run_names import EQUAL, split_name
+from theseus_bench.suite.run_names import EQUAL, RunName
 from theseus_bench.tables.model import Cell, Column, Row, Table
 from theseus_bench.tables.scores import CHOSEN_ON_DEV
 from theseus_bench.wording import signed
@@ -27,8 +27,7 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
     published = list(dict.fromkeys(v.table for v in verdicts))
     rows = []
     for v in verdicts:
-        method, parts = split_name(v.name)
-        variant = "+".join(parts)
+        run_name = RunName.parse(v.name)
         why = (v.reason,) if v.reason else ()
         cells = (
             Cell(plan.tasks[v.what].label if v.what in plan.tasks else v.what),
@@ -40,7 +39,7 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
             Cell(v.verdict, notes=why, data={"reason": v.reason}),
         )
         label = plan.run(v.name, plan.trained_tasks[0], 0).label
-        rows.append(Row(label, cells, (method, variant, v.table), v.verdict.replace(" ", "-")))
+        rows.append(Row(label, cells, (run_name.method, run_name.variant, v.table), v.verdict.replace(" ", "-")))
     rule = plan.suite.verdicts
     by_task = "".join(f", {points:g} on {plan.tasks[name].label}" for name, points in rule.tolerance_by_task.items())
     notes = (
