@@ -72,7 +72,7 @@ def test_a_choice_is_read_as_it_was_written_and_its_bytes_are_those_of_the_value
     values, file = choice_of(plan.run("theseus", "rte", 1)), tmp_path / "choice.json"
     save_choice(file, values)
     assert list(read_json(file)) == ["chosen", "trials", "device_seconds", "nested"]
-    assert read_choice(file).model_dump() == values
+    assert read_choice(file).model_dump(by_alias=True) == values
     assert [trial.mean_score for trial in read_choice(file).trials] == [70, 71, 72]
 
 

@@ -45,8 +45,8 @@ def test_the_best_mean_over_the_search_seeds_is_chosen_and_trained_with(plan, tm
     leave_trials(plan, tmp_path, [[150, 150], [200, 120], [190, 180], [170, 170]])
     choice = choose(plan, tmp_path)
     run = plan.run("finetune", "rte", 3)
-    assert choice.chosen.trial == 2
-    assert choice.chosen.score == pytest.approx(100 * 185 / 277)
+    assert choice.chosen_trial.trial == 2
+    assert choice.chosen_trial.score == pytest.approx(100 * 185 / 277)
     settings, trial = with_chosen(run, tmp_path)[0].settings, with_chosen(run, tmp_path)[1]
     assert trial == 2
     assert settings == run.settings | run.trials[2]
@@ -65,7 +65,7 @@ def test_a_run_with_the_choices_settings_is_not_stale(plan, tmp_path):
 
 def test_of_equals_the_default_is_chosen(plan, tmp_path):
     leave_trials(plan, tmp_path, [[180, 180]] * 4)
-    assert choose(plan, tmp_path).chosen.trial == 0
+    assert choose(plan, tmp_path).chosen_trial.trial == 0
 
 
 def test_all_that_was_tried_is_kept_with_its_cost(plan, tmp_path):
@@ -90,7 +90,7 @@ def test_a_trial_that_diverged_is_tried_and_not_chosen(plan, tmp_path):
         dev_score=None, status="failed", reason="diverged", seconds={"all": 10.0, "training": 9.0},
     )  # fmt: skip
     choice = choose(plan, tmp_path)
-    assert choice.chosen.trial == 2
+    assert choice.chosen_trial.trial == 2
     assert choice.trials[1].scores["101"] is None
     assert choice.trials[1].status == ["failed", "complete"]
     json.loads(choice.model_dump_json())
@@ -189,7 +189,7 @@ def test_under_equal_effort_the_score_on_the_slice_held_out_decides_and_dev_has_
         leave_run(plan, trial, tmp_path, parts, seconds={"all": 1.0}, **scores)
     select_settings(plan, run, tmp_path)
     choice = read_choice(tmp_path / run.search_file)
-    assert choice.chosen.trial == 1
-    assert choice.chosen.score == pytest.approx(100 * 40 / 50)
-    assert choice.nested.same_half == pytest.approx(80, abs=8)  # of the slice; the first trial's dev is 90
-    assert choice.nested.other_half == pytest.approx(80, abs=8)
+    assert choice.chosen_trial.trial == 1
+    assert choice.chosen_trial.score == pytest.approx(100 * 40 / 50)
+    assert choice.nested_selection.same_half == pytest.approx(80, abs=8)  # of the slice; the first trial's dev is 90
+    assert choice.nested_selection.other_half == pytest.approx(80, abs=8)

@@ -67,7 +67,7 @@ def test_the_mean_over_the_search_seeds_chooses(searched):
     first = [np.mean([score_of(*wrong) for wrong in by_seed]) for by_seed in PUBLISHED]
     assert score_of(*PUBLISHED[0][0]) > score_of(*PUBLISHED[1][0])
     assert first[1] > first[0]
-    assert (choice.chosen.trial, choice.chosen.score) == (1, pytest.approx(first[1]))
+    assert (choice.chosen_trial.trial, choice.chosen_trial.score) == (1, pytest.approx(first[1]))
     assert choice.trials[0].scores == {
         str(s): pytest.approx(score_of(*w)) for s, w in zip(SEEDS, PUBLISHED[0], strict=True)
     }
@@ -80,7 +80,7 @@ def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched)
     plan, folder = searched
     published, equal = rows_of(search_tables(plan, "first", folder)["search"])
     settings = plan.run("finetune", "mrpc", 1).trials[1]
-    nested = read_choice(folder / plan.run("finetune", "mrpc", 1).search_file).nested
+    nested = read_choice(folder / plan.run("finetune", "mrpc", 1).search_file).nested_selection
     assert published == {
         "label": "Fine-tuning", "task": "MRPC", "trials": 2,
         "settings": f"learning_rate {settings['learning_rate']:g}",
@@ -129,6 +129,6 @@ def test_under_equal_effort_the_slice_held_out_of_train_chooses_among_three(sear
     select_settings(plan, run, folder)
     choice = read_choice(folder / run.search_file)
     assert len(choice.trials) == 3
-    assert choice.chosen.trial == 2
-    assert choice.chosen.score == pytest.approx(np.mean([score_of(*wrong) for wrong in HELD_OUT[2]]))
-    assert choice.chosen.settings == plan.trials_of(run)[4].settings
+    assert choice.chosen_trial.trial == 2
+    assert choice.chosen_trial.score == pytest.approx(np.mean([score_of(*wrong) for wrong in HELD_OUT[2]]))
+    assert choice.chosen_trial.settings == plan.trials_of(run)[4].settings

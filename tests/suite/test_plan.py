@@ -514,7 +514,7 @@ def test_students_of_equal_effort_learn_from_its_own_predecessor(root):
         run = plan.run(name, "rte", 2)
         assert plan.teacher_of(run).path == f"runs/{teacher}/rte/seed-2"
         assert plan.teacher_outputs_of(run) == f"teacher/{teacher}/rte/seed-2"
-        assert plan.teacher_of(run).path in plan.needed([run])
+        assert plan.teacher_of(run).path in plan.with_dependencies([run])
 
 
 def test_the_predecessor_is_searched_once_for_all_its_students(root):

@@ -100,7 +100,7 @@ def records_of(experiment):
 @cache
 def sources_of(experiment):
     """The records of all that an experiment's runs need: predecessors, trials, models of other tasks."""
-    runs = PLAN.needed(PLAN.experiment_runs(experiment)).values()
+    runs = PLAN.with_dependencies(PLAN.experiment_runs(experiment)).values()
     return [f"{SUITE}/{run.path}/{file}" for run in runs for file in RECORD]
 
 
@@ -154,7 +154,7 @@ def made_for(experiments):
 
     Snakemake does not miss what a finished job has read, so each target names all that has to be there.
     """
-    runs = PLAN.needed(run for name in experiments for run in PLAN.experiment_runs(name)).values()
+    runs = PLAN.with_dependencies(run for name in experiments for run in PLAN.experiment_runs(name)).values()
     force_unsound(runs, experiments)
     files = [f"{SUITE}/{run.path}/{file}" for run in runs if run.path in done() for file in RECORD]
     runs = [run for run in runs if run.path not in done()]
@@ -172,7 +172,7 @@ def made_of(experiment, figures_only=False):
     asked = dict.fromkeys(STEPS, not figures_only)
     asked |= dict.fromkeys(("score", "significance", "speed", "experiment_figures"), True)
     asked["verdict_tables"] &= bool(wanted.compare_with)
-    asked["search_tables"] &= PLAN.searched(experiment)
+    asked["search_tables"] &= PLAN.has_search(experiment)
     asked["submissions"] &= wanted.submission
     return [file for step, made in asked.items() if made for file in made_by(step, experiment=experiment)]
 

@@ -21,7 +21,7 @@ def total_costs(plan: Plan, folder: Path) -> dict[str, float | None]:
     lacks its part, since it would pass for the whole.
     """
     asked = [run for experiment in plan.suite.experiments for run in plan.experiment_runs(experiment)]
-    final = plan.needed(asked, searches=False)
+    final = plan.with_dependencies(asked, searches=False)
     found = {path: record for path, run in plan.runs.items() if (record := state(plan, run, folder)[2]) is not None}
     flops = [sum_flops(record) for record in found.values()]
     energies = [record.energy_joules for record in found.values()]

@@ -281,7 +281,7 @@ def _add_products(graph: ProvenanceGraph, plan: Plan, found: Found) -> None:
         first = {run.name: run for run in reversed(runs) if found[run.path][1] is not None}
         files = {
             RECORDS: _records(runs, found),
-            SOURCES: _records(plan.needed(runs).values(), found),
+            SOURCES: _records(plan.with_dependencies(runs).values(), found),
             SHAPES: [f"{run.path}/run.json" for run in first.values()],
             SEARCHES: list(dict.fromkeys(run.search_file for run in runs if run.trials)),
         }

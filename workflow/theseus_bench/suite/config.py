@@ -271,10 +271,10 @@ class Suite(Strict):
     @model_validator(mode="after")
     def _consistent(self):
         endings = reserved_endings()
-        taken = reserved_names() & self.experiments.keys()
-        taken |= {name for name in self.experiments if name.endswith(endings)}
-        if taken:
-            raise ValueError(f"experiments: {', '.join(sorted(taken))}: the workflow uses this name; choose another")
+        clashes = reserved_names() & self.experiments.keys()
+        clashes |= {name for name in self.experiments if name.endswith(endings)}
+        if clashes:
+            raise ValueError(f"experiments: {', '.join(sorted(clashes))}: the workflow uses this name; choose another")
         if self.backbone.layers % self.student_layers or self.student_layers == self.backbone.layers:
             divisors = [d for d in range(1, self.backbone.layers) if self.backbone.layers % d == 0]
             raise ValueError(
@@ -286,16 +286,16 @@ class Suite(Strict):
             for field in ("methods", "protocols", "tasks", "seeds", "vary", "compare_with"):
                 lists[f"experiments.{key}.{field}"] = getattr(experiment, field) or []
         lists |= {"speed.batch_sizes": self.speed.batch_sizes, "speed.lengths": self.speed.lengths}
-        searched = any(self.search.budget_of(protocol) > 1 for protocol in ("published", "equal"))
+        has_search = any(self.search.budget_of(protocol) > 1 for protocol in ("published", "equal"))
         final = {seed for name, values in lists.items() if name.endswith("seeds") for seed in values}
-        both = sorted(final & set(self.search.seeds))
-        if searched and both:
+        overlap = sorted(final & set(self.search.seeds))
+        if has_search and overlap:
             raise ValueError(
-                f"search.seeds: {', '.join(map(str, both))} is a seed of final runs too; settings chosen on a seed "
+                f"search.seeds: {', '.join(map(str, overlap))} is a seed of final runs too; settings chosen on a seed "
                 "flatter its score, so choose another"
             )
         for name, values in lists.items():
-            twice = [str(value) for i, value in enumerate(values) if values.index(value) < i]
-            if twice:
-                raise ValueError(f"{name} names {', '.join(twice)} twice")
+            repeats = [str(value) for i, value in enumerate(values) if values.index(value) < i]
+            if repeats:
+                raise ValueError(f"{name} names {', '.join(repeats)} twice")
         return self

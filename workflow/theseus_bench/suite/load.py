@@ -31,7 +31,7 @@ def load_plan(config: dict, root: Path = Path(".")) -> Plan:
     suite = parse(Suite, config, "config")
     plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
     _check_tasks(plan)
-    plan = _narrowed(plan)
+    plan = _narrow(plan)
     _check_methods(plan)
     if not suite.trust_records:
         check_data(plan)
@@ -65,22 +65,22 @@ def _check_tasks(plan: Plan) -> None:
                 raise UserError(f"config: {key}: {name} has no training set; it is predicted with {task.trained_on}'s")
 
 
-def _narrowed(plan: Plan) -> Plan:
+def _narrow(plan: Plan) -> Plan:
     """The plan with each experiment on those of its tasks that the suite has, and without those for which none is left.
 
     So a suite can be cut to a few tasks from the command line. An experiment also goes if a method of it starts from a
     model of a task that the suite does not have.
     """
-    kept = {}
+    experiments = {}
     for name, experiment in plan.suite.experiments.items():
         tasks = [task for task in experiment.tasks or plan.trained_tasks if task in plan.trained_tasks]
         methods = [RunName.parse(name).method for name in experiment.methods]
         specs = [plan.specs[method] for method in methods if method in plan.specs]
         if tasks and all(spec.source is None or spec.source.task in plan.trained_tasks for spec in specs):
-            kept[name] = experiment.model_copy(update={"tasks": tasks if experiment.tasks else None})
-    if not kept:
+            experiments[name] = experiment.model_copy(update={"tasks": tasks if experiment.tasks else None})
+    if not experiments:
         raise UserError(f"config: no experiment can be made of the tasks {plan.trained_tasks} alone; add tasks")
-    return replace(plan, suite=plan.suite.model_copy(update={"experiments": kept}))
+    return replace(plan, suite=plan.suite.model_copy(update={"experiments": experiments}))
 
 
 def _check_methods(plan: Plan) -> None:
@@ -116,13 +116,15 @@ def _check_methods(plan: Plan) -> None:
         if method not in plan.specs:
             raise UserError(f"config: keep_models: there is no method {method!r}{suggest(method, plan.specs)}")
         for part in run_name.parts:
-            known = {EQUAL, *plan.specs[method].variants}
-            if read_part(part) is None and part not in known:
-                raise UserError(f"config: keep_models: {name}: there is no variant {part!r}{suggest(part, known)}")
+            variants = {EQUAL, *plan.specs[method].variants}
+            if read_part(part) is None and part not in variants:
+                raise UserError(f"config: keep_models: {name}: there is no variant {part!r}{suggest(part, variants)}")
     for name in suite.compact:
         if name not in plan.specs or "compact_checkpoint" not in plan.specs[name].needs:
-            wanted = [spec.name for spec in plan.specs.values() if "compact_checkpoint" in spec.needs]
-            raise UserError(f"config: compact: no method {name!r} needs a compact checkpoint{suggest(name, wanted)}")
+            candidates = [spec.name for spec in plan.specs.values() if "compact_checkpoint" in spec.needs]
+            raise UserError(
+                f"config: compact: no method {name!r} needs a compact checkpoint{suggest(name, candidates)}"
+            )
     for index, override in enumerate(suite.settings):
         where = f"config: settings.{index}"
         for task in override.tasks or []:
@@ -149,10 +151,14 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
         for part in parts:
             if part == EQUAL or part.startswith(f"{TRIAL}="):
                 raise UserError(f"{where}.methods: {method!r}: {part} is not for a method's name; see protocols")
-        varied = experiment.vary if spec.compressed else []
-        named = [setting[0] for setting in map(read_part, parts) if setting is not None]
-        for settings in varied or [{}]:
-            keys = [*named, *settings, *(key for part in parts for key in spec.variants.get(part, {}) if key in EFFORT)]
+        variations = experiment.vary if spec.compressed else []
+        part_keys = [setting[0] for setting in map(read_part, parts) if setting is not None]
+        for settings in variations or [{}]:
+            keys = [
+                *part_keys,
+                *settings,
+                *(key for part in parts for key in spec.variants.get(part, {}) if key in EFFORT),
+            ]
             for key in keys:
                 check_option(spec, key, f"{where}: {method}")
                 if keys.count(key) > 1:
@@ -183,25 +189,25 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
                 f"{where}.control: {experiment.control!r} is none of the experiment's runs"
                 f"{suggest(experiment.control, names)}"
             )
-    known = load_published(PUBLISHED_FOLDER) if experiment.compare_with else {}
+    tables = load_published(PUBLISHED_FOLDER) if experiment.compare_with else {}
     for table in experiment.compare_with:
-        if table not in known:
-            raise UserError(f"{where}.compare_with: no table {table!r} is published{suggest(table, known)}")
+        if table not in tables:
+            raise UserError(f"{where}.compare_with: no table {table!r} is published{suggest(table, tables)}")
 
 
 def _check_search(plan: Plan) -> None:
     """What a search may vary exists, and is the loop's where all methods are offered it."""
     suite = plan.suite
-    anyones = set().union(*(spec.options for spec in plan.specs.values()))
+    options = set().union(*(spec.options for spec in plan.specs.values()))
     for where, space in [("search.space", suite.search.space), ("equal.space", suite.equal.space)]:
         for key in space:
-            if key not in anyones:
-                raise UserError(f"config: {where}: no method has a setting {key!r}{suggest(key, anyones)}")
+            if key not in options:
+                raise UserError(f"config: {where}: no method has a setting {key!r}{suggest(key, options)}")
     for task in suite.equal.per_task:
         find_task(plan.tasks, task, "config: equal.per_task")
-    shared = [("equal.set", suite.equal.set), ("equal.search", suite.equal.search)]
-    shared += [(f"equal.per_task.{task}", keys) for task, keys in suite.equal.per_task.items()]
-    for where, keys in shared:
+    blocks = [("equal.set", suite.equal.set), ("equal.search", suite.equal.search)]
+    blocks += [(f"equal.per_task.{task}", keys) for task, keys in suite.equal.per_task.items()]
+    for where, keys in blocks:
         for key in keys:
             if key in FIXED_BY_EQUAL and keys[key] is not None:
                 raise UserError(f"config: {where}: {key}: {FIXED_BY_EQUAL[key]}; drop it")
@@ -229,6 +235,6 @@ def check_data(plan: Plan) -> None:
     folder = Path(data.path).expanduser()
     if not folder.is_dir():
         raise UserError(f"config: data.path: {folder} is not a folder; it should hold <task>/<split>.parquet")
-    missing = [f for name in plan.suite.tasks for f in source_files(plan, name) if not Path(f).is_file()]
-    if missing:
-        raise UserError(f"config: data.path: missing {', '.join(missing)}; drop these tasks or add the files")
+    missing_files = [f for name in plan.suite.tasks for f in source_files(plan, name) if not Path(f).is_file()]
+    if missing_files:
+        raise UserError(f"config: data.path: missing {', '.join(missing_files)}; drop these tasks or add the files")

@@ -126,30 +126,30 @@ def resolve_settings(spec: MethodSpec, layers: int, overlays: list[tuple[str, di
     method's own against the type of their default.
     """
     values: dict[str, Any] = {"layers": layers} | spec.defaults
-    places = dict.fromkeys(values, f"methods/{spec.name}/method.yaml: defaults")
-    for place, overlay in overlays:
+    origins = dict.fromkeys(values, f"methods/{spec.name}/method.yaml: defaults")
+    for origin, overlay in overlays:
         for key, value in overlay.items():
-            check_option(spec, key, place)
-            values[key], places[key] = value, place
-    own = {key: value for key, value in values.items() if key not in LoopSettings.model_fields}
-    for key, value in own.items():
-        own[key] = _like(spec.defaults[key], value, f"{places[key]}: {key}")
-        _check_allowed(spec, key, own[key], f"{places[key]}: {key}")
+            check_option(spec, key, origin)
+            values[key], origins[key] = value, origin
+    method_values = {key: value for key, value in values.items() if key not in LoopSettings.model_fields}
+    for key, value in method_values.items():
+        method_values[key] = _like(spec.defaults[key], value, f"{origins[key]}: {key}")
+        _check_allowed(spec, key, method_values[key], f"{origins[key]}: {key}")
     try:
-        loop = LoopSettings.model_validate({k: v for k, v in values.items() if k not in own})
+        loop = LoopSettings.model_validate({k: v for k, v in values.items() if k not in method_values})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        raise UserError(f"{places.get(key, spec.name)}: {key}: {first['msg']}, found {values.get(key)!r}") from None
-    return loop.model_dump() | own
+        detail = error.errors()[0]
+        key = str(detail["loc"][0])
+        raise UserError(f"{origins.get(key, spec.name)}: {key}: {detail['msg']}, found {values.get(key)!r}") from None
+    return loop.model_dump() | method_values
 
 
 def _check_allowed(spec: MethodSpec, key: str, value: Any, where: str) -> None:
-    allowed = spec.allowed.get(key)
-    if isinstance(allowed, list) and value not in allowed:
-        raise UserError(f"{where}: {value!r}{suggest(str(value), map(str, allowed))}")
-    if isinstance(allowed, Range):
-        low, high = allowed.min, allowed.max
+    limits = spec.allowed.get(key)
+    if isinstance(limits, list) and value not in limits:
+        raise UserError(f"{where}: {value!r}{suggest(str(value), map(str, limits))}")
+    if isinstance(limits, Range):
+        low, high = limits.min, limits.max
         if (low is not None and value < low) or (high is not None and value > high):
             ends = [f"{word} {end:g}" for word, end in (("at least", low), ("at most", high)) if end is not None]
             raise UserError(f"{where}: {value!r} is not {' and '.join(ends)}")

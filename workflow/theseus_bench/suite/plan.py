@@ -44,7 +44,7 @@ class Run:
     seed: int
     settings: dict[str, Any] = field(hash=False)  # a searched run's are known once its search has chosen
     trials: tuple[Settings, ...] = field(default=(), hash=False)  # what is tried first; none: no search
-    adapted: bool = False  # whether the suite's own settings change the method's recipe
+    is_adapted: bool = False  # whether the suite's own settings change the method's recipe
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class Run:
     def protocol(self) -> str:
         """What its effort follows: 'published' or 'equal', or 'adapted' where the suite changes the recipe."""
         protocol = self.run_name.protocol
-        return ADAPTED if self.adapted and protocol == PUBLISHED else protocol
+        return ADAPTED if self.is_adapted and protocol == PUBLISHED else protocol
 
     @property
     def path(self) -> str:
@@ -104,9 +104,9 @@ class Plan:
     specs: dict[str, MethodSpec]
     # What was computed once: the workflow asks for each run a dozen times.
     _names: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by experiment
-    _resolved: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and task
+    _resolutions: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and task
     _runs: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name, task and seed
-    _adapted: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name
+    _adaptations: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name
     _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by the run's path
 
     @property
@@ -166,26 +166,26 @@ class Plan:
             for seed in self.experiment_seeds(experiment)
         ]
 
-    def searched(self, name: str) -> bool:
+    def has_search(self, name: str) -> bool:
         """Whether the settings of some run of the experiment are searched."""
         return any(run.trials for run in self.experiment_runs(name))
 
     def all_runs(self, name: str) -> dict[str, Run]:
         """The experiment's runs by path with all that is trained for them: searches, predecessors and sources."""
-        return self.needed(self.experiment_runs(name))
+        return self.with_dependencies(self.experiment_runs(name))
 
-    def needed(self, runs: Iterable[Run], searches: bool = True) -> dict[str, Run]:
+    def with_dependencies(self, runs: Iterable[Run], searches: bool = True) -> dict[str, Run]:
         """`runs` by path with what is trained for them: predecessors, sources and, with `searches`, trials."""
-        found: dict[str, Run] = {}
-        waiting = list(runs)[::-1]
-        while waiting:
-            run = waiting.pop()
-            if run.path not in found:
-                found[run.path] = run
-                waiting += self.trials_of(run)[::-1] if searches else []
-                waiting += [self.teacher_of(run)] if run.learns else []
-                waiting += [self.source_of(run)] if run.spec.source else []
-        return found
+        by_path: dict[str, Run] = {}
+        queue = list(runs)[::-1]
+        while queue:
+            run = queue.pop()
+            if run.path not in by_path:
+                by_path[run.path] = run
+                queue += self.trials_of(run)[::-1] if searches else []
+                queue += [self.teacher_of(run)] if run.learns else []
+                queue += [self.source_of(run)] if run.spec.source else []
+        return by_path
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -195,13 +195,13 @@ class Plan:
             runs |= self.all_runs(name)
         return runs
 
-    def canonical(self, asked: str, protocol: str = "published", settings: Settings | None = None) -> str:
-        """The one name of the runs `asked` for (method or method@variant) under a protocol and with more settings.
+    def canonical(self, wording: str, protocol: str = "published", settings: Settings | None = None) -> str:
+        """The one name of the runs of this `wording` (method, method@variant) under a protocol and with more settings.
 
         A part that changes neither settings nor search on any task is left out, so that two experiments that ask for
         the same run in different words share it.
         """
-        name = RunName.parse(asked)
+        name = RunName.parse(wording)
         spec = self._spec(name.method)
         if spec.trained and protocol == EQUAL:
             name = name.under(EQUAL)
@@ -221,8 +221,10 @@ class Plan:
         key = name, task, seed
         if key not in self._runs:
             settings, trials = self._resolve(name, task)
-            found, adapted = find_task(self.tasks, task, "run"), self.is_adapted(name)
-            self._runs[key] = Run(self.spec_of(name), RunName.parse(name), found, seed, settings, trials, adapted)
+            definition, is_adapted = find_task(self.tasks, task, "run"), self.is_adapted(name)
+            self._runs[key] = Run(
+                self.spec_of(name), RunName.parse(name), definition, seed, settings, trials, is_adapted
+            )
         return self._runs[key]
 
     def trials_of(self, run: Run) -> list[Run]:
@@ -281,8 +283,8 @@ class Plan:
 
     def _data_identity(self, task: str) -> dict[str, Any]:
         data = self.suite.data
-        own = {"sample": task in data.samples, "max_train": data.max_train.get(task)}
-        return data.model_dump(include={"source", "name", "revision", "rows"}) | own
+        extra = {"sample": task in data.samples, "max_train": data.max_train.get(task)}
+        return data.model_dump(include={"source", "name", "revision", "rows"}) | extra
 
     def _compact_identity(self, run: Run) -> dict[str, Any] | None:
         """The compact checkpoint that the run starts from, with the tasks whose sentences it is distilled from."""
@@ -294,24 +296,24 @@ class Plan:
 
     def is_sample(self, task: str) -> bool:
         """Whether the suite has another training set of the task than official GLUE, or may have other rows."""
-        most = self.suite.data.max_train.get(task)
-        return task in self.suite.data.samples or (most is not None and most < self.tasks[task].rows["train"])
+        limit = self.suite.data.max_train.get(task)
+        return task in self.suite.data.samples or (limit is not None and limit < self.tasks[task].rows["train"])
 
     def is_adapted(self, name: str) -> bool:
         """Whether the suite changes the recipe or the grid of the runs called `name` on some task, or their teacher's.
 
         They follow no published recipe then, and are called adapted.
         """
-        changed, spec = self.suite.settings or self.suite.search.space, self.spec_of(name)
-        if not changed or not spec.trained or RunName.parse(name).protocol == EQUAL:
+        overrides, spec = self.suite.settings or self.suite.search.space, self.spec_of(name)
+        if not overrides or not spec.trained or RunName.parse(name).protocol == EQUAL:
             return False
         name = str(RunName.parse(name).without(TRIAL))
-        if name not in self._adapted:
-            own = any(self._recipe(name, task) != self._plain._recipe(name, task) for task in self.trained_tasks)
-            others = [self.teacher.name] * (spec.role != "teacher" and self._learns(name))
-            others += [spec.source.method] if spec.source else []
-            self._adapted[name] = own or any(self.is_adapted(other) for other in others)
-        return self._adapted[name]
+        if name not in self._adaptations:
+            differs = any(self._recipe(name, task) != self._plain._recipe(name, task) for task in self.trained_tasks)
+            sources = [self.teacher.name] * (spec.role != "teacher" and self._learns(name))
+            sources += [spec.source.method] if spec.source else []
+            self._adaptations[name] = differs or any(self.is_adapted(source) for source in sources)
+        return self._adaptations[name]
 
     def _learns(self, name: str) -> bool:
         """Whether runs called `name` read of the predecessor's on some task."""
@@ -332,11 +334,11 @@ class Plan:
 
     def keeps_model(self, run: Run) -> bool:
         """Whether the run's model folder is kept: as asked, and where another run starts from it."""
-        asked = "all" in self.suite.keep_models or run.name in self._kept
-        return ((asked or run.spec.role == "teacher") and not run.is_trial) or run.path in self._sources
+        is_listed = "all" in self.suite.keep_models or run.name in self._kept_names
+        return ((is_listed or run.spec.role == "teacher") and not run.is_trial) or run.path in self._sources
 
     @cached_property
-    def _kept(self) -> set[str]:
+    def _kept_names(self) -> set[str]:
         return {self.canonical(name) for name in self.suite.keep_models if name != "all"}
 
     @cached_property
@@ -354,43 +356,43 @@ class Plan:
 
     def _resolve(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
         """Settings and trials of the runs called `name` on a task."""
-        if (name, task) not in self._resolved:
-            self._resolved[name, task] = self._settings_and_trials(name, task)
-        return self._resolved[name, task]
+        if (name, task) not in self._resolutions:
+            self._resolutions[name, task] = self._settings_and_trials(name, task)
+        return self._resolutions[name, task]
 
     def _settings_and_trials(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
         trial, run_name = RunName.parse(name).trial, RunName.parse(name).without(TRIAL)
         method, equal = run_name.method, run_name.protocol == EQUAL
         spec = self._spec(method)
-        fixed = [(f"{method}@{part}", self._changes(spec, part)) for part in run_name.without(EQUAL).parts]
+        name_overlays = [(f"{method}@{part}", self._changes(spec, part)) for part in run_name.without(EQUAL).parts]
         if trial is not None:
             _, trials = self._resolve(str(run_name), task)
             if trial not in range(len(trials)):
                 raise UserError(f"{name} on {task}: the search has {len(trials)} trials, counted from 0")
-            return self._settings(spec, equal, task, [*fixed, (f"search of {method}", trials[trial])]), ()
-        settings = self._check_layers(name, spec, self._settings(spec, equal, task, fixed))
-        space = self._space(spec, task, equal, {key for _, changes in fixed for key in changes})
+            return self._settings(spec, equal, task, [*name_overlays, (f"search of {method}", trials[trial])]), ()
+        settings = self._check_layers(name, spec, self._settings(spec, equal, task, name_overlays))
+        space = self._space(spec, task, equal, {key for _, changes in name_overlays for key in changes})
         budget = self.suite.search.budget_of(EQUAL if equal else "published")
         # The draws are the method's, so that variants with the same grid try the same settings.
         trials = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
         return settings, tuple(trials)
 
-    def _settings(self, spec: MethodSpec, equal: bool, task: str, fixed: list[tuple[str, dict]]) -> Settings:
+    def _settings(self, spec: MethodSpec, equal: bool, task: str, name_overlays: list[tuple[str, dict]]) -> Settings:
         layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
         overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
-        for place, override in self._overrides():
+        for origin, override in self._overrides():
             if (override.methods and spec.name not in override.methods) or (
                 override.tasks and task not in override.tasks
             ):
                 continue
-            overlays.append((place, override.set))
+            overlays.append((origin, override.set))
         if equal:
             block = self.suite.equal
-            shared = (*EFFORT, "warmup")  # steps, and the schedule over them, which a search may vary for all alike
-            overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in shared}))
+            effort_keys = (*EFFORT, "warmup")  # steps, and their schedule, which a search may vary for all alike
+            overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in effort_keys}))
             overlays += [("equal.set", block.set), (f"equal.per_task.{task}", block.per_task.get(task, {}))]
             overlays.append(("equal", {"choose_on": "held_out"}))
-        return resolve_settings(spec, layers, overlays + fixed)
+        return resolve_settings(spec, layers, overlays + name_overlays)
 
     def _changes(self, spec: MethodSpec, part: str) -> Settings:
         """What a part of a name sets."""
@@ -401,33 +403,33 @@ class Plan:
             raise UserError(f"method {spec.name} has no variant {part!r}{suggest(part, spec.variants)}")
         return spec.variants[part]
 
-    def _space(self, spec: MethodSpec, task: str, equal: bool, fixed: set[str]) -> dict[str, list[Any]]:
+    def _space(self, spec: MethodSpec, task: str, equal: bool, fixed_keys: set[str]) -> dict[str, list[Any]]:
         """What a search of the method may vary: its own grid and, under equal effort, what all are offered."""
         if not spec.trained:
             return {}
-        offered = self.suite.search.space | (self.suite.equal.space if equal else {})
-        own = spec.search | spec.search_per_task.get(task, {})
-        space = {key: offered.get(key, values) for key, values in own.items()}
+        common_grid = self.suite.search.space | (self.suite.equal.space if equal else {})
+        method_grid = spec.search | spec.search_per_task.get(task, {})
+        space = {key: common_grid.get(key, values) for key, values in method_grid.items()}
         if equal:
             block = self.suite.equal
             space |= block.search
-            given = block.set.keys() | block.per_task.get(task, {}).keys()
-            fixed = fixed | set(EFFORT) | (given - block.search.keys())
+            keys_set = block.set.keys() | block.per_task.get(task, {}).keys()
+            fixed_keys = fixed_keys | set(EFFORT) | (keys_set - block.search.keys())
         if "compact_checkpoint" in spec.needs or spec.source or spec.role == "teacher":
-            fixed = fixed | {"start"}  # where it starts is what the method is
-        return {key: values for key, values in space.items() if key not in fixed}
+            fixed_keys = fixed_keys | {"start"}  # where it starts is what the method is
+        return {key: values for key, values in space.items() if key not in fixed_keys}
 
     def _check_layers(self, name: str, spec: MethodSpec, settings: Settings) -> Settings:
-        layers, whole = settings["layers"], self.suite.backbone.layers
-        if spec.role == "teacher" and layers != whole:
+        layers, backbone_layers = settings["layers"], self.suite.backbone.layers
+        if spec.role == "teacher" and layers != backbone_layers:
             raise UserError(
-                f"method {name}: layers is {layers}, but the predecessor has the backbone's {whole}; "
+                f"method {name}: layers is {layers}, but the predecessor has the backbone's {backbone_layers}; "
                 "name the methods whose layers are meant under settings.methods"
             )
-        if whole % layers:
+        if backbone_layers % layers:
             raise UserError(
-                f"method {name}: layers {layers} does not divide the backbone's {whole} layers, so the modules to "
-                "replace would differ in depth"
+                f"method {name}: layers {layers} does not divide the backbone's {backbone_layers} layers, so the "
+                "modules to replace would differ in depth"
             )
         return settings
 

@@ -117,11 +117,11 @@ def cite_speed(paper: Paper) -> str:
 
 @cache
 def _load(folder: Path) -> dict[str, tuple[Paper, PublishedTable]]:
-    found = {}
+    tables = {}
     for file in sorted(folder.glob("*.yaml")):
         paper = parse(Paper, read_yaml(file), str(file))
-        found |= {f"{file.stem}: {table.table}": (paper, table) for table in paper.tables}
-    return found
+        tables |= {f"{file.stem}: {table.table}": (paper, table) for table in paper.tables}
+    return tables
 
 
 def cite(key: str, folder: Path = PUBLISHED_FOLDER) -> str:

@@ -106,16 +106,16 @@ def read_predictions(folder: Path, splits: list[str]) -> dict[str, Predictions]:
     file = folder / "predictions.parquet"
     if not file.is_file():
         return {}
-    with pq.ParquetFile(file) as opened:  # for one small file several times as quick as read_table
-        table = opened.read()
+    with pq.ParquetFile(file) as parquet:  # for one small file several times as quick as read_table
+        table = parquet.read()
     outputs = table["logits"].type.list_size
     logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(-1, outputs)
     split_of = np.asarray(table["split"].cast("string"))
-    found = {}
+    by_split = {}
     for split in [name for name in dict.fromkeys(split_of) if name in splits]:
         part = split_of == split
-        found[split] = Predictions(table["idx"].to_numpy()[part], table["label"].to_numpy()[part], logits[part])
-    return found
+        by_split[split] = Predictions(table["idx"].to_numpy()[part], table["label"].to_numpy()[part], logits[part])
+    return by_split
 
 
 def crash_reason(folder: Path) -> str:

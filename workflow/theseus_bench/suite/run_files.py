@@ -43,42 +43,42 @@ def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
     if run.spec.source:
         models.append(f"{plan.source_of(run).path}/model")
     names = data + [f"{model}/{file}" for model in models for file in MODEL]
-    found = {name: checksum(suite_folder / name) for name in names}
+    checksums = {name: checksum(suite_folder / name) for name in names}
     method = METHODS_FOLDER / run.spec.name / "method.py"
-    found[str(method)] = checksum(method)
+    checksums[str(method)] = checksum(method)
     if run.trials:
         choice = read_choice(suite_folder / run.search_file)
         if choice is None:
             raise UserError(f"{suite_folder / run.search_file}: {GONE}")
-        chosen = json.dumps(choice.chosen.settings, sort_keys=True)
-        found[run.search_file] = hashlib.sha256(chosen.encode()).hexdigest()
-    return found
+        settings = json.dumps(choice.chosen_trial.settings, sort_keys=True)
+        checksums[run.search_file] = hashlib.sha256(settings.encode()).hexdigest()
+    return checksums
 
 
-def checksum(place: Path) -> str:
+def checksum(path: Path) -> str:
     """The SHA-256 of a file's contents, or of a folder's files and their names; UserError if it is not there."""
-    if place.is_dir():
+    if path.is_dir():
         digest = hashlib.sha256()
-        for file in sorted(place.iterdir()):
+        for file in sorted(path.iterdir()):
             if not file.name.startswith("."):
                 digest.update(f"{file.name} {checksum(file)}\n".encode())
         return digest.hexdigest()
     try:
-        stat = place.stat()
+        stat = path.stat()
     except FileNotFoundError:
-        raise UserError(f"{place}: {GONE}") from None
+        raise UserError(f"{path}: {GONE}") from None
     if stat.st_size < LARGE:
-        return hashlib.sha256(place.read_bytes()).hexdigest()
-    known = CHECKSUMS / hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:24]
-    now = {"size": stat.st_size, "changed": stat.st_mtime_ns, "inode": stat.st_ino}
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    cache_file = CHECKSUMS / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
+    identity = {"size": stat.st_size, "changed": stat.st_mtime_ns, "inode": stat.st_ino}
     try:
-        entry = json.loads(known.read_text(encoding="utf-8"))
+        entry = json.loads(cache_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         entry = {}
-    if {key: entry.get(key) for key in now} != now:
-        with place.open("rb") as opened:
-            entry = now | {"sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
-        write_json(known, entry)
+    if {key: entry.get(key) for key in identity} != identity:
+        with path.open("rb") as stream:
+            entry = identity | {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+        write_json(cache_file, entry)
     return entry["sha256"]
 
 
@@ -89,10 +89,10 @@ def keep_run(plan: Plan, run: Run, suite_folder: Path) -> bool:
     it.
     """
     folder = suite_folder / run.path
-    for place in (suite_folder, suite_folder / ASIDE):
-        if _holds(plan, run, place, suite_folder):
-            if place != suite_folder:
-                _bring_back(place / run.path, folder)
+    for root in (suite_folder, suite_folder / ASIDE):
+        if _holds(plan, run, root, suite_folder):
+            if root != suite_folder:
+                _bring_back(root / run.path, folder)
             if not plan.keeps_model(run):
                 shutil.rmtree(folder / "model", ignore_errors=True)
             (folder / "error.json").unlink(missing_ok=True)
@@ -103,10 +103,10 @@ def keep_run(plan: Plan, run: Run, suite_folder: Path) -> bool:
     return False
 
 
-def _holds(plan: Plan, run: Run, place: Path, suite_folder: Path) -> bool:
-    """Whether the run's record in `place` (the suite's folder, or what was set aside) is what training would make."""
-    record = state(plan, run, place)[2]
-    if record is None or not (has_model(plan, run, record, place) or has_model(plan, run, record, suite_folder)):
+def _holds(plan: Plan, run: Run, root: Path, suite_folder: Path) -> bool:
+    """Whether the run's record in `root` (the suite's folder, or what was set aside) is what training would make."""
+    record = state(plan, run, root)[2]
+    if record is None or not (has_model(plan, run, record, root) or has_model(plan, run, record, suite_folder)):
         return False
     try:
         return plan.suite.trust_records or record.inputs == inputs_of(plan, run, suite_folder)
@@ -117,39 +117,39 @@ def _holds(plan: Plan, run: Run, place: Path, suite_folder: Path) -> bool:
 def keep_checkpoint(output: Path, made_from: dict[str, Any], suite_folder: Path) -> bool:
     """Whether the checkpoint `output` need not be made: it was made of the same, and is whole, here or set aside."""
     aside = suite_folder / ASIDE / output.relative_to(suite_folder)
-    for place in (output, aside):
-        if (place / MADE_FROM).is_file() and read_json(place / MADE_FROM) == _about(place, made_from):
-            if place != output:
-                _replace(place, output)
+    for folder in (output, aside):
+        if (folder / MADE_FROM).is_file() and read_json(folder / MADE_FROM) == _describe(folder, made_from):
+            if folder != output:
+                _replace(folder, output)
             return True
     return False
 
 
 def sign_checkpoint(output: Path, made_from: dict[str, Any]) -> None:
     """Say in a checkpoint that is whole what it was made of."""
-    write_json(output / MADE_FROM, _about(output, made_from))
+    write_json(output / MADE_FROM, _describe(output, made_from))
 
 
-def _about(checkpoint: Path, made_from: dict[str, Any]) -> dict[str, Any]:
+def _describe(checkpoint: Path, made_from: dict[str, Any]) -> dict[str, Any]:
     """What made_from.json says: what a checkpoint was made of, and the checksum of each of its files."""
     files = [file.name for file in sorted(checkpoint.iterdir()) if file.is_file() and file.name != MADE_FROM]
     return {"made_from": made_from, "files": {name: checksum(checkpoint / name) for name in files}}
 
 
-def set_aside(kept: Iterable[Iterable[str]], forced: Iterable[Iterable[str]], suite_folder: Path) -> None:
+def set_aside(to_keep: Iterable[Iterable[str]], to_remove: Iterable[Iterable[str]], suite_folder: Path) -> None:
     """Link what is there of the outputs of each job that may keep them, before Snakemake deletes them.
 
-    Of a job that has left nothing, what a command that was killed had set aside stays; of a `forced` one it goes.
+    Of a job that has left nothing, what a command that was killed had set aside stays; of a `to_remove` one it goes.
     """
     (suite_folder / ASIDE).mkdir(exist_ok=True)
-    for output in itertools.chain.from_iterable(forced):
+    for output in itertools.chain.from_iterable(to_remove):
         _remove(suite_folder / ASIDE / Path(output).relative_to(suite_folder))
-    for outputs in kept:
-        places = [Path(output).relative_to(suite_folder) for output in outputs]
-        if any((suite_folder / place).exists() for place in places):
-            for place in places:
-                _remove(suite_folder / ASIDE / place)
-                _link(suite_folder / place, suite_folder / ASIDE / place)
+    for outputs in to_keep:
+        paths = [Path(output).relative_to(suite_folder) for output in outputs]
+        if any((suite_folder / path).exists() for path in paths):
+            for path in paths:
+                _remove(suite_folder / ASIDE / path)
+                _link(suite_folder / path, suite_folder / ASIDE / path)
 
 
 def shelter(run: Run, suite_folder: Path) -> None:
@@ -188,8 +188,8 @@ def _replace(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
-def _remove(place: Path) -> None:
-    if place.is_dir():
-        shutil.rmtree(place)
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
     else:
-        place.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)

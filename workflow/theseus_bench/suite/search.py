@@ -12,6 +12,8 @@ import random
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from theseus_bench.strict_yaml import Strict
 from theseus_bench.suite.result_files import read_result, write_result
 
@@ -53,10 +55,10 @@ class NestedSelection(Strict):
 class SearchChoice(Strict):
     """The contents of search/<run>/<task>.json: what a search has chosen, out of what, and at which cost."""
 
-    chosen: ChosenTrial
+    chosen_trial: ChosenTrial = Field(alias="chosen")
     trials: list[Trial]
     device_seconds: float
-    nested: NestedSelection
+    nested_selection: NestedSelection = Field(alias="nested")
 
 
 def save_choice(file: Path, values: dict[str, Any]) -> None:
@@ -83,26 +85,26 @@ def draw_trials(space: dict[str, list[Any]], default: Settings, budget: int, sal
     if budget == 1 or all(values == [default[key]] for key, values in space.items()):
         return []
     first = tuple(default[key] for key in space)
-    inside = all(value in space[key] for key, value in default.items())
-    if grid + (not inside) <= budget:
+    default_in_grid = all(value in space[key] for key, value in default.items())
+    if grid + (not default_in_grid) <= budget:
         rest = [combination for combination in itertools.product(*space.values()) if combination != first]
         return [dict(zip(space, combination, strict=True)) for combination in [first, *rest]]
     draw = random.Random(salt)
-    chosen = [first]
-    while len(chosen) < budget:
-        lacking = budget - len(chosen)
-        columns = [_spread(values, lacking, draw) for values in space.values()]
+    combinations = [first]
+    while len(combinations) < budget:
+        shortfall = budget - len(combinations)
+        columns = [_spread(values, shortfall, draw) for values in space.values()]
         for combination in zip(*columns, strict=True):
-            if combination not in chosen:
-                chosen.append(combination)
-    return [dict(zip(space, combination, strict=True)) for combination in chosen]
+            if combination not in combinations:
+                combinations.append(combination)
+    return [dict(zip(space, combination, strict=True)) for combination in combinations]
 
 
 def _spread(values: list[Any], count: int, draw: random.Random) -> list[Any]:
     """`count` of the values in random order, each as often as any other, or once more."""
-    repeated = []
-    while len(repeated) < count:
-        repeated += draw.sample(values, len(values))
-    repeated = repeated[:count]
-    draw.shuffle(repeated)
-    return repeated
+    pool = []
+    while len(pool) < count:
+        pool += draw.sample(values, len(values))
+    pool = pool[:count]
+    draw.shuffle(pool)
+    return pool

@@ -20,13 +20,13 @@ MADE_FROM = "made_from.json"  # of a checkpoint: what it was made of, and its fi
 
 def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
     """Every run of the suite with its state (complete, failed, missing) and the reason for the latter two."""
-    found = []
+    rows = []
     for run in plan.runs.values():
         status, reason, record = state(plan, run, folder)
         if record is not None and not plan.suite.trust_records and not has_model(plan, run, record, folder):
             status, reason = "missing", f"its model is gone; {AGAIN}"
-        found.append((run, status, reason))
-    return found
+        rows.append((run, status, reason))
+    return rows
 
 
 def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[str, str, RunRecord | None]:
@@ -50,8 +50,8 @@ def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[st
 
 def has_model(plan: Plan, run: Run, record: RunRecord, folder: Path) -> bool:
     """Whether the run's model is there, where it is to be kept and its method makes one."""
-    wanted = record.architecture is not None and plan.keeps_model(run)
-    return not wanted or all((folder / run.path / "model" / name).is_file() for name in MODEL)
+    needs_model = record.architecture is not None and plan.keeps_model(run)
+    return not needs_model or all((folder / run.path / "model" / name).is_file() for name in MODEL)
 
 
 def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder: Path) -> list[str]:
@@ -61,28 +61,30 @@ def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder:
     quick enough for each time that the workflow is parsed.
     """
     runs = list(runs)
-    found = [f"{run.path}/run.json" for run in runs if _is_unsound(plan, run, folder)]
-    needed = {"backbone": _listed(folder / "backbone", MADE_FROM, lambda said: said["files"])} if runs else {}
+    paths = [f"{run.path}/run.json" for run in runs if _is_unsound(plan, run, folder)]
+    contents = (
+        {"backbone": _list_files(folder / "backbone", MADE_FROM, lambda listing: listing["files"])} if runs else {}
+    )
     for task in dict.fromkeys(task for run in runs for task in plan.predicted_with(run.task.name)):
-        needed[f"data/{task}"] = _listed(folder / "data" / task, "data.json", _files_of_data)
+        contents[f"data/{task}"] = _list_files(folder / "data" / task, "data.json", _files_of_data)
         if plan.suite.data.source != "local":
-            needed[f"source/{task}"] = [f"{split}.parquet" for split in plan.tasks[task].splits]
+            contents[f"source/{task}"] = [f"{split}.parquet" for split in plan.tasks[task].splits]
     for run in runs:
         if "compact_checkpoint" in run.spec.needs:
-            place = f"compact/{run.spec.name}"
-            needed[place] = _listed(folder / place, MADE_FROM, lambda said: said["files"])
+            output = f"compact/{run.spec.name}"
+            contents[output] = _list_files(folder / output, MADE_FROM, lambda listing: listing["files"])
         if "teacher_outputs" in run.spec.needs:
-            needed[plan.teacher_outputs_of(run)] = ["teacher.json", "logits.npy", "cls.npy"]
+            contents[plan.teacher_outputs_of(run)] = ["teacher.json", "logits.npy", "cls.npy"]
     for name in experiments:
         figures, submissions = f"figures/{name}", f"submissions/{name}"
-        needed[figures] = _listed(folder / figures, "pictures.json", _files_of_pictures)
-        needed[submissions] = _listed(folder / submissions, "submissions.json", _files_of_submissions)
-    for place, names in needed.items():
-        if (folder / place).is_dir() and not all((folder / place / name).is_file() for name in names):
-            found.append(place)
+        contents[figures] = _list_files(folder / figures, "pictures.json", _files_of_pictures)
+        contents[submissions] = _list_files(folder / submissions, "submissions.json", _files_of_submissions)
+    for output, names in contents.items():
+        if (folder / output).is_dir() and not all((folder / output / name).is_file() for name in names):
+            paths.append(output)
     files = {run.search_file for run in runs if run.trials}
     files |= {f"{kind}/{name}.json" for kind in ("significance", "speed") for name in experiments}
-    return found + sorted(file for file in files if (folder / file).is_file() and not _ends(folder / file, b"}\n"))
+    return paths + sorted(file for file in files if (folder / file).is_file() and not _ends(folder / file, b"}\n"))
 
 
 def _is_unsound(plan: Plan, run: Run, folder: Path) -> bool:
@@ -101,19 +103,19 @@ def to_train(plan: Plan, runs: Iterable[Run], folder: Path) -> list[Run]:
     runs = list(runs)
     if not plan.suite.trust_records:
         return runs
-    found = {run.path: run for run in runs if state(plan, run, folder, remember=False)[2] is None}
-    waiting = list(found.values())
-    while waiting:
-        run = waiting.pop()
-        read = ([plan.teacher_of(run)] if run.learns else []) + ([plan.source_of(run)] if run.spec.source else [])
-        for other in read:
-            if other.path not in found and not (folder / other.path / "model" / WEIGHTS).is_file():
-                found[other.path] = other
-                waiting.append(other)
-    return [run for run in runs if run.path in found]
+    to_run = {run.path: run for run in runs if state(plan, run, folder, remember=False)[2] is None}
+    queue = list(to_run.values())
+    while queue:
+        run = queue.pop()
+        sources = ([plan.teacher_of(run)] if run.learns else []) + ([plan.source_of(run)] if run.spec.source else [])
+        for source in sources:
+            if source.path not in to_run and not (folder / source.path / "model" / WEIGHTS).is_file():
+                to_run[source.path] = source
+                queue.append(source)
+    return [run for run in runs if run.path in to_run]
 
 
-def _listed(folder: Path, name: str, files_of: Callable[[Any], Iterable[str]]) -> list[str]:
+def _list_files(folder: Path, name: str, files_of: Callable[[Any], Iterable[str]]) -> list[str]:
     """The files that a folder's own list, `name`, says are in it, and the list; that alone where it cannot be read."""
     try:
         return [name, *files_of(read_json(folder / name))]
@@ -121,39 +123,39 @@ def _listed(folder: Path, name: str, files_of: Callable[[Any], Iterable[str]]) -
         return [name]
 
 
-def _files_of_data(said: dict) -> Iterable[str]:
-    return (f"{split}.{part}.npy" for split in said["splits"] for part in ("tokens", "rows"))
+def _files_of_data(listing: dict) -> Iterable[str]:
+    return (f"{split}.{part}.npy" for split in listing["splits"] for part in ("tokens", "rows"))
 
 
-def _files_of_pictures(said: list) -> Iterable[str]:
-    return (f"{picture['name']}.{ending}" for picture in said for ending in ("svg", "pdf", "png"))
+def _files_of_pictures(listing: list) -> Iterable[str]:
+    return (f"{picture['name']}.{ending}" for picture in listing for ending in ("svg", "pdf", "png"))
 
 
-def _files_of_submissions(said: dict) -> Iterable[str]:
-    return (name for name, content in said.items() if content["runs"])
+def _files_of_submissions(listing: dict) -> Iterable[str]:
+    return (name for name, content in listing.items() if content["runs"])
 
 
 def _fault_of_predictions(file: Path, sha256: str) -> str:
     """What is wrong with a run's predictions: gone, or not those that it left; nothing if they are."""
     if not file.is_file():
         return "gone"
-    now = file.stat()
-    return "" if _digest(file, now.st_ino, now.st_mtime_ns, now.st_size) == sha256 else "damaged"
+    stat = file.stat()
+    return "" if _digest(file, stat.st_ino, stat.st_mtime_ns, stat.st_size) == sha256 else "damaged"
 
 
 @cache
-def _digest(file: Path, inode: int, changed: int, size: int) -> str:
+def _digest(file: Path, inode: int, modified: int, size: int) -> str:
     """The SHA-256 of the file as it was at that time: a report asks for each a dozen times."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _ends(file: Path, end: bytes) -> bool:
     """Whether the file's last bytes are `end`."""
-    with file.open("rb") as opened:
-        opened.seek(0, 2)
-        opened.seek(max(0, opened.tell() - len(end)))
-        return opened.read() == end
+    with file.open("rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - len(end)))
+        return stream.read() == end
 
 
 def _why_missing(plan: Plan, run: Run, folder: Path) -> str:

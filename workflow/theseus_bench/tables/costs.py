@@ -62,9 +62,9 @@ def costs_table(plan: Plan, experiment: str, folder: Path) -> Table:
 def _row(plan: Plan, own: list[Run], read: Callable[[Iterable[Run]], Records]) -> Row:
     """The row of one method, whose runs in the experiment are `own`."""
     paths = {run.path for run in own}
-    learned_from = [run for path, run in plan.needed(own, searches=False).items() if path not in paths]
-    shared = plan.needed(learned_from)
-    search = read(run for path, run in plan.needed(own).items() if path not in shared.keys() | paths)
+    learned_from = [run for path, run in plan.with_dependencies(own, searches=False).items() if path not in paths]
+    shared = plan.with_dependencies(learned_from)
+    search = read(run for path, run in plan.with_dependencies(own).items() if path not in shared.keys() | paths)
     others = read(run for path, run in shared.items() if path not in paths)
     records = read(own)
     cells = (

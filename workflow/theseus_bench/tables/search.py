@@ -31,7 +31,7 @@ def search_table(plan: Plan, experiment: str, folder: Path) -> Table:
             gap = Cell(None, notes=("its search is not complete",))
             cells = (Cell(float(len(run.trials))), *[gap] * 7)
         else:
-            chosen, nested = choice.chosen, choice.nested
+            chosen, nested = choice.chosen_trial, choice.nested_selection
             cells = (
                 Cell(float(len(choice.trials))),
                 Cell(_words(choice.trials[chosen.trial].settings)),
@@ -75,7 +75,7 @@ def trials_table(plan: Plan, experiment: str, folder: Path) -> Table:
                 Cell(trial.mean_score),
                 Cell(", ".join(dict.fromkeys(trial.status))),
                 Cell(trial.seconds),
-                Cell("chosen" if trial.trial == choice.chosen.trial else ""),
+                Cell("chosen" if trial.trial == choice.chosen_trial.trial else ""),
             )
             rows.append(Row(run.label, cells, (run.spec.name, run.variant)))
     title = plan.suite.experiments[experiment].title

@@ -89,7 +89,7 @@ def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
     if choice is None:
         command = f"theseus-bench select-settings {suite_folder} {run.name} {run.task.name}"
         raise UserError(f"{suite_folder / run.search_file}: no such file; the settings are searched first: {command}")
-    return replace(run, settings=choice.chosen.settings), choice.chosen.trial
+    return replace(run, settings=choice.chosen_trial.settings), choice.chosen_trial.trial
 
 
 def _execute(
