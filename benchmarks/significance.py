@@ -360,7 +360,7 @@ def joint_coverage(seeds: int, ratio: float, n: int) -> float:
                 difference = (drawn.scores[i, 0, task] - drawn.scores[i, other + 1, task]).mean() + truth[other]
                 spreads.append(statistics.Spread(difference, Design.EXAMPLES, parts, left))
             found.append(statistics.conclude(spreads))
-        _, intervals = statistics.together(found, 0.05, [(-100.0, 100.0)] * 8)
+        _, intervals = statistics.adjust_family(found, 0.05, [(-100.0, 100.0)] * 8)
         held += all(low <= true <= high for (low, high), true in zip(intervals, truth, strict=True))
     return held / n
 

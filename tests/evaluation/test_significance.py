@@ -9,7 +9,7 @@ import pytest
 from suites import EXAMPLES, SKILL, deciding, leave_run, leave_suite, make_plan, methods
 from theseus_bench.data.metrics import measure
 from theseus_bench.errors import UserError
-from theseus_bench.evaluation.pairs import Comparison, compared
+from theseus_bench.evaluation.pairs import Comparison, list_comparisons
 from theseus_bench.evaluation.scores import COLUMNS, write_scores
 from theseus_bench.evaluation.significance import read_decisions, write_significance
 from theseus_bench.evaluation.significance_file import read_significance
@@ -32,11 +32,11 @@ def row_of(found, **wanted):
 
 
 def primary(plan) -> list[tuple[str, str]]:
-    return [(pair.name, pair.other) for pair in compared(plan, "first") if pair.primary]
+    return [(pair.name, pair.other) for pair in list_comparisons(plan, "first") if pair.primary]
 
 
 def test_theseus_meets_every_baseline_and_every_trained_method_the_control_each_pair_once():
-    assert compared(make_suite(), "first") == [
+    assert list_comparisons(make_suite(), "first") == [
         Comparison("theseus", "finetune", primary=True, control=True),
         Comparison("theseus", "pkd", primary=True),
         Comparison("predecessor", "finetune", control=True),
@@ -46,7 +46,7 @@ def test_theseus_meets_every_baseline_and_every_trained_method_the_control_each_
 
 def test_what_the_claims_compare_is_compared_and_what_is_compared_already_is_not_compared_again():
     experiment = methods("predecessor", "finetune", "pkd", "theseus", compare_with=["theseus: Table 2"])
-    assert compared(make_suite(**experiment), "first") == [
+    assert list_comparisons(make_suite(**experiment), "first") == [
         Comparison("theseus", "finetune", primary=True, control=True),
         Comparison("theseus", "pkd", primary=True),
         Comparison("predecessor", "finetune", control=True),
@@ -70,7 +70,7 @@ def test_a_baseline_in_several_versions_is_met_in_each():
 def test_the_predecessor_meets_the_control_of_its_protocol():
     both = ["published", "equal"]
     plan = make_suite(**methods("predecessor", "finetune", protocols=both), equal={"set": {"epochs": 7}})
-    assert compared(plan, "first") == [
+    assert list_comparisons(plan, "first") == [
         Comparison("predecessor", "finetune", control=True),
         Comparison("predecessor@equal", "finetune@equal", control=True),
     ]
@@ -91,7 +91,7 @@ def test_like_is_compared_with_like():
 
 def test_an_experiment_may_name_its_own_control():
     plan = make_suite(**methods("predecessor", "theseus", "theseus@constant", control="theseus"))
-    assert compared(plan, "first") == [
+    assert list_comparisons(plan, "first") == [
         Comparison("predecessor", "theseus", control=True),
         Comparison("theseus@constant", "theseus", control=True),
     ]
@@ -99,13 +99,13 @@ def test_an_experiment_may_name_its_own_control():
 
 def test_a_control_that_an_experiment_names_is_taken_as_it_is():
     varied = methods("theseus@constant", control="theseus@constant", vary=[{"base_rate": 0.5}, {"base_rate": 0.9}])
-    assert compared(make_suite(**varied), "first") == [
+    assert list_comparisons(make_suite(**varied), "first") == [
         Comparison("theseus@constant+base_rate=0.9", "theseus@constant", control=True)
     ]
 
 
 def test_without_its_control_an_experiment_has_no_such_family():
-    assert compared(make_suite(**methods("predecessor", "theseus")), "first") == []
+    assert list_comparisons(make_suite(**methods("predecessor", "theseus")), "first") == []
 
 
 def test_differences_are_those_of_the_tables_means(tmp_path):

@@ -9,7 +9,14 @@ import pytest
 import torch
 from suites import leave_run, make_plan
 from theseus_bench.evaluation.speed import read_speed
-from theseus_bench.evaluation.speed_benchmark import LeftOut, Measured, compare, describe, measure, measure_experiment
+from theseus_bench.evaluation.speed_benchmark import (
+    NotMeasurable,
+    RoundTimes,
+    compare,
+    describe,
+    measure,
+    measure_experiment,
+)
 from theseus_bench.suite.config import Size, Speed
 from tiny import write_checkpoint
 
@@ -28,8 +35,8 @@ def build(architecture: dict):
     return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**architecture)).eval()
 
 
-def timed(seconds, memory: float = 1.0) -> Measured:
-    return Measured(np.asarray(seconds, float), memory)
+def timed(seconds, memory: float = 1.0) -> RoundTimes:
+    return RoundTimes(np.asarray(seconds, float), memory)
 
 
 def test_known_ratios_give_the_known_medians():
@@ -131,14 +138,14 @@ def test_what_does_not_fit_is_left_out_with_its_reason():
     with pytest.raises(RuntimeError) as on_a_cpu:
         torch.empty(10**15)
     for error in (torch.OutOfMemoryError("no room"), on_a_cpu.value):
-        with pytest.raises(LeftOut, match="out of memory"):
+        with pytest.raises(NotMeasurable, match="out of memory"):
             measure({"full": Counted("full", [], error)}, ONCE.sizes[0], ONCE, CPU, "fp32")
     with pytest.raises(RuntimeError, match="another"):
         measure({"wrong": Counted("wrong", [], RuntimeError("another"))}, ONCE.sizes[0], ONCE, CPU, "fp32")
-    with pytest.raises(LeftOut, match="longer than the model's 16 positions"):
+    with pytest.raises(NotMeasurable, match="longer than the model's 16 positions"):
         measure({"short": build(bert(1))}, Size(batch_size=1, length=32), ONCE, CPU, "fp32")
     roberta = bert(1, model_type="roberta", pad_token_id=1)
-    with pytest.raises(LeftOut, match="longer than the model's 14 positions"):
+    with pytest.raises(NotMeasurable, match="longer than the model's 14 positions"):
         measure({"short": build(roberta)}, Size(batch_size=1, length=16), ONCE, CPU, "fp32")
 
 

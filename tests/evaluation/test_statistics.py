@@ -144,7 +144,7 @@ def conclusions(*rows):
 def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_further():
     """Three differences of 4, 2.3 and 1 errors: the second needs 2.39 by Bonferroni, and 2.24 by Holm."""
     found = conclusions((4.0, 1.0), (-2.3, 1.0), (1.0, 1.0))
-    adjusted, intervals = statistics.together(found, 0.05, [(-100.0, 100.0)] * 3)
+    adjusted, intervals = statistics.adjust_family(found, 0.05, [(-100.0, 100.0)] * 3)
     reach = stats.norm.isf(0.05 / 6)
     assert adjusted == pytest.approx([3 * found[0].p, 2 * found[1].p, found[2].p], rel=1e-4)
     assert adjusted[1] < 0.05
@@ -156,7 +156,7 @@ def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_f
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 2)), min_size=1, max_size=9))
 def test_an_interval_leaves_zero_inside_exactly_where_its_p_is_not_below_alpha(rows):
     found = conclusions(*rows)
-    adjusted, intervals = statistics.together(found, 0.05, [(-2.0, 2.0)] * len(rows))
+    adjusted, intervals = statistics.adjust_family(found, 0.05, [(-2.0, 2.0)] * len(rows))
     for p, (low, high) in zip(adjusted, intervals, strict=True):
         assert (low < 0 < high) == (p >= 0.05)
         assert -2 <= low <= high <= 2 or not -2 <= (low + high) / 2 <= 2

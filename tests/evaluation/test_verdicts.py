@@ -47,7 +47,7 @@ def frame(*rows) -> pd.DataFrame:
 
 
 def verdict(plan, scores, name="theseus", what="rte"):
-    (found,) = [v for v in judge_numbers(plan, "first", scores) if (v.name, v.what) == (name, what)]
+    (found,) = [v for v in judge_numbers(plan, "first", scores) if (v.name, v.target) == (name, what)]
     return found
 
 
@@ -61,7 +61,7 @@ def verdict(plan, scores, name="theseus", what="rte"):
 def test_the_rule_counts_points_from_the_printed_number(ours, expected):
     """Seeds that do not differ leave an interval without width."""
     found = verdict(plan_of(), frame(("theseus", "rte", [ours] * 3)))
-    assert (found.verdict, found.printed, found.ours) == (expected, 68.2, ours)
+    assert (found.verdict, found.reported_score, found.mean) == (expected, 68.2, ours)
     assert (found.low, found.high) == pytest.approx((ours - 68.2, ours - 68.2))
 
 
@@ -108,7 +108,7 @@ def test_the_rule_is_the_configurations():
 
 def test_ours_is_the_mean_and_few_seeds_decide_nothing():
     found = verdict(plan_of(), frame(("theseus", "rte", [60.0, 68.0, 91.0])))
-    assert (found.ours, found.seeds, found.verdict, found.reason) == (73.0, 3, "undecided", "")
+    assert (found.mean, found.seeds, found.verdict, found.reason) == (73.0, 3, "undecided", "")
     for seeds, values in ((1, [68.2]), (2, [68.2, 68.2])):
         found = verdict(plan_of(), frame(("theseus", "rte", values)))
         assert (found.seeds, found.verdict, found.reason) == (seeds, "undecided", f"{seeds} of 3 seeds")
@@ -119,7 +119,7 @@ def test_ours_is_the_mean_and_few_seeds_decide_nothing():
 
 def test_what_was_not_run_is_not_judged():
     found = verdict(plan_of(), frame(("finetune", "rte", [62.0] * 3)))
-    assert (found.ours, found.verdict) == (None, "not run")
+    assert (found.mean, found.verdict) == (None, "not run")
     assert verdict(plan_of(), frame(("theseus@constant", "rte", [68.2] * 3))).verdict == "not run"
 
 
@@ -135,7 +135,7 @@ def test_what_is_of_another_kind_is_not_comparable(changes, reason):
     found = verdict(plan_of(**changes), frame(("theseus", "rte", [68.2] * 3)))
     assert found.verdict == "not comparable"
     assert found.reason.startswith(reason)
-    assert found.ours == 68.2  # shown all the same
+    assert found.mean == 68.2  # shown all the same
 
 
 def test_another_tasks_sample_does_no_harm():
@@ -151,7 +151,7 @@ def test_a_macro_is_of_the_tasks_that_are_printed_and_all_of_them():
     plan = plan_of({"tasks": None})
     printed = PRINTED["theseus"].scores
     found = verdict(plan, frame(*all_tasks("theseus", printed)), what="macro")
-    assert found.ours == pytest.approx(sum(printed.values()) / 8)
+    assert found.mean == pytest.approx(sum(printed.values()) / 8)
     assert found.verdict == "reproduced"
     lacking = frame(*all_tasks("theseus", printed)[1:])
     assert verdict(plan, lacking, what="macro").verdict == "not run"
@@ -191,7 +191,7 @@ def test_one_printed_metric_is_compared_with_that_metric():
     plan = plan_of({"methods": ["pkd"], "tasks": ["mrpc"], "compare_with": ["pkd: result files"]})
     scores = frame(("pkd", "mrpc", [10.0] * 3), ("pkd", "mrpc", [84.6] * 3, "accuracy", "validation"))
     found = verdict(plan, scores, "pkd", "mrpc")
-    assert (found.metric, found.ours) == ("accuracy", 84.6)
+    assert (found.metric, found.mean) == ("accuracy", 84.6)
     assert found.verdict == "not comparable"  # a best is not a mean
     assert "the best of its runs" in found.reason
 
@@ -204,7 +204,7 @@ def test_a_number_of_one_split_is_compared_with_ours_of_that_split(method, print
     parts = [(method, "mnli", points, "accuracy", split) for split, points in halves]
     whole = (method, "mnli", [76.0] * 3)
     found = verdict(plan, frame(whole, *parts), method, "mnli")
-    assert (found.printed, found.ours, found.seeds) == (printed, 82.0, 3)
+    assert (found.reported_score, found.mean, found.seeds) == (printed, 82.0, 3)
     assert (found.metric, found.split) == ("accuracy", "validation_matched")
     assert "the best of its runs" in found.reason
     (row,) = verdicts_table(plan, [found], "One").rows
@@ -216,7 +216,7 @@ def test_each_half_of_a_printed_test_says_which_it_is():
     plan = plan_of({"tasks": ["mnli"], "compare_with": ["theseus: Table 3"]})
     parts = [("theseus", "mnli", [82.4] * 3, "accuracy", f"test_{half}") for half in ("matched", "mismatched")]
     found = [v for v in judge_numbers(plan, "first", frame(*parts)) if v.name == "theseus"]
-    assert [(v.split, v.printed, v.ours) for v in found] == [
+    assert [(v.split, v.reported_score, v.mean) for v in found] == [
         ("test_matched", 82.4, 82.4),
         ("test_mismatched", 82.1, 82.4),
     ]
@@ -227,8 +227,8 @@ def test_test_numbers_are_compared_with_test_numbers_only():
     dev = [("theseus", "rte", [66.2] * 3), ("theseus", "mrpc", [85.4] * 3)]
     test = [("theseus", "mrpc", [87.6] * 3, "f1", "test"), ("theseus", "mrpc", [80.0] * 3, "accuracy", "test")]
     found = [v for v in judge_numbers(plan, "first", frame(*dev, *test)) if v.name == "theseus"]
-    ours = [None if v.ours is None else round(v.ours, 6) for v in found]
-    assert [(v.what, v.metric, v.printed, one, v.verdict) for v, one in zip(found, ours, strict=True)] == [
+    ours = [None if v.mean is None else round(v.mean, 6) for v in found]
+    assert [(v.target, v.metric, v.reported_score, one, v.verdict) for v, one in zip(found, ours, strict=True)] == [
         ("mrpc", "f1", 87.6, 87.6, "reproduced"),
         ("mrpc", "accuracy", 83.2, 80.0, "not reproduced"),
         ("rte", "accuracy", 66.2, None, "not run"),
@@ -240,7 +240,7 @@ def test_variants_are_compared_with_their_own_rows_and_by_the_authors_recipe_alo
     experiment = {"methods": ["theseus", "theseus@constant+base_rate=0.7"], "vary": [{"layers": 6}, {"layers": 4}]}
     experiment |= {"protocols": ["published", "equal"]}
     experiment |= {"compare_with": ["theseus: Table 2", "theseus: Table 6", "theseus: Table 7"]}
-    found = [(v.name, v.printed) for v in judge_numbers(plan_of(experiment, equal=EQUAL), "first", frame())]
+    found = [(v.name, v.reported_score) for v in judge_numbers(plan_of(experiment, equal=EQUAL), "first", frame())]
     assert found == [
         ("theseus", 68.2), ("theseus@constant+base_rate=0.7", 66.4), ("theseus@layers=4", 61.9),
     ]  # fmt: skip
@@ -251,7 +251,7 @@ def test_a_rate_that_the_paper_does_not_name_is_compared_with_the_best_of_ours_a
     plan = plan_of({"methods": names, "compare_with": ["theseus: Table 6"]})
     means = [66.0, 66.5, 60.0]
     (found,) = judge_numbers(plan, "first", frame(*((n, "rte", [m] * 3) for n, m in zip(names, means, strict=True))))
-    assert (found.name, found.printed, found.ours) == ("theseus@constant+base_rate=0.7", 66.4, 66.5)
+    assert (found.name, found.reported_score, found.mean) == ("theseus@constant+base_rate=0.7", 66.4, 66.5)
     assert found.reason == "the best of 3 settings here: the paper does not say which it is"
     (alone,) = judge_numbers(plan_of({"methods": names[:1], "compare_with": ["theseus: Table 6"]}), "first", frame())
     assert (alone.name, alone.verdict) == ("theseus@constant", "not run")
@@ -343,12 +343,12 @@ def test_a_recipe_that_the_suite_changes_is_adapted_and_not_compared():
 def test_a_model_is_compared_with_the_printed_one_of_its_depth():
     """With four of twelve layers as the suite's depth, `theseus` is Table 7's and not Table 2's."""
     experiment = {"compare_with": ["theseus: Table 2", "theseus: Table 7"], "methods": ["predecessor", "theseus"]}
-    found = {(v.name, v.printed) for v in judge_numbers(plan_of(experiment, student_layers=4), "first", frame())}
+    found = {(v.name, v.reported_score) for v in judge_numbers(plan_of(experiment, student_layers=4), "first", frame())}
     assert found == {("predecessor", 71.1), ("theseus", 61.9)}
     backbone = {"source": "folder", "name": "small", "layers": 6}
     experiment |= {"vary": [{"layers": 3}, {"layers": 2}]}
     plan = plan_of(experiment, student_layers=3, backbone=backbone)
-    found = {(v.name, v.printed) for v in judge_numbers(plan, "first", frame())}
+    found = {(v.name, v.reported_score) for v in judge_numbers(plan, "first", frame())}
     assert found == {("predecessor", 71.1), ("theseus", 68.2), ("theseus@layers=2", 61.9)}
 
 

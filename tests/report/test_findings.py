@@ -119,7 +119,7 @@ def test_the_figures_draw_the_tested_intervals_and_those_of_the_verdicts(tmp_pat
     rows = read_significance("first", tmp_path).differences
     primary = [(row.difference, row.low, row.high) for row in rows if row.family == "primary"]
     assert [tuple(row) for row in frames.differences()[["difference", "low", "high"]].to_numpy()] == primary
-    ends = [(v.printed + v.low, v.printed + v.high) for v in judge_numbers(plan, "first", frames.scores)]
+    ends = [(v.reported_score + v.low, v.reported_score + v.high) for v in judge_numbers(plan, "first", frames.scores)]
     assert frames.printed()[["low", "high"]].to_numpy() == pytest.approx(np.array(ends))
     kept = frames.retention().set_index(["label", "task"])["retention"]
     means = frames.dev.groupby(["name", "task"])["value"].mean()

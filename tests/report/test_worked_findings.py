@@ -18,7 +18,7 @@ def test_every_printed_number_counts_once_and_those_of_a_sample_not_at_all(worke
     """Table 1 prints 4 + 3 + 4 numbers and two macros, Table 2 two. MNLI is a sample, so the macros are of one too."""
     numbers = all_numbers(worked.plan, worked.folder)
     assert len(numbers) == 15
-    assert sorted((v.name, v.what) for v in numbers if v.verdict == "not comparable") == [
+    assert sorted((v.name, v.target) for v in numbers if v.verdict == "not comparable") == [
         ("predecessor", "macro"), ("predecessor", "mnli"), ("theseus", "macro"), ("theseus", "mnli"),
     ]  # fmt: skip
     count = Counter(v.verdict for v in numbers)
@@ -86,7 +86,10 @@ def test_the_cost_is_that_of_every_run_once(worked, answers):
 
 def test_the_farthest_number_is_the_largest_miss_either_way(worked, answers):
     missed = [v for v in all_numbers(worked.plan, worked.folder) if v.verdict == "not reproduced"]
-    assert {(v.name, v.what, v.printed) for v in missed} == {("finetune", "mrpc", 98), ("theseus", "stsb", 60.5)}
+    assert {(v.name, v.target, v.reported_score) for v in missed} == {
+        ("finetune", "mrpc", 98),
+        ("theseus", "stsb", 60.5),
+    }
     low, high = scores_of("finetune", "mrpc").mean() - 98, scores_of("theseus", "stsb").mean() - 60.5
     assert -low > high > 0
     assert answers[1].detail.startswith(f"Farthest: Fine-tuning on MRPC, −{-low:.1f} points. Do not hold here: ")

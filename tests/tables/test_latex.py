@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from suites import make_plan
 from theseus_bench.evaluation.claims import judge_claims
-from theseus_bench.evaluation.pairs import compared
+from theseus_bench.evaluation.pairs import list_comparisons
 from theseus_bench.evaluation.scores import COLUMNS
 from theseus_bench.evaluation.significance_file import SignificanceResults
 from theseus_bench.evaluation.verdicts import judge_numbers
@@ -89,7 +89,7 @@ def score_tables(plan, frames, verdicts):
     scores, runs = frames
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for verdict in verdicts:
-        rows.setdefault(verdict.name, {}).setdefault(verdict.table, {})[verdict.what] = verdict.printed
+        rows.setdefault(verdict.name, {}).setdefault(verdict.table, {})[verdict.target] = verdict.reported_score
     printed = {
         name: [
             PrintedRow(label, points, "the best of its runs" if "files" in label else "")
@@ -140,7 +140,7 @@ def all_tables(plan, frames, verdicts, score_tables, tmp_path_factory):
 def differences(plan) -> SignificanceResults:
     """What the tests of all that the experiment compares might leave."""
     ends = {"difference": 1.0, "low": 0.1, "high": 1.9, "seeds": 5}
-    return results_of(*(asdict(pair) | ends for pair in compared(plan, "first")))
+    return results_of(*(asdict(pair) | ends for pair in list_comparisons(plan, "first")))
 
 
 def part(frames, *methods):

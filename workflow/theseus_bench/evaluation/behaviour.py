@@ -78,16 +78,16 @@ def behaviour_frame(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
     instead of classes are left out.
     """
     rows = []
-    known: dict[str, tuple[Splits, str]] = {}  # the predecessor's predictions, which all methods are held against
+    teachers: dict[str, tuple[Splits, str]] = {}  # the predecessor's predictions, which all methods are held against
     for runs in group_runs(plan.experiment_runs(experiment)):
-        read = [_read(plan, run, folder) for run in runs]
-        for run, (record, own, reason) in zip(runs, read, strict=True):
+        readings = [_read_run(plan, run, folder) for run in runs]
+        for run, (record, predictions, reason) in zip(runs, readings, strict=True):
             teacher = plan.teacher_of(run)
-            if teacher.path not in known:
-                known[teacher.path] = _read(plan, teacher, folder)[1:]
-            for measure, value, why in _of_run(run, record, own, reason, *known[teacher.path]):
+            if teacher.path not in teachers:
+                teachers[teacher.path] = _read_run(plan, teacher, folder)[1:]
+            for measure, value, why in _of_run(run, record, predictions, reason, *teachers[teacher.path]):
                 rows.append((run.spec.name, run.variant, run.task.name, run.seed, measure, 100 * value, why))
-        value, why = _between_seeds([splits for _, splits, _ in read if splits])
+        value, why = _between_seeds([splits for _, splits, _ in readings if splits])
         run = runs[0]
         rows.append((run.spec.name, run.variant, run.task.name, np.nan, "seed_agreement", 100 * value, why))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -102,38 +102,40 @@ def group_runs(runs: list[Run]) -> Iterator[list[Run]]:
     yield from groups.values()
 
 
-def _read(plan: Plan, run: Run, folder: Path) -> tuple[RunRecord | None, Splits, str]:
+def _read_run(plan: Plan, run: Run, folder: Path) -> tuple[RunRecord | None, Splits, str]:
     """A run's record, what it predicts of its dev splits, and why there is nothing of these."""
     status, reason, record = state(plan, run, folder)
     if record is None:
         return None, {}, f"{status}: {reason}"
-    found = read_predictions(folder / run.path, run.task.dev) if record.dev_score is not None else {}
-    if found.keys() != set(run.task.dev) or not all(np.isfinite(part.logits).all() for part in found.values()):
+    predictions = read_predictions(folder / run.path, run.task.dev) if record.dev_score is not None else {}
+    if predictions.keys() != set(run.task.dev) or not all(
+        np.isfinite(part.logits).all() for part in predictions.values()
+    ):
         return record, {}, f"{status}: {reason or 'it has no predictions of the dev set'}"
-    return record, found, ""
+    return record, predictions, ""
 
 
 def _of_run(
-    run: Run, record: RunRecord | None, own: Splits, reason: str, predecessors: Splits, missing: str
+    run: Run, record: RunRecord | None, predictions: Splits, reason: str, predecessors: Splits, teacher_reason: str
 ) -> Iterator[tuple[str, float, str]]:
     """Measure, value and reason of a run's loyalties and calibration."""
-    trained = record is None or record.architecture is not None
+    has_model = record is None or record.architecture is not None
     for measure in (*LOYALTIES, "ece"):
         why = reason
         if run.spec.role == "teacher" and measure in LOYALTIES:
             why = "it is the predecessor"
-        elif not trained and measure != "label_loyalty":
+        elif not has_model and measure != "label_loyalty":
             why = NOT_APPLICABLE
         elif not why and measure in LOYALTIES:
-            why = f"the predecessor: {missing}" if missing else _unlike(own, predecessors)
-        yield measure, np.nan if why else _mean_over_splits(measure, own, predecessors), why
+            why = f"the predecessor: {teacher_reason}" if teacher_reason else _unlike(predictions, predecessors)
+        yield measure, np.nan if why else _mean_over_splits(measure, predictions, predecessors), why
 
 
-def _mean_over_splits(measure: str, own: Splits, predecessors: Splits) -> float:
+def _mean_over_splits(measure: str, predictions: Splits, predecessors: Splits) -> float:
     if measure == "ece":
-        return float(np.mean([calibration_error(part.logits, part.labels) for part in own.values()]))
+        return float(np.mean([calibration_error(part.logits, part.labels) for part in predictions.values()]))
     loyalty = {"label_loyalty": label_loyalty, "probability_loyalty": probability_loyalty}[measure]
-    return float(np.mean([loyalty(part.logits, predecessors[split].logits) for split, part in own.items()]))
+    return float(np.mean([loyalty(part.logits, predecessors[split].logits) for split, part in predictions.items()]))
 
 
 def _between_seeds(seeds: list[Splits]) -> tuple[float, str]:

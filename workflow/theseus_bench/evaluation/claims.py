@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of, compared_tables
-from theseus_bench.evaluation.significance import headline
+from theseus_bench.evaluation.significance import primary_target
 from theseus_bench.evaluation.significance_file import Difference, SignificanceResults
 from theseus_bench.evaluation.speed import Timing
 from theseus_bench.evaluation.statistics import FEWEST
@@ -24,24 +24,24 @@ from theseus_bench.wording import series, signed
 
 HOLDS, FAILS = "holds", "does not hold"
 ELSEWHERE = "judged elsewhere"  # in the experiment that tests its differences
-Judged = tuple[Claim, str, str, str]  # the claim, the protocol, the verdict, and what was seen
+ClaimVerdict = tuple[Claim, str, str, str]  # the claim, the protocol, the verdict, and the numbers that it rests on
 
 
 def judge_claims(
     plan: Plan, experiment: str, results: SignificanceResults, speed: Mapping[str, Timing]
-) -> list[Judged]:
+) -> list[ClaimVerdict]:
     """A verdict on every claim whose models the experiment has, of the tables that it is compared with.
 
     `speed` has the timings at the reference size by '<method>[@variant]'. A claim whose
     differences are tested in another experiment is left to that one.
     """
-    judged = []
+    verdicts = []
     for claim, protocol, groups in claims_of(plan, experiment):
-        adapted = any(plan.is_adapted(name) for group in groups for name in group)
-        verdict, seen = _judge(plan, experiment, results, speed, claim, groups)
+        is_adapted = any(plan.is_adapted(name) for group in groups for name in group)
+        verdict, evidence = _judge(plan, experiment, results, speed, claim, groups)
         if verdict != ELSEWHERE:
-            judged.append((claim, ADAPTED if adapted else protocol, verdict, seen))
-    return judged
+            verdicts.append((claim, ADAPTED if is_adapted else protocol, verdict, evidence))
+    return verdicts
 
 
 def claimed_tasks(plan: Plan, experiment: str, claim: Claim) -> set[str]:
@@ -58,30 +58,32 @@ def _judge(
     claim: Claim,
     groups: list[list[str]],
 ):
-    counted = [task for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
-    wanted = claimed_tasks(plan, experiment, claim)
-    lacking = [task.label for task in plan.tasks.values() if task.name in wanted - {task.name for task in counted}]
+    macro_tasks = [task for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
+    claim_tasks = claimed_tasks(plan, experiment, claim)
+    missing_tasks = [
+        task.label for task in plan.tasks.values() if task.name in claim_tasks - {task.name for task in macro_tasks}
+    ]
     if plan.suite.data.source == "demo":
         return NOT_COMPARABLE, GENERATED
-    if lacking:
-        return NOT_RUN, f"it speaks of {series(lacking)} too"
-    what = headline(plan, experiment)
-    rows = {(row.name, row.other, row.share): row for row in results.differences if row.target == what}
-    rows |= {(b, a, share): _turned(row) for (a, b, share), row in rows.items() if share == 1}
+    if missing_tasks:
+        return NOT_RUN, f"it speaks of {series(missing_tasks)} too"
+    target = primary_target(plan, experiment)
+    rows = {(row.name, row.other, row.share): row for row in results.differences if row.target == target}
+    rows |= {(b, a, share): _turn(row) for (a, b, share), row in rows.items() if share == 1}
     pairs = claimed_pairs(claim, groups)
     if any(pair not in rows for pair in pairs):
         return NOT_RUN, "a task of it has no score"
-    fewest = min(rows[pair].seeds for pair in pairs)
-    if fewest < FEWEST:
-        return UNDECIDED, f"{fewest} {'seed' if fewest == 1 else 'seeds'}"
+    seeds = min(rows[pair].seeds for pair in pairs)
+    if seeds < FEWEST:
+        return UNDECIDED, f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
     if any(rows[pair].tested_in != experiment for pair in pairs):
         return ELSEWHERE, ""
     parts = [_order(rows, first, second, pairs[0][2]) for first, second in itertools.pairwise(groups)]
-    seen = [_seen(plan, rows[pair]) for pair in pairs]
+    evidence = [_describe(plan, rows[pair]) for pair in pairs]
     if claim.speedup is not None:
         verdict, words = _faster(claim.speedup, speed.get(groups[0][0]))
-        parts, seen = [*parts, verdict], [*seen, words]
-    return _all(parts), "; ".join(seen)
+        parts, evidence = [*parts, verdict], [*evidence, words]
+    return _combine(parts), "; ".join(evidence)
 
 
 def _order(rows: Mapping, first: list[str], second: list[str], share: float) -> str:
@@ -99,14 +101,14 @@ def _sign(row: Difference) -> int:
     return 1 if row.difference > 0 else -1
 
 
-def _turned(row: Difference) -> Difference:
+def _turn(row: Difference) -> Difference:
     """The difference of the second less the first."""
     low, high = (None if end is None else -end for end in (row.high, row.low))
     names = {"name": row.other, "other": row.name}
     return row.model_copy(update=names | {"difference": -row.difference, "low": low, "high": high})
 
 
-def _seen(plan: Plan, row: Difference) -> str:
+def _describe(plan: Plan, row: Difference) -> str:
     first, second = (label_of_name(plan, name) for name in (row.name, row.other))
     second = second if row.share == 1 else f"{100 * row.share:g} % of {second}"
     return f"{first} less {second}: {signed(row.difference)} ({signed(row.low)} to {signed(row.high)}) points"
@@ -124,7 +126,7 @@ def _faster(speedup: float, timing: Timing | None) -> tuple[str, str]:
     return verdict, f"{timing.speedup:.2f} ({timing.low:.2f} to {timing.high:.2f}) times as fast"
 
 
-def _all(verdicts: Iterable[str]) -> str:
+def _combine(verdicts: Iterable[str]) -> str:
     """Of a claim that says several things: it fails with one, and holds with all."""
-    found = set(verdicts)
-    return next((verdict for verdict in (FAILS, NOT_RUN, UNDECIDED) if verdict in found), HOLDS)
+    distinct = set(verdicts)
+    return next((verdict for verdict in (FAILS, NOT_RUN, UNDECIDED) if verdict in distinct), HOLDS)

@@ -20,18 +20,18 @@ def total_costs(plan: Plan, folder: Path) -> dict[str, float | None]:
     `flops` (training and evaluation) and `energy_joules` of both, and `peak_memory_mb`. A sum is None where some record
     lacks its part, since it would pass for the whole.
     """
-    asked = [run for experiment in plan.suite.experiments for run in plan.experiment_runs(experiment)]
-    final = plan.with_dependencies(asked, searches=False)
-    found = {path: record for path, run in plan.runs.items() if (record := state(plan, run, folder)[2]) is not None}
-    flops = [sum_flops(record) for record in found.values()]
-    energies = [record.energy_joules for record in found.values()]
+    final_runs = [run for experiment in plan.suite.experiments for run in plan.experiment_runs(experiment)]
+    final = plan.with_dependencies(final_runs, searches=False)
+    records = {path: record for path, run in plan.runs.items() if (record := state(plan, run, folder)[2]) is not None}
+    flops = [sum_flops(record) for record in records.values()]
+    energies = [record.energy_joules for record in records.values()]
     return {
-        "runs": len(found),
-        "device_seconds": sum(record.seconds["all"] for path, record in found.items() if path in final),
-        "search_device_seconds": sum(record.seconds["all"] for path, record in found.items() if path not in final),
-        "flops": None if not found or None in flops else sum(flops),
-        "energy_joules": None if not found or None in energies else sum(energies),
-        "peak_memory_mb": max((record.peak_memory_mb for record in found.values()), default=None),
+        "runs": len(records),
+        "device_seconds": sum(record.seconds["all"] for path, record in records.items() if path in final),
+        "search_device_seconds": sum(record.seconds["all"] for path, record in records.items() if path not in final),
+        "flops": None if not records or None in flops else sum(flops),
+        "energy_joules": None if not records or None in energies else sum(energies),
+        "peak_memory_mb": max((record.peak_memory_mb for record in records.values()), default=None),
     }
 
 

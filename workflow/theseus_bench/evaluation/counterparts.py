@@ -17,15 +17,15 @@ Kind = tuple[str, tuple[str, ...], Fraction | None]
 
 def compared_tables(plan: Plan, experiment: str) -> dict[str, tuple[Paper, PublishedTable]]:
     """The published tables that the experiment is compared with."""
-    wanted = plan.suite.experiments[experiment].compare_with
-    published = load_published(PUBLISHED_FOLDER) if wanted else {}
-    return {key: published[key] for key in wanted}
+    keys = plan.suite.experiments[experiment].compare_with
+    tables = load_published(PUBLISHED_FOLDER) if keys else {}
+    return {key: tables[key] for key in keys}
 
 
 def counterparts(plan: Plan, paper: Paper, row: str) -> set[Kind]:
     """What of ours a published row is compared with, under any protocol."""
     names = [name for spec in plan.specs.values() for name in spec.published.get(row, [])]
-    return {printed_kind(plan, paper, name) for name in names}
+    return {reported_kind(plan, paper, name) for name in names}
 
 
 def kind_of(plan: Plan, name: str) -> Kind:
@@ -34,8 +34,8 @@ def kind_of(plan: Plan, name: str) -> Kind:
     return _kind(plan, name, Fraction(layers, plan.suite.backbone.layers))
 
 
-def printed_kind(plan: Plan, paper: Paper, name: str) -> Kind:
-    """What a run that a paper prints is, by the name that we have for it."""
+def reported_kind(plan: Plan, paper: Paper, name: str) -> Kind:
+    """What a run that a paper reports is, by the name that we have for it."""
     depth = RunName.parse(name).settings.get("layers", paper.compressed_layers)
     return _kind(plan, name, Fraction(depth, paper.layers))
 
@@ -50,14 +50,14 @@ def claims_of(plan: Plan, experiment: str) -> list[tuple[Claim, str, list[list[s
 
     Only claims of the tables that the experiment is compared with.
     """
-    found = []
+    claims = []
     for paper, table in compared_tables(plan, experiment).values():
         for claim in paper.claims:
             for protocol in plan.suite.experiments[experiment].protocols:
-                groups = [_asked(plan, experiment, paper, names, protocol) for names in claim.models]
+                groups = [_names_of(plan, experiment, paper, names, protocol) for names in claim.models]
                 if claim.table == table.table and all(groups):
-                    found.append((claim, protocol, groups))
-    return found
+                    claims.append((claim, protocol, groups))
+    return claims
 
 
 def claimed_pairs(claim: Claim, groups: list[list[str]]) -> list[tuple[str, str, float]]:
@@ -66,12 +66,11 @@ def claimed_pairs(claim: Claim, groups: list[list[str]]) -> list[tuple[str, str,
     return [(a, b, share) for first, second in itertools.pairwise(groups) for a in first for b in second]
 
 
-def _asked(plan: Plan, experiment: str, paper: Paper, names: list[str], protocol: str) -> list[str]:
+def _names_of(plan: Plan, experiment: str, paper: Paper, names: list[str], protocol: str) -> list[str]:
     """Those of the paper's `names` that the experiment has under the protocol; a control is the same under each."""
-    wanted = {printed_kind(plan, paper, name) for name in names}
+    kinds = {reported_kind(plan, paper, name) for name in names}
     return [
         name
         for name in plan.experiment_names(experiment)
-        if kind_of(plan, name) in wanted
-        and (RunName.parse(name).protocol == protocol or not plan.spec_of(name).trained)
+        if kind_of(plan, name) in kinds and (RunName.parse(name).protocol == protocol or not plan.spec_of(name).trained)
     ]

@@ -29,7 +29,7 @@ class Comparison:
         return frozenset((self.name, self.other)), self.share
 
 
-def compared(plan: Plan, experiment: str) -> list[Comparison]:
+def list_comparisons(plan: Plan, experiment: str) -> list[Comparison]:
     """The comparisons that an experiment's methods allow, in the order of its table, each pair once.
 
     Every proposed method with every baseline; every trained method with its control; what the papers' claims compare.
@@ -37,7 +37,7 @@ def compared(plan: Plan, experiment: str) -> list[Comparison]:
     names = plan.experiment_names(experiment)
     trained = [name for name in names if role_of(plan, name) != "control"]
     controls = {name: _nearest(plan, name, _controls(plan, experiment, name)) for name in trained}
-    found = []
+    comparisons = []
     for name in trained:
         if role_of(plan, name) == "proposed":
             kinds: dict[tuple, list[str]] = {}
@@ -45,15 +45,15 @@ def compared(plan: Plan, experiment: str) -> list[Comparison]:
                 if role_of(plan, other) == "baseline":
                     kinds.setdefault(_kind(plan, other, name), []).append(other)
             others = [_nearest(plan, name, others) for others in kinds.values()]
-            found += [Comparison(name, other, True, other == controls[name]) for other in others]
-    found += [Comparison(name, other, control=True) for name, other in controls.items()]
+            comparisons += [Comparison(name, other, True, other == controls[name]) for other in others]
+    comparisons += [Comparison(name, other, control=True) for name, other in controls.items()]
     for claim, _, groups in claims_of(plan, experiment):
-        found += [Comparison(name, other, share=share) for name, other, share in claimed_pairs(claim, groups)]
-    once: dict[tuple, Comparison] = {}
-    for comparison in found:
+        comparisons += [Comparison(name, other, share=share) for name, other, share in claimed_pairs(claim, groups)]
+    by_pair: dict[tuple, Comparison] = {}
+    for comparison in comparisons:
         if comparison.other:
-            once.setdefault(comparison.pair, comparison)
-    return list(once.values())
+            by_pair.setdefault(comparison.pair, comparison)
+    return list(by_pair.values())
 
 
 def _controls(plan: Plan, experiment: str, name: str) -> list[str]:
@@ -61,11 +61,11 @@ def _controls(plan: Plan, experiment: str, name: str) -> list[str]:
 
     A control that the experiment itself names is that very run.
     """
-    names, named = plan.experiment_names(experiment), plan.suite.experiments[experiment].control
-    if named is None:
+    names, control_name = plan.experiment_names(experiment), plan.suite.experiments[experiment].control
+    if control_name is None:
         kind = _kind(plan, plan.suite.significance.control, name)
         return [other for other in names if _kind(plan, other, name) == kind]
-    control = RunName.parse(plan.canonical(named))
+    control = RunName.parse(plan.canonical(control_name))
     return [other for other in names if other in (str(control), str(control.under(EQUAL)))]
 
 
@@ -81,12 +81,12 @@ def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
     The protocol counts most, then in how many of the settings that are varied the two agree, as resolved.
     """
     keys = {key for one in (name, *others) for key in RunName.parse(one).settings}
-    own = _settings(plan, name)
+    own_settings = _settings(plan, name)
 
     def likeness(other: str) -> tuple[bool, int]:
         settings = _settings(plan, other)
         same = RunName.parse(other).protocol == RunName.parse(name).protocol
-        return same, sum(key in own and settings.get(key) == own[key] for key in keys | {"layers"})
+        return same, sum(key in own_settings and settings.get(key) == own_settings[key] for key in keys | {"layers"})
 
     best = max(others, key=likeness, default="")
     return "" if name in others and likeness(name) == likeness(best) else best

@@ -45,17 +45,17 @@ def resample_classes(
     outcomes, counts = np.unique(columns, axis=0, return_counts=True)
     common = np.argsort(-counts, kind="stable")  # drawing ends sooner when the frequent outcomes come first
     outcomes, counts = outcomes[common], counts[common]
-    truth, chosen = outcomes[:, :1], outcomes[:, 1:]
-    indicators = {"right": chosen == truth, "both": (chosen == 1) & (truth == 1), "chosen": chosen == 1}
-    wanted = ["right"] * ("accuracy" in metrics) + ["both", "chosen"] * bool({"f1", "matthews"} & set(metrics))
-    parts = np.hstack([indicators[name] for name in wanted] + [truth == 1]).astype(np.float32)
+    truth, choices = outcomes[:, :1], outcomes[:, 1:]
+    indicators = {"right": choices == truth, "both": (choices == 1) & (truth == 1), "chosen": choices == 1}
+    names = ["right"] * ("accuracy" in metrics) + ["both", "chosen"] * bool({"f1", "matthews"} & set(metrics))
+    parts = np.hstack([indicators[name] for name in names] + [truth == 1]).astype(np.float32)
     models, examples = len(decisions), len(labels)
     scores = np.empty((resamples, models), np.float32)
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
-        drawn = random.multinomial(examples, counts / examples, size=size).astype(np.float32)
-        sums = (drawn @ parts).astype(np.float64)  # whole numbers below 2^24: exact in float32
-        by_name = {name: sums[:, i * models : (i + 1) * models] for i, name in enumerate(wanted)}
+        draws = random.multinomial(examples, counts / examples, size=size).astype(np.float32)
+        sums = (draws @ parts).astype(np.float64)  # whole numbers below 2^24: exact in float32
+        by_name = {name: sums[:, i * models : (i + 1) * models] for i, name in enumerate(names)}
         values = [_from_counts(metric, by_name, sums[:, -1:], examples) for metric in metrics]
         scores[start : start + size] = np.mean(values, axis=0)
     return scores
@@ -71,13 +71,13 @@ def resample_values(
     """
     examples = len(labels)
     scores = np.empty((resamples, len(values)), np.float32)
-    centred = values.astype(np.float64) - values.mean(axis=1, keepdims=True)  # sums of squares keep their digits
+    deviations = values.astype(np.float64) - values.mean(axis=1, keepdims=True)  # sums of squares keep their digits
     target = labels.astype(np.float64) - labels.mean()
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         weights = random.multinomial(examples, np.full(examples, 1 / examples), size=size).astype(np.float64)
         correlate = {"pearson": _pearson, "spearman": _spearman}
-        scores[start : start + size] = np.mean([correlate[m](centred, target, weights) for m in metrics], axis=0)
+        scores[start : start + size] = np.mean([correlate[m](deviations, target, weights) for m in metrics], axis=0)
     return scores
 
 
@@ -85,10 +85,13 @@ def _from_counts(metric: str, sums: dict[str, np.ndarray], true: np.ndarray, exa
     """A metric (resamples, models) from how many examples are right, chosen, both chosen and true, and true."""
     if metric == "accuracy":
         return sums["right"] / examples
-    both, chosen = sums["both"], sums["chosen"]
+    true_positives, positives = sums["both"], sums["chosen"]
     if metric == "f1":
-        return _ratio(2 * both, chosen + true)
-    return _ratio(examples * both - chosen * true, np.sqrt(chosen * (examples - chosen) * true * (examples - true)))
+        return _ratio(2 * true_positives, positives + true)
+    return _ratio(
+        examples * true_positives - positives * true,
+        np.sqrt(positives * (examples - positives) * true * (examples - true)),
+    )
 
 
 def _pearson(values: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -112,11 +115,11 @@ def _spearman(values: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np
     cubes = (weights**3).sum(axis=0, dtype=np.float64)
     ranks, spread_target = _ranks(target, weights, cubes)
     pull = weights * (ranks - (len(target) + 1) / 2)  # the mean rank is the same on every resample
-    found = np.empty((weights.shape[1], len(values)))
+    correlations = np.empty((weights.shape[1], len(values)))
     for model, numbers in enumerate(values):
         ranks, spread = _ranks(numbers, weights, cubes)
-        found[:, model] = _ratio(np.einsum("er,er->r", ranks, pull), np.sqrt(spread * spread_target))
-    return found
+        correlations[:, model] = _ratio(np.einsum("er,er->r", ranks, pull), np.sqrt(spread * spread_target))
+    return correlations
 
 
 def _ranks(numbers: np.ndarray, weights: np.ndarray, cubes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,14 +129,14 @@ def _ranks(numbers: np.ndarray, weights: np.ndarray, cubes: np.ndarray) -> tuple
     the sum of the cubed weights, which is that of the groups where no two examples are equal.
     """
     _, group, size = np.unique(numbers, return_inverse=True, return_counts=True)
-    drawn = weights[np.argsort(group, kind="stable")]
+    counts = weights[np.argsort(group, kind="stable")]
     if len(size) < len(numbers):
-        drawn = np.add.reduceat(drawn, np.cumsum(size) - size, axis=0)
-        cubes = (drawn.astype(np.float64) ** 3).sum(axis=0)
-    ranks = (1 - drawn) / 2
-    for before, row in itertools.pairwise(drawn):  # many resamples a row: several times faster than numpy's cumsum
-        row += before
-    ranks += drawn
+        counts = np.add.reduceat(counts, np.cumsum(size) - size, axis=0)
+        cubes = (counts.astype(np.float64) ** 3).sum(axis=0)
+    ranks = (1 - counts) / 2
+    for previous, row in itertools.pairwise(counts):  # many resamples a row: several times faster than numpy's cumsum
+        row += previous
+    ranks += counts
     return ranks[group], (float(len(numbers)) ** 3 - cubes) / 12
 
 

@@ -39,8 +39,8 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
                 rows.append((*common, "dev", "score", 100 * record.majority_score))
                 continue
             rows += [(*common, *row) for row in score_run(run, folder / run.path)]
-            known = dict(zip(COLUMNS, common, strict=False))
-            curves += [known | _curve_entry(entry) for entry in record.curve]
+            run_columns = dict(zip(COLUMNS, common, strict=False))
+            curves += [run_columns | _curve_entry(entry) for entry in record.curve]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     with atomic(folder / "scores" / f"{experiment}.parquet") as scratch:
         frame.to_parquet(scratch, index=False)
@@ -69,8 +69,8 @@ def score_run(run: Run, folder: Path) -> list[tuple[str, str, float]]:
             if (labels >= 0).all():
                 metric = Glue(config_name=run.task.name, keep_in_memory=True, cache_dir=cache)
                 finite = bool(np.isfinite(logits).all())
-                found = metric.compute(predictions=decide(logits, run.task), references=labels) if finite else {}
-                values |= {(split, name): found.get(name, float("nan")) for name in run.task.metrics}
+                by_metric = metric.compute(predictions=decide(logits, run.task), references=labels) if finite else {}
+                values |= {(split, name): by_metric.get(name, float("nan")) for name in run.task.metrics}
     dev = {key: value for key, value in values.items() if key[0] in run.task.dev}
     return [(split, name, 100 * value) for (split, name), value in values.items()] + [
         ("dev", "score", 100 * score(dev))

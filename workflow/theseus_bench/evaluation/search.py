@@ -37,10 +37,10 @@ def select_settings(plan: Plan, run: Run, folder: Path) -> None:
         if record is None:
             raise UserError(f"{folder / trial.path}: {status}: {reason}; all trials must have run before the choice")
         records.append(record)
-    found = [record.choice_score for record in records]
-    scores = np.array([-np.inf if value is None else 100 * value for value in found]).reshape(-1, len(seeds))
-    chosen = int(np.argmax(scores.mean(axis=1)))  # the first of equals, so the default if nothing is better
-    if not np.isfinite(scores[chosen]).all():
+    choice_scores = [record.choice_score for record in records]
+    scores = np.array([-np.inf if value is None else 100 * value for value in choice_scores]).reshape(-1, len(seeds))
+    best = int(np.argmax(scores.mean(axis=1)))  # the first of equals, so the default if nothing is better
+    if not np.isfinite(scores[best]).all():
         raise UserError(f"{folder / run.search_file}: no trial has a score with every search seed")
     trials = [
         {
@@ -54,9 +54,9 @@ def select_settings(plan: Plan, run: Run, folder: Path) -> None:
     ]
     choice = {
         "chosen": {
-            "trial": chosen,
-            "settings": runs[chosen * len(seeds)].settings,
-            "score": float(scores[chosen].mean()),
+            "trial": best,
+            "settings": runs[best * len(seeds)].settings,
+            "score": float(scores[best].mean()),
         },
         "trials": trials,
         "device_seconds": sum(trial["seconds"] for trial in trials),
@@ -80,10 +80,10 @@ def nested_selection(run: Run, trials: list[Path], seeds: int) -> dict[str, floa
         halves = _halve({split: len(values) for split, values in labels.items()}, random)
         table = np.array([[_score(run, one, labels, half) for half in halves] for one in logits])
         table = table.reshape(-1, seeds, 2).mean(axis=1)  # (settings, halves)
-        for mine, others in ((0, 1), (1, 0)):
-            best = int(np.argmax(table[:, mine]))
-            same.append(table[best, mine])
-            other.append(table[best, others])
+        for first, second in ((0, 1), (1, 0)):
+            best = int(np.argmax(table[:, first]))
+            same.append(table[best, first])
+            other.append(table[best, second])
     result = {"same_half": float(np.mean(same)), "other_half": float(np.mean(other))}
     return result | {"flatters": result["same_half"] - result["other_half"]}
 

@@ -21,7 +21,7 @@ from theseus_bench.data.metrics import decide
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation import statistics
-from theseus_bench.evaluation.pairs import Comparison, compared, role_of
+from theseus_bench.evaluation.pairs import Comparison, list_comparisons, role_of
 from theseus_bench.evaluation.resampling import resample_task
 from theseus_bench.evaluation.scores import majority_decisions, read_scores
 from theseus_bench.evaluation.significance_file import MACRO, PRIMARY, TASKS, WITHOUT_COLA, save_significance
@@ -44,14 +44,14 @@ def write_significance(plan: Plan, experiment: str, folder: Path, workers: int =
     and seeds). Differences are in points, of means over the seeds of either.
     """
     scores = seed_scores(plan, experiment, folder)
-    comparisons = compared(plan, experiment)
+    comparisons = list_comparisons(plan, experiment)
     tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
     with ThreadPoolExecutor(workers) as pool:  # numpy lets go of the interpreter while it draws and multiplies
-        found = list(pool.map(lambda task: _on_task(plan, task, scores, comparisons, folder), tasks))
-    rows = [row for rows, _ in found for row in rows]
-    spreads = {key: spread for _, spreads in found for key, spread in spreads.items()}
+        by_task = list(pool.map(lambda task: _on_task(plan, task, scores, comparisons, folder), tasks))
+    rows = [row for rows, _ in by_task for row in rows]
+    spreads = {key: spread for _, spreads in by_task for key, spread in spreads.items()}
     rows += _on_macro(plan, experiment, comparisons, rows, spreads)
-    rows = _place(plan, experiment, rows)
+    rows = _assign_families(plan, experiment, rows)
     _adjust(plan, experiment, rows)
     result = {
         "alpha": plan.suite.significance.alpha,
@@ -68,11 +68,11 @@ def seed_scores(plan: Plan, experiment: str, folder: Path) -> dict[tuple[str, st
     """Dev score (points) by seed, for each run's name and task of an experiment, as its scores file has them."""
     frame = read_scores(experiment, folder)
     frame = frame[(frame["split"] == "dev") & (frame["metric"] == "score")].dropna(subset=["value"])
-    found: dict[tuple[str, str], dict[int, float]] = {}
+    scores: dict[tuple[str, str], dict[int, float]] = {}
     for row in frame.itertuples():
         name = str(RunName.of(row.method, row.variant))
-        found.setdefault((name, row.task), {})[int(row.seed)] = round(float(row.value), 9)  # equal is equal
-    return found
+        scores.setdefault((name, row.task), {})[int(row.seed)] = round(float(row.value), 9)  # equal is equal
+    return scores
 
 
 def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison], folder: Path):
@@ -83,46 +83,53 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
     both have), `differing` (on how many of these the two differ), `needed` (how many such could reach α), `hedges_g`
     and `improvement`; and for an accuracy `mcnemar`, p by seed. Below, its tests are null.
     """
-    names = dict.fromkeys(name for pair in comparisons for name in (pair.name, pair.other))
-    runs = [plan.run(name, task.name, seed) for name in names for seed in sorted(scores.get((name, task.name), {}))]
+    compared_names = dict.fromkeys(name for pair in comparisons for name in (pair.name, pair.other))
+    runs = [
+        plan.run(name, task.name, seed) for name in compared_names for seed in sorted(scores.get((name, task.name), {}))
+    ]
     if not runs:
         return [], {}
     decisions, labels = read_decisions(runs, folder)
     rows, spreads = [], {}
-    resampled = resample_task(task, decisions, labels, plan.suite.significance.resamples)
-    place = {(run.name, run.seed): i for i, run in enumerate(runs)}
+    resamples = resample_task(task, decisions, labels, plan.suite.significance.resamples)
+    column_of = {(run.name, run.seed): i for i, run in enumerate(runs)}
     examples = sum(map(len, labels.values()))
     variances = moderate_task(plan, task.name, scores)
     for pair in comparisons:
-        seeds = [sorted(scores.get((name, task.name), {})) for name in (pair.name, pair.other)]
-        ours, theirs = (
-            np.array([scores[name, task.name][seed] for seed in own])
-            for name, own in zip((pair.name, pair.other), seeds, strict=True)
+        names = pair.name, pair.other
+        seeds = [sorted(scores.get((name, task.name), {})) for name in names]
+        first, second = (
+            np.array([scores[name, task.name][seed] for seed in name_seeds])
+            for name, name_seeds in zip(names, seeds, strict=True)
         )
         if not min(map(len, seeds)):
             continue
         row = asdict(pair) | {"what": task.name, "seeds": min(map(len, seeds))}
-        row |= {"difference": float(ours.mean() - pair.share * theirs.mean())} | dict.fromkeys(UNTESTED)
+        row |= {"difference": float(first.mean() - pair.share * second.mean())} | dict.fromkeys(UNTESTED)
         rows.append(row)
         if row["seeds"] < FEWEST:
             continue
-        places = [[place[n, s] for s in own] for n, own in zip((pair.name, pair.other), seeds, strict=True)]
-        own = variances[pair.name, task.name], variances[pair.other, task.name]
-        tables = resampled[:, places[0]], resampled[:, places[1]]
-        spread = statistics.spread_of((ours, theirs), tables, own, examples, pair.share)
+        tables = tuple(
+            resamples[:, [column_of[name, seed] for seed in name_seeds]]
+            for name, name_seeds in zip(names, seeds, strict=True)
+        )
+        seed_variances = variances[pair.name, task.name], variances[pair.other, task.name]
+        spread = statistics.spread_of((first, second), tables, seed_variances, examples, pair.share)
         spreads[pair, task.name] = spread
         row |= asdict(statistics.conclude([spread]))
         if pair.share != 1:
             continue
-        both = sorted(set(seeds[0]) & set(seeds[1]))
-        paired = [scores[pair.name, task.name][seed] - scores[pair.other, task.name][seed] for seed in both]
-        row |= _over_seeds(plan, np.array(paired), ours, theirs)
+        common_seeds = sorted(set(seeds[0]) & set(seeds[1]))
+        seed_differences = [
+            scores[pair.name, task.name][seed] - scores[pair.other, task.name][seed] for seed in common_seeds
+        ]
+        row |= _over_seeds(plan, np.array(seed_differences), first, second)
         if "accuracy" in task.metrics:
             right = {split: decisions[split] == labels[split] for split in task.dev}
-            pairs = [(place[pair.name, seed], place[pair.other, seed]) for seed in both]
+            pairs = [(column_of[pair.name, seed], column_of[pair.other, seed]) for seed in common_seeds]
             row["mcnemar"] = {
                 str(seed): statistics.mcnemar(*(np.hstack([right[split][i] for split in task.dev]) for i in ends))
-                for seed, ends in zip(both, pairs, strict=True)
+                for seed, ends in zip(common_seeds, pairs, strict=True)
             }
     return rows, spreads
 
@@ -132,18 +139,18 @@ def moderate_task(plan: Plan, task: str, scores: dict) -> dict[tuple[str, str], 
 
     Trained methods of one protocol moderate each other; what trains nothing has its own.
     """
-    found, fellows = {}, {}
-    for (name, about), by_seed in scores.items():
-        if about == task and len(by_seed) > 1:
+    variances, by_protocol = {}, {}
+    for (name, scored_task), by_seed in scores.items():
+        if scored_task == task and len(by_seed) > 1:
             values = np.array(list(by_seed.values()))
-            found[name, about] = (float(values.var(ddof=1)), len(values) - 1.0)
+            variances[name, scored_task] = (float(values.var(ddof=1)), len(values) - 1.0)
             if role_of(plan, name) != "control":
-                fellows.setdefault(RunName.parse(name).protocol, []).append((name, about))
-    for names in fellows.values():
-        own, dfs = np.array([found[name] for name in names]).T
-        moderated, known = statistics.moderate(own, dfs)
-        found |= dict(zip(names, zip(moderated.tolist(), known.tolist(), strict=True), strict=True))
-    return found
+                by_protocol.setdefault(RunName.parse(name).protocol, []).append((name, scored_task))
+    for names in by_protocol.values():
+        estimates, dfs = np.array([variances[name] for name in names]).T
+        new_variances, new_dfs = statistics.moderate(estimates, dfs)
+        variances |= dict(zip(names, zip(new_variances.tolist(), new_dfs.tolist(), strict=True), strict=True))
+    return variances
 
 
 def read_decisions(runs: list[Run], folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -154,47 +161,47 @@ def read_decisions(runs: list[Run], folder: Path) -> tuple[dict[str, np.ndarray]
     decisions: dict[str, list[np.ndarray]] = {split: [] for split in runs[0].task.dev}
     labels: dict[str, np.ndarray] = {}
     for run in runs:
-        found = read_predictions(folder / run.path, run.task.dev)
+        predictions = read_predictions(folder / run.path, run.task.dev)
         record = read_record(folder / run.path)
         majority = record.majority_score if record is not None and record.dev_score is None else None
         for split in run.task.dev:
-            truth = found[split].labels
+            truth = predictions[split].labels
             if not np.array_equal(labels.setdefault(split, truth), truth):
                 raise UserError(
                     f"{folder / run.path}: its {split} examples are not those of the other runs of {run.task.label}"
                 )
-            decided = decide(found[split].logits, run.task)
-            decisions[split].append(decided if majority is None else majority_decisions(run.task, truth, majority))
+            classes = decide(predictions[split].logits, run.task)
+            decisions[split].append(classes if majority is None else majority_decisions(run.task, truth, majority))
     return {split: np.stack(values) for split, values in decisions.items()}, labels
 
 
-def _over_seeds(plan: Plan, differences: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict:
-    needed = statistics.pairs_needed(plan.suite.significance.alpha)
-    differing = int(np.count_nonzero(differences))
+def _over_seeds(plan: Plan, differences: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict:
+    pairs_needed = statistics.pairs_needed(plan.suite.significance.alpha)
+    pairs_differing = int(np.count_nonzero(differences))
     return {
-        "welch": statistics.welch(ours, theirs),
-        "sign_flip": statistics.sign_flip(differences) if differing >= needed else None,
-        "differing": differing,
-        "needed": needed,
-        "hedges_g": statistics.hedges_g(ours, theirs),
-        "improvement": statistics.improvement([ours], [theirs]),
+        "welch": statistics.welch(first, second),
+        "sign_flip": statistics.sign_flip(differences) if pairs_differing >= pairs_needed else None,
+        "differing": pairs_differing,
+        "needed": pairs_needed,
+        "hedges_g": statistics.hedges_g(first, second),
+        "improvement": statistics.improvement([first], [second]),
     }
 
 
 def macro_tasks(plan: Plan, experiment: str) -> dict[str, list[str]]:
     """The tasks of each macro score of an experiment; none of fewer than two tasks, and no second one of the same."""
     tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
-    counted = {what: [task.name for task in tasks if holds(task)] for what, holds in MACROS.items()}
-    if counted[WITHOUT_COLA] == counted[MACRO]:
-        del counted[WITHOUT_COLA]
-    return {what: names for what, names in counted.items() if len(names) > 1}
+    by_target = {target: [task.name for task in tasks if holds(task)] for target, holds in MACROS.items()}
+    if by_target[WITHOUT_COLA] == by_target[MACRO]:
+        del by_target[WITHOUT_COLA]
+    return {target: names for target, names in by_target.items() if len(names) > 1}
 
 
-def headline(plan: Plan, experiment: str) -> str:
+def primary_target(plan: Plan, experiment: str) -> str:
     """What an experiment's primary family is of: the macro, or the one task that would count in it; '' for neither."""
     tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
-    counted = [task.name for task in tasks if task.macro]
-    return MACRO if len(counted) > 1 else "".join(counted)
+    macro = [task.name for task in tasks if task.macro]
+    return MACRO if len(macro) > 1 else "".join(macro)
 
 
 def _on_macro(
@@ -202,47 +209,48 @@ def _on_macro(
 ) -> Iterator[dict]:
     """Rows of the macro scores, for the comparisons that have every task of them."""
     on_task = {(row["name"], row["other"], row["share"], row["what"]): row for row in rows}
-    for what, names in macro_tasks(plan, experiment).items():
+    for target, names in macro_tasks(plan, experiment).items():
         for pair in comparisons:
-            found = [on_task.get((pair.name, pair.other, pair.share, task)) for task in names]
-            if not all(found):
+            task_rows = [on_task.get((pair.name, pair.other, pair.share, task)) for task in names]
+            if not all(task_rows):
                 continue
-            row = asdict(pair) | {"what": what, "seeds": min(one["seeds"] for one in found)} | dict.fromkeys(UNTESTED)
-            row["difference"] = float(np.mean([one["difference"] for one in found]))
+            row = asdict(pair) | {"what": target, "seeds": min(task_row["seeds"] for task_row in task_rows)}
+            row |= dict.fromkeys(UNTESTED)
+            row["difference"] = float(np.mean([task_row["difference"] for task_row in task_rows]))
             if row["seeds"] >= FEWEST:
                 row |= asdict(statistics.conclude([spreads[pair, task] for task in names]))
             yield row
 
 
-def _place(plan: Plan, experiment: str, rows: list[dict]) -> list[dict]:
+def _assign_families(plan: Plan, experiment: str, rows: list[dict]) -> list[dict]:
     """The rows that are reported, each with its `family` and with `tested_in`, the first experiment that has it.
 
-    What is compared for a claim alone has no more than the headline.
+    What is compared for a claim alone has no more than the primary target.
     """
-    first = headline(plan, experiment)
-    own = dict(_asked(plan, experiment))
-    before = itertools.takewhile(lambda name: name != experiment, plan.suite.experiments)
+    first = primary_target(plan, experiment)
+    contents = dict(_targets(plan, experiment))
+    earlier_experiments = itertools.takewhile(lambda name: name != experiment, plan.suite.experiments)
     earlier: dict[tuple, str] = {}
-    for name in before:
-        for pair, what in itertools.product(compared(plan, name), _asked(plan, name)):
-            earlier.setdefault((pair.pair, *what), name)
-    kept = [row for row in rows if row["what"] == first or row["primary"] or row["control"]]
-    for row in kept:
+    for name in earlier_experiments:
+        for pair, target in itertools.product(list_comparisons(plan, name), _targets(plan, name)):
+            earlier.setdefault((pair.pair, *target), name)
+    reported_rows = [row for row in rows if row["what"] == first or row["primary"] or row["control"]]
+    for row in reported_rows:
         if row["what"] == first:
             row["family"] = PRIMARY if row["primary"] else MACRO
         else:
             row["family"] = row["what"] if row["what"] in MACROS else TASKS
         pair = Comparison(row["name"], row["other"], share=row["share"]).pair
-        row["tested_in"] = earlier.get((pair, row["what"], own[row["what"]]), experiment)
-    return kept
+        row["tested_in"] = earlier.get((pair, row["what"], contents[row["what"]]), experiment)
+    return reported_rows
 
 
-def _asked(plan: Plan, experiment: str) -> list[tuple[str, tuple]]:
+def _targets(plan: Plan, experiment: str) -> list[tuple[str, tuple]]:
     """Each task and macro of an experiment with what its score is of: the tasks and the seeds."""
-    wanted = plan.suite.experiments[experiment]
-    seeds = tuple(plan.experiment_seeds(wanted))
-    parts = {task.name: [task.name] for task in plan.experiment_tasks(wanted)} | macro_tasks(plan, experiment)
-    return [(what, (tuple(sorted(names)), seeds)) for what, names in parts.items()]
+    settings = plan.suite.experiments[experiment]
+    seeds = tuple(plan.experiment_seeds(settings))
+    parts = {task.name: [task.name] for task in plan.experiment_tasks(settings)} | macro_tasks(plan, experiment)
+    return [(target, (tuple(sorted(names)), seeds)) for target, names in parts.items()]
 
 
 def _adjust(plan: Plan, experiment: str, rows: list[dict]) -> None:
@@ -259,10 +267,12 @@ def _adjust(plan: Plan, experiment: str, rows: list[dict]) -> None:
             families.setdefault((row["family"], RunName.parse(row["name"]).protocol), []).append(row)
     macros = macro_tasks(plan, experiment)
     for family in families.values():
-        found = [statistics.Conclusion(*(row[key] for key in ("difference", "error", "df", "p"))) for row in family]
+        conclusions = [
+            statistics.Conclusion(*(row[key] for key in ("difference", "error", "df", "p"))) for row in family
+        ]
         bounds = [_bounds(plan, macros.get(row["what"], [row["what"]]), row["share"]) for row in family]
-        adjusted, intervals = statistics.together(found, plan.suite.significance.alpha, bounds)
-        for row, p, (low, high) in zip(family, adjusted, intervals, strict=True):
+        p_values, intervals = statistics.adjust_family(conclusions, plan.suite.significance.alpha, bounds)
+        for row, p, (low, high) in zip(family, p_values, intervals, strict=True):
             row |= {"p_holm": p, "low": low, "high": high, "tests": len(family)}
 
 
@@ -292,17 +302,17 @@ def _over_tasks(plan: Plan, scores: dict, comparisons: list[Comparison]) -> list
         tasks = [name for name in tasks if (pair.other, name) in scores]
         if not tasks:
             continue
-        ours, theirs = ([np.array(list(scores[name, t].values())) for t in tasks] for name in (pair.name, pair.other))
-        differences = np.array([a.mean() - b.mean() for a, b in zip(ours, theirs, strict=True)]).round(9)
+        first, second = ([np.array(list(scores[name, t].values())) for t in tasks] for name in (pair.name, pair.other))
+        differences = np.array([a.mean() - b.mean() for a, b in zip(first, second, strict=True)]).round(9)
         row = asdict(pair) | {"tasks": len(tasks), "differing": int(np.count_nonzero(differences))}
-        row["seeds"] = min(map(len, ours + theirs))
+        row["seeds"] = min(map(len, first + second))
         row["difference"] = float(np.median(differences))
         row["wilcoxon"] = statistics.signed_ranks(differences) if row["seeds"] >= FEWEST else None
-        row["improvement"] = statistics.improvement(ours, theirs)
+        row["improvement"] = statistics.improvement(first, second)
         families.setdefault((pair.primary, RunName.parse(pair.name).protocol), []).append(row)
     for family in families.values():
-        adjusted = statistics.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family])
-        for row, p in zip(family, adjusted, strict=True):
+        p_values = statistics.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family])
+        for row, p in zip(family, p_values, strict=True):
             row["needed"] = statistics.pairs_needed(plan.suite.significance.alpha, len(family))
             row["wilcoxon_holm"] = p if row["wilcoxon"] is not None and row["differing"] >= row["needed"] else None
     return [row for family in families.values() for row in family]
@@ -313,7 +323,7 @@ def _friedman(plan: Plan, experiment: str, scores: dict) -> list[dict]:
 
     Its p is null below FEWEST `seeds`, the fewest that a method has on a task.
     """
-    found, alpha = [], plan.suite.significance.alpha
+    rows, alpha = [], plan.suite.significance.alpha
     for protocol in plan.suite.experiments[experiment].protocols:
         names = [name for name in plan.experiment_names(experiment) if plan.spec_of(name).compressed]
         names = [name for name in names if RunName.parse(name).protocol == protocol]
@@ -322,10 +332,10 @@ def _friedman(plan: Plan, experiment: str, scores: dict) -> list[dict]:
         seeds = min((len(one) for row in values for one in row), default=0)
         means = [[round(float(np.mean(one)), 9) for one in row] for row in values]
         p = statistics.friedman(np.array(means)) if seeds >= FEWEST else None
-        needed = statistics.tasks_needed(alpha, len(names)) if len(names) > 1 else None
+        tasks_needed = statistics.tasks_needed(alpha, len(names)) if len(names) > 1 else None
         row = {"protocol": protocol, "methods": len(names), "tasks": len(tasks), "seeds": seeds}
-        found.append(row | {"needed": needed, "p": p})
-    return found
+        rows.append(row | {"needed": tasks_needed, "p": p})
+    return rows
 
 
 def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
@@ -334,16 +344,17 @@ def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
     Over the macro's tasks on which the predecessor has a score above zero; a method that lacks one of them is left out.
     """
     macro = [task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
-    found = []
+    rows = []
     for name in plan.experiment_names(experiment):
         teacher = plan.teacher_name(name)
-        whole = {t: float(np.mean(list(scores.get((teacher, t), {0: 0.0}).values()))) for t in macro}
-        tasks = [task for task in macro if whole[task] > 0]
+        teacher_means = {t: float(np.mean(list(scores.get((teacher, t), {0: 0.0}).values()))) for t in macro}
+        tasks = [task for task in macro if teacher_means[task] > 0]
         if not tasks or any((name, task) not in scores for task in tasks):
             continue
-        kept = [np.round(100 * np.array(list(scores[name, t].values())) / whole[t], 9) for t in tasks]  # equal is 100
-        row = {"name": name, "tasks": len(tasks), "runs": sum(map(len, kept))}
-        row["interquartile_mean"] = statistics.interquartile_mean(kept)
-        row["profile"] = statistics.performance_profile(kept, THRESHOLDS).tolist()
-        found.append(row)
-    return found
+        runs = {task: np.array(list(scores[name, task].values())) for task in tasks}
+        shares = [np.round(100 * runs[task] / teacher_means[task], 9) for task in tasks]  # equal is 100
+        row = {"name": name, "tasks": len(tasks), "runs": sum(map(len, shares))}
+        row["interquartile_mean"] = statistics.interquartile_mean(shares)
+        row["profile"] = statistics.performance_profile(shares, THRESHOLDS).tolist()
+        rows.append(row)
+    return rows

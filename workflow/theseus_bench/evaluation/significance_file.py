@@ -42,8 +42,8 @@ class Difference(Strict):
     # Over the seeds alone, of a task with enough of them.
     welch: float | None = None  # p; None without spread
     sign_flip: float | None = None  # p; None where so few seeds differ that none could reach α
-    differing: int = 0  # on how many of the seeds that both have the two differ
-    needed: int = 0  # how many such could reach α
+    seeds_differing: int = Field(0, alias="differing")  # on how many of the seeds that both have the two differ
+    seeds_needed: int = Field(0, alias="needed")  # how many such could reach α
     hedges_g: float | None = None  # None without spread
     improvement: float | None = None  # the probability that a run of the first beats one of the other
     mcnemar: dict[str, float] = {}  # p by seed, of an accuracy
@@ -58,12 +58,12 @@ class RankTest(Strict):
     control: bool
     share: float
     tasks: int
-    differing: int  # on how many tasks they differ
+    tasks_differing: int = Field(alias="differing")
     seeds: int  # the fewest that either has on a task
     difference: float  # the median over the tasks, in points
     wilcoxon: float | None  # p
     improvement: float
-    needed: int  # tasks that differ, to reach α in this family
+    tasks_needed: int = Field(alias="needed")  # how many must differ to reach α in this family
     wilcoxon_holm: float | None  # None also where fewer differ than are needed
 
 
@@ -74,7 +74,7 @@ class FriedmanTest(Strict):
     methods: int
     tasks: int
     seeds: int  # the fewest that a method has on a task
-    needed: int | None  # tasks, to reach α; None of a single method
+    tasks_needed: int | None = Field(alias="needed")  # to reach α; None of a single method
     p: float | None
 
 

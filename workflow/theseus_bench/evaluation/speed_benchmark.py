@@ -36,12 +36,12 @@ LEAST = 5  # rounds that are always counted, however long they take
 Shape = tuple
 
 
-class LeftOut(Exception):
+class NotMeasurable(Exception):
     """Why a size cannot be measured, in words for a gap."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class RoundTimes:
     """One shape at one size: the seconds of each round's forward pass, and the peak memory of one (MiB)."""
 
     seconds: np.ndarray
@@ -60,11 +60,11 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
     teachers = [teacher, *(run.name for run in runs if run.spec.role == "teacher")]  # of either protocol
     architectures = dict.fromkeys(teachers, _backbone(folder)) | _architectures(plan, runs, folder)
     shapes = {name: tuple(values.get(key) for key in SHAPE) for name, values in architectures.items()}
-    first = {shape: architectures[name] for name, shape in reversed(shapes.items())}
-    about = {shape: describe(first[shape], speed.lengths) for shape in dict.fromkeys(shapes.values())}
-    models = {shape: _build(first[shape]).eval() for shape in about}
+    architecture_of = {shape: architectures[name] for name, shape in reversed(shapes.items())}
+    descriptions = {shape: describe(architecture_of[shape], speed.lengths) for shape in dict.fromkeys(shapes.values())}
+    models = {shape: _build(architecture_of[shape]).eval() for shape in descriptions}
     machine = provenance()
-    devices, measured, left_out = {}, {shape: [] for shape in about}, []
+    devices, rows_of, left_out = {}, {shape: [] for shape in descriptions}, []
     for device in _devices(plan.suite.device):
         precision = choose_precision("auto", device)
         gpu = device.type == "cuda"
@@ -75,12 +75,12 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
         for size in speed.sizes:
             where = {"device": device.type, **size.model_dump()}
             try:
-                found = measure(models, size, speed, device, precision)
-            except LeftOut as error:
+                by_shape = measure(models, size, speed, device, precision)
+            except NotMeasurable as error:
                 left_out.append(where | {"reason": str(error)})
                 continue
-            for shape, one in found.items():
-                measured[shape].append(where | compare(found[shapes[teacher]], one, size.batch_size))
+            for shape, times in by_shape.items():
+                rows_of[shape].append(where | compare(by_shape[shapes[teacher]], times, size.batch_size))
     reference_size = {"device": list(devices)[-1], **speed.headline.model_dump()}
     result = {
         "threads": torch.get_num_threads(),
@@ -88,11 +88,11 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
         "repetitions": speed.repetitions,
         "headline": reference_size,
         "shapes": [
-            {"methods": [name for name in shapes if shapes[name] == shape], **about[shape], "measured": rows}
-            for shape, rows in measured.items()
+            {"methods": [name for name in shapes if shapes[name] == shape], **descriptions[shape], "measured": rows}
+            for shape, rows in rows_of.items()
         ],
         "left_out": left_out,
-        "methods": {name: _at_size(measured[shape], reference_size) for name, shape in shapes.items()},
+        "methods": {name: _at_size(rows_of[shape], reference_size) for name, shape in shapes.items()},
         "provenance": machine,
     }
     save_speed(experiment, folder, result)
@@ -136,16 +136,16 @@ def describe(architecture: dict, lengths: list[int]) -> dict:
 @torch.inference_mode()
 def measure(
     models: dict[Shape, nn.Module], size: Size, speed: Speed, device: torch.device, precision: str
-) -> dict[Shape, Measured]:
+) -> dict[Shape, RoundTimes]:
     """Time a forward pass of each model at one size, over `speed.repetitions` rounds, and find its peak memory.
 
     Every round times each model once, in an order that turns, so that drift of the machine's speed meets all alike. No
-    round begins after `speed.seconds`, but LEAST are always made. LeftOut if a model has fewer positions or the memory
-    does not suffice.
+    round begins after `speed.seconds`, but LEAST are always made. NotMeasurable if a model has fewer positions or the
+    memory does not suffice.
     """
     positions = min(map(_positions, models.values()))
     if size.length > positions:
-        raise LeftOut(f"longer than the model's {positions} positions")
+        raise NotMeasurable(f"longer than the model's {positions} positions")
     vocabulary = min(model.config.vocab_size for model in models.values())
     ids = torch.randint(vocabulary, (size.batch_size, size.length), device=device)
     mask, keys = torch.ones_like(ids), list(models)
@@ -159,26 +159,26 @@ def measure(
     def one_round(turn: int) -> dict[Shape, float]:
         seconds = {}
         for key in keys[turn % len(keys) :] + keys[: turn % len(keys)]:
-            began = time.perf_counter()
+            start = time.perf_counter()
             forward(models[key])
-            seconds[key] = time.perf_counter() - began
+            seconds[key] = time.perf_counter() - start
         return seconds
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         memory = {key: _peak_memory(models[key], lambda key=key: forward(models[key]), device) for key in keys}
-        _repeat(one_round, 0, WARM_UP, speed.seconds / 10 - (time.perf_counter() - began))
+        _repeat(one_round, 0, WARM_UP, speed.seconds / 10 - (time.perf_counter() - start))
         rounds = _repeat(one_round, min(LEAST, speed.repetitions), speed.repetitions, speed.seconds)
     except RuntimeError as error:  # torch.OutOfMemoryError is one, but on a CPU torch has no error of its own for it
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        raise LeftOut("out of memory") from None
-    return {key: Measured(np.array([seconds[key] for seconds in rounds]), memory[key]) for key in keys}
+        raise NotMeasurable("out of memory") from None
+    return {key: RoundTimes(np.array([seconds[key] for seconds in rounds]), memory[key]) for key in keys}
 
 
-def compare(teacher: Measured, student: Measured, batch_size: int) -> dict[str, float]:
+def compare(teacher: RoundTimes, student: RoundTimes, batch_size: int) -> dict[str, float]:
     """The student's speed-up, time, throughput and memory, with 95 % bootstrap intervals over the rounds.
 
     `speedup`, `low`, `high`: the median of the rounds' ratios; `latency_ms`, `latency_low`, `latency_high`: the median
@@ -208,10 +208,10 @@ def _median(values: np.ndarray) -> tuple[float, float, float]:
 
 def _repeat(one_round: Callable[[int], dict], least: int, most: int, seconds: float) -> list[dict]:
     """The rounds' results: at least `least`, then on to `most` as long as `seconds` have not gone by."""
-    began, found = time.perf_counter(), []
-    while len(found) < least or (len(found) < most and time.perf_counter() - began < seconds):
-        found.append(one_round(len(found)))
-    return found
+    start, results = time.perf_counter(), []
+    while len(results) < least or (len(results) < most and time.perf_counter() - start < seconds):
+        results.append(one_round(len(results)))
+    return results
 
 
 def _peak_memory(model: nn.Module, forward: Callable[[], None], device: torch.device) -> float:
@@ -222,9 +222,9 @@ def _peak_memory(model: nn.Module, forward: Callable[[], None], device: torch.de
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        allocated = torch.cuda.memory_allocated(device)
         forward()
-        return (weights + torch.cuda.max_memory_allocated(device) - before) / 2**20
+        return (weights + torch.cuda.max_memory_allocated(device) - allocated) / 2**20
     with _allocations() as sizes:
         forward()
     return (weights + max(itertools.accumulate(sizes), default=0)) / 2**20
@@ -241,13 +241,13 @@ def _allocations() -> Iterator[list[int]]:
     sizes += [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
 
 
-def _devices(wanted: str) -> list[torch.device]:
+def _devices(choice: str) -> list[torch.device]:
     """The CPU and, where the suite's `device` allows it and there is one, the GPU: the device that it runs on is last.
 
     UserError if a GPU is wanted and absent.
     """
-    chosen = choose_device(wanted)
-    return [torch.device("cpu"), *([chosen] if chosen.type == "cuda" else [])]
+    device = choose_device(choice)
+    return [torch.device("cpu"), *([device] if device.type == "cuda" else [])]
 
 
 def _backbone(folder: Path) -> dict:
@@ -261,13 +261,13 @@ def _backbone(folder: Path) -> dict:
 
 def _architectures(plan: Plan, runs: list[Run], folder: Path) -> dict[str, dict]:
     """The architecture of each method's first run that has one; the predecessor's is the backbone's."""
-    found = {}
+    architectures = {}
     for run in runs:
-        wanted = run.name not in found and run.spec.role != "teacher"
-        record = state(plan, run, folder)[2] if wanted else None
+        is_new = run.name not in architectures and run.spec.role != "teacher"
+        record = state(plan, run, folder)[2] if is_new else None
         if record is not None and record.architecture is not None:
-            found[run.name] = record.architecture
-    return found
+            architectures[run.name] = record.architecture
+    return architectures
 
 
 def _build(architecture: dict, **options) -> nn.Module:

@@ -56,17 +56,17 @@ def moderate(variances: np.ndarray, dfs: np.ndarray) -> tuple[np.ndarray, np.nda
     and the prior, weighted by these degrees, and has their sum; one that is above its prior stays as it is.
     """
     variances, dfs = np.asarray(variances, float), np.asarray(dfs, float)
-    moderated, found = variances.copy(), np.broadcast_to(dfs, variances.shape).copy()
+    new_variances, new_dfs = variances.copy(), np.broadcast_to(dfs, variances.shape).copy()
     methods = variances.shape[-1]
     for method in range(methods) if methods > 1 else ():
-        own, df = variances[..., method], dfs[method]
-        others, known = np.delete(variances, method, axis=-1), np.delete(dfs, method)
-        prior = _winsorised_mean(others, float(np.median(known)))
-        weight = min(PRIOR * df, known.sum())
-        below = own < prior
-        moderated[..., method] = np.where(below, (weight * prior + df * own) / (weight + df), own)
-        found[..., method] = np.where(below, weight + df, df)
-    return moderated, found
+        variance, df = variances[..., method], dfs[method]
+        other_variances, other_dfs = np.delete(variances, method, axis=-1), np.delete(dfs, method)
+        prior = _winsorised_mean(other_variances, float(np.median(other_dfs)))
+        weight = min(PRIOR * df, other_dfs.sum())
+        below = variance < prior
+        new_variances[..., method] = np.where(below, (weight * prior + df * variance) / (weight + df), variance)
+        new_dfs[..., method] = np.where(below, weight + df, df)
+    return new_variances, new_dfs
 
 
 def _winsorised_mean(variances: np.ndarray, df: float) -> np.ndarray:
@@ -74,49 +74,49 @@ def _winsorised_mean(variances: np.ndarray, df: float) -> np.ndarray:
 
     What drawing in takes from the mean of equal variances with `df` is given back.
     """
-    ordered = _drawn_in(variances)
-    return ordered.mean(axis=-1) / _kept_by_drawing_in(variances.shape[-1], df)
+    values = _winsorise(variances)
+    return values.mean(axis=-1) / _winsorised_mean_of_ones(variances.shape[-1], df)
 
 
-def _drawn_in(values: np.ndarray) -> np.ndarray:
+def _winsorise(values: np.ndarray) -> np.ndarray:
     count = values.shape[-1] // 4
-    ordered = np.sort(values, axis=-1)
-    return np.clip(ordered, ordered[..., [count]], ordered[..., [-count - 1]])
+    sorted_values = np.sort(values, axis=-1)
+    return np.clip(sorted_values, sorted_values[..., [count]], sorted_values[..., [-count - 1]])
 
 
 @cache
-def _kept_by_drawing_in(methods: int, df: float) -> float:
+def _winsorised_mean_of_ones(methods: int, df: float) -> float:
     """The mean of drawn-in estimates of a variance of 1; by simulation, to about one in two hundred."""
     if methods < 4:
         return 1.0
-    return float(_drawn_in(np.random.default_rng(0).chisquare(df, size=(40_000, methods)) / df).mean())
+    return float(_winsorise(np.random.default_rng(0).chisquare(df, size=(40_000, methods)) / df).mean())
 
 
 def spread_of(
     scores: tuple[np.ndarray, np.ndarray],
-    resampled: tuple[np.ndarray, np.ndarray],
+    tables: tuple[np.ndarray, np.ndarray],
     variances: tuple[tuple[float, float], tuple[float, float]],
     examples: int,
     share: float = 1.0,
 ) -> Spread:
     """The difference of two means over seeds, first less `share` times the second, and the parts of its variance.
 
-    Of either method: `scores` (seeds,) on the whole dev set, `resampled` (resamples, seeds) the same on resampled
+    Of either method: `scores` (seeds,) on the whole dev set, `tables` (resamples, seeds) the same on resampled
     examples, `variances` what `moderate` says of its seeds. Of the variance over examples, the share that differs
     between seeds is the interaction; the variance between the seeds' scores has it too, so it is counted there alone.
     All are estimates: the whole is never less than the examples' own.
     """
     factors = (1.0, share)
-    means = [factor * table.mean(axis=1, dtype=float) for factor, table in zip(factors, resampled, strict=True)]
+    means = [factor * table.mean(axis=1, dtype=float) for factor, table in zip(factors, tables, strict=True)]
     over_examples = float((means[0] - means[1]).var(ddof=1)) * examples / (examples - 1)
     interaction, parts = 0.0, []
-    for factor, values, table, (variance, df) in zip(factors, scores, resampled, variances, strict=True):
+    for factor, values, table, (variance, df) in zip(factors, scores, tables, variances, strict=True):
         seeds = len(values)
         apart = table - table.mean(axis=1, keepdims=True)
         interaction += factor**2 * float(apart.var(axis=0, ddof=1).sum()) / (seeds - 1) / seeds
         parts.append((factor**2 * variance / seeds, df))
-    own = over_examples - min(interaction, sum(part for part, _ in parts), over_examples)
-    return Spread(float(scores[0].mean() - share * scores[1].mean()), examples, tuple(parts), own)
+    examples_part = over_examples - min(interaction, sum(part for part, _ in parts), over_examples)
+    return Spread(float(scores[0].mean() - share * scores[1].mean()), examples, tuple(parts), examples_part)
 
 
 def conclude(spreads: Sequence[Spread]) -> Conclusion:
@@ -136,10 +136,10 @@ def _error_of(parts: Sequence[tuple[float, float]]) -> tuple[float, float | None
     return math.sqrt(variance), variance**2 / weights if variance > 0 else None
 
 
-def interval(found: Conclusion, level: float, bounds: tuple[float, float] = (-math.inf, math.inf)):
+def interval(conclusion: Conclusion, level: float, bounds: tuple[float, float] = (-math.inf, math.inf)):
     """The 1 − `level` interval of a difference, (low, high), within `bounds`."""
-    reach = 0.0 if found.df is None else float(stats.t.isf(level / 2, found.df)) * found.error
-    return max(found.difference - reach, bounds[0]), min(found.difference + reach, bounds[1])
+    reach = 0.0 if conclusion.df is None else float(stats.t.isf(level / 2, conclusion.df)) * conclusion.error
+    return max(conclusion.difference - reach, bounds[0]), min(conclusion.difference + reach, bounds[1])
 
 
 def t_interval(difference: float, parts: Sequence[tuple[float, float]], level: float) -> tuple[float, float]:
@@ -148,29 +148,29 @@ def t_interval(difference: float, parts: Sequence[tuple[float, float]], level: f
     return interval(Conclusion(difference, error, df, math.nan), level)
 
 
-def together(found: Sequence[Conclusion], alpha: float, bounds: Sequence[tuple[float, float]]):
+def adjust_family(conclusions: Sequence[Conclusion], alpha: float, bounds: Sequence[tuple[float, float]]):
     """Of a family of differences: p adjusted by Holm, and 1 − α intervals that hold together, (low, high) each.
 
     The intervals are Bonferroni's; where Holm, which is the stronger, finds a difference that they leave open, they end
     at zero. So an interval leaves zero out, or ends there, exactly where the adjusted p is below α.
     """
-    adjusted = holm([one.p for one in found])
+    p_values = holm([conclusion.p for conclusion in conclusions])
     intervals = []
-    for one, p, limits in zip(found, adjusted, bounds, strict=True):
-        low, high = interval(one, alpha / len(found), limits)
+    for conclusion, p, limits in zip(conclusions, p_values, bounds, strict=True):
+        low, high = interval(conclusion, alpha / len(conclusions), limits)
         if p < alpha:
-            low, high = (max(low, 0.0), high) if one.difference > 0 else (low, min(high, 0.0))
+            low, high = (max(low, 0.0), high) if conclusion.difference > 0 else (low, min(high, 0.0))
         intervals.append((low, high))
-    return adjusted, intervals
+    return p_values, intervals
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p adjusted for a family of tests (Holm 1979), in the order given."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
+    results, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(np.argsort(p_values, kind="stable")):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+        results[index] = largest
+    return results
 
 
 def pairs_needed(alpha: float, family: int = 1) -> int:
@@ -184,16 +184,16 @@ def pairs_needed(alpha: float, family: int = 1) -> int:
 
 def mcnemar(right: np.ndarray, other: np.ndarray) -> float:
     """p of McNemar's exact test that two models are right equally often: both (examples,) bool."""
-    gained, lost = int((right & ~other).sum()), int((other & ~right).sum())
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    gains, losses = int((right & ~other).sum()), int((other & ~right).sum())
+    return float(stats.binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
 
 
-def welch(scores: np.ndarray, others: np.ndarray) -> float | None:
+def welch(scores: np.ndarray, other_scores: np.ndarray) -> float | None:
     """p of Welch's t test over seeds; None where it is not defined: under two seeds, or no spread at all."""
-    if min(len(scores), len(others)) < 2 or (np.ptp(scores) == 0 and np.ptp(others) == 0):
+    if min(len(scores), len(other_scores)) < 2 or (np.ptp(scores) == 0 and np.ptp(other_scores) == 0):
         return None
-    mine, his = ((values.mean(), values.std(ddof=1), len(values)) for values in (scores, others))
-    return float(stats.ttest_ind_from_stats(*mine, *his, equal_var=False).pvalue)
+    first, second = ((values.mean(), values.std(ddof=1), len(values)) for values in (scores, other_scores))
+    return float(stats.ttest_ind_from_stats(*first, *second, equal_var=False).pvalue)
 
 
 def sign_flip(differences: np.ndarray) -> float:
@@ -225,24 +225,26 @@ def tasks_needed(alpha: float, methods: int) -> int:
     return math.ceil(float(stats.chi2.isf(alpha, methods - 1)) / (methods - 1) - 1e-9)
 
 
-def hedges_g(scores: np.ndarray, others: np.ndarray) -> float | None:
+def hedges_g(scores: np.ndarray, other_scores: np.ndarray) -> float | None:
     """Standardised mean difference with Hedges' correction (1981); None without a spread to standardise by."""
-    df = len(scores) + len(others) - 2
-    if min(len(scores), len(others)) < 2 or (np.ptp(scores) == 0 and np.ptp(others) == 0):
+    df = len(scores) + len(other_scores) - 2
+    if min(len(scores), len(other_scores)) < 2 or (np.ptp(scores) == 0 and np.ptp(other_scores) == 0):
         return None
-    pooled = math.sqrt(((len(scores) - 1) * scores.var(ddof=1) + (len(others) - 1) * others.var(ddof=1)) / df)
-    return float((scores.mean() - others.mean()) / pooled * (1 - 3 / (4 * df - 1)))
+    deviation = math.sqrt(
+        ((len(scores) - 1) * scores.var(ddof=1) + (len(other_scores) - 1) * other_scores.var(ddof=1)) / df
+    )
+    return float((scores.mean() - other_scores.mean()) / deviation * (1 - 3 / (4 * df - 1)))
 
 
-def improvement(scores: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
+def improvement(scores: Sequence[np.ndarray], other_scores: Sequence[np.ndarray]) -> float:
     """Probability that a run of the first method beats one of the other, mean over tasks (Agarwal et al. 2021, eq. 1).
 
     One array of seeds' scores for each task. Ties count half. It has no interval: that of the paper, a bootstrap over
     the seeds, covers with few of them much less than it says.
     """
     wins = [
-        np.mean((ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs))
-        for ours, theirs in zip(scores, others, strict=True)
+        np.mean((first[:, None] > second) + 0.5 * (first[:, None] == second))
+        for first, second in zip(scores, other_scores, strict=True)
     ]
     return float(np.mean(wins))
 

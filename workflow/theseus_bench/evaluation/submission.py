@@ -36,8 +36,8 @@ def write_submissions(plan: Plan, experiment: str, folder: Path) -> None:
         contents = {}
         for name in dict.fromkeys(run.name for run in runs):
             files, origins, problems = _files(plan, [run for run in runs if run.name == name], folder)
-            wanted = {f"{file}.tsv" for task in plan.tasks.values() for file in task.server.values()}
-            problems += [f"{file}: missing" for file in sorted(wanted - files.keys())]
+            server_files = {f"{file}.tsv" for task in plan.tasks.values() for file in task.server.values()}
+            problems += [f"{file}: missing" for file in sorted(server_files - files.keys())]
             contents[f"{name}.zip"] = {"accepted": not problems, "problems": problems, "runs": origins}
             if files:
                 write_zip(scratch / f"{name}.zip", files)
@@ -50,8 +50,8 @@ def median_run(plan: Plan, runs: list[Run], folder: Path) -> Run | None:
     Of an even number the lower middle one.
     """
     records = [(run, record) for run in runs if (record := state(plan, run, folder)[2])]
-    scored = [(record.choice_score, run.seed, run) for run, record in records if record.choice_score is not None]
-    return sorted(scored, key=lambda entry: entry[:2])[(len(scored) - 1) // 2][2] if scored else None
+    candidates = [(record.choice_score, run.seed, run) for run, record in records if record.choice_score is not None]
+    return sorted(candidates, key=lambda entry: entry[:2])[(len(candidates) - 1) // 2][2] if candidates else None
 
 
 def server_file(task: Task, index: np.ndarray, logits: np.ndarray) -> str:
@@ -86,8 +86,8 @@ def server_problems(task: Task, split: str, text: str) -> list[str]:
         if index != str(number):
             return [f"{name}: line {number + 2} has index {index!r}, expected {number}"]
         if not (_is_value(label) if task.regression else label in labels):
-            wanted = "a number from 0 to 5" if task.regression else f"one of {', '.join(labels)}"
-            return [f"{name}: line {number + 2} says {label!r}, expected {wanted}"]
+            values = "a number from 0 to 5" if task.regression else f"one of {', '.join(labels)}"
+            return [f"{name}: line {number + 2} says {label!r}, expected {values}"]
     return []
 
 
@@ -101,15 +101,15 @@ def write_zip(path: Path, files: dict[str, str]) -> None:
 def _files(plan: Plan, runs: list[Run], folder: Path) -> tuple[dict[str, str], dict[str, str], list[str]]:
     """The server's files of one method by name, the run that each is of, and what is wrong with them."""
     files, origins, problems = {}, {}, []
-    for trained in dict.fromkeys(run.task.name for run in runs):
-        run = median_run(plan, [run for run in runs if run.task.name == trained], folder)
+    for task_name in dict.fromkeys(run.task.name for run in runs):
+        run = median_run(plan, [run for run in runs if run.task.name == task_name], folder)
         if run is None:
             continue
         frame = pq.read_table(folder / run.path / "predictions.parquet").to_pandas()
-        for name in plan.predicted_with(trained):
+        for name in plan.predicted_with(task_name):
             task = plan.tasks[name]
             for split in task.test:
-                part = frame[frame["split"] == (split if name == trained else f"{name}/{split}")]
+                part = frame[frame["split"] == (split if name == task_name else f"{name}/{split}")]
                 if len(part):
                     text = server_file(task, part["idx"].to_numpy(), np.stack(part["logits"]))
                     files[f"{task.server[split]}.tsv"], origins[f"{task.server[split]}.tsv"] = text, run.path

@@ -33,7 +33,7 @@ Parts = list[tuple[float, float]]  # of a variance, with their degrees of freedo
 
 @dataclass(frozen=True)
 class Verdict:
-    """One printed number beside ours, in points. `what` is a task's name or 'macro'.
+    """One printed number beside ours, in points. `target` is a task's name or 'macro'.
 
     `low` and `high` are the ends of the interval of ours less the printed; None below FEWEST seeds.
     """
@@ -41,10 +41,10 @@ class Verdict:
     table: str
     row: str  # of the table
     name: str  # of our runs
-    what: str
+    target: str
     metric: str  # 'score', or the one metric that is printed
-    printed: float
-    ours: float | None
+    reported_score: float
+    mean: float | None  # ours
     low: float | None
     high: float | None
     seeds: int
@@ -54,7 +54,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Printed:
+class ReportedRow:
     """A printed row, and those of an experiment's names that it is compared with."""
 
     key: str  # of the table
@@ -65,15 +65,15 @@ class Printed:
     names: list[str]
 
 
-def printed_rows(plan: Plan, experiment: str) -> Iterator[Printed]:
+def reported_rows(plan: Plan, experiment: str) -> Iterator[ReportedRow]:
     """The rows of the experiment's `compare_with` tables that it has runs of, by the authors' recipe."""
     names = [n for n in plan.experiment_names(experiment) if RunName.parse(n).protocol == PUBLISHED]
     for key, (paper, table) in compared_tables(plan, experiment).items():
         for row_name, row in table.rows.items():
-            wanted = counterparts(plan, paper, row_name)
-            own = [name for name in names if kind_of(plan, name) in wanted]
-            if own:
-                yield Printed(key, paper, table, row_name, row, own)
+            kinds = counterparts(plan, paper, row_name)
+            matches = [name for name in names if kind_of(plan, name) in kinds]
+            if matches:
+                yield ReportedRow(key, paper, table, row_name, row, matches)
 
 
 def judge_numbers(plan: Plan, experiment: str, scores: pd.DataFrame) -> list[Verdict]:
@@ -82,48 +82,48 @@ def judge_numbers(plan: Plan, experiment: str, scores: pd.DataFrame) -> list[Ver
     `scores` is the tidy frame of theseus_bench.evaluation.scores. Where the paper does not say which of several
     settings a row is of, the number is compared with the best of ours, and the verdict says so.
     """
-    values = _indexed(scores)
-    return [verdict for row in printed_rows(plan, experiment) for verdict in _judge_row(plan, experiment, values, row)]
+    values = _by_key(scores)
+    return [verdict for row in reported_rows(plan, experiment) for verdict in _judge_row(plan, experiment, values, row)]
 
 
-def _judge_row(plan: Plan, experiment: str, scores: Values, printed: Printed) -> Iterator[Verdict]:
-    key, table, row = printed.key, printed.table, printed.row
-    asked = {task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment])}
+def _judge_row(plan: Plan, experiment: str, scores: Values, entry: ReportedRow) -> Iterator[Verdict]:
+    key, table, row = entry.key, entry.table, entry.row
+    task_names = {task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment])}
     seeds = len(plan.experiment_seeds(plan.suite.experiments[experiment]))
     server = "the labels are the GLUE server's"
     for task_name, numbers in row.scores.items():
-        if task_name not in asked:
+        if task_name not in task_names:
             continue
         task = plan.tasks[task_name]
         numbers = numbers if isinstance(numbers, list) else [numbers]
-        for number, (splits, metric) in zip(numbers, _measured(task, table.split, row, numbers), strict=True):
-            found = {name: _by_seed(scores, name, task_name, splits, metric) for name in printed.names}
-            name = _best({name: values.mean() for name, values in found.items() if len(values)}, printed.names)
-            values, parts = found[name], _error(plan, scores, name, task_name, splits, metric, table)
+        for number, (splits, metric) in zip(numbers, _splits_and_metrics(task, table.split, row, numbers), strict=True):
+            by_name = {name: _by_seed(scores, name, task_name, splits, metric) for name in entry.names}
+            name = _best({name: values.mean() for name, values in by_name.items() if len(values)}, entry.names)
+            values, parts = by_name[name], _error(plan, scores, name, task_name, splits, metric, table)
             tolerance = plan.suite.verdicts.tolerance_by_task.get(task_name, plan.suite.verdicts.tolerance)
-            reason = incomparable(plan, printed.paper, table, name, [task])
-            missing = server if table.split == "test" else "no run of it has a score"
-            ours = float(values.mean()) if len(values) else None
-            judged = _verdict(plan, number, ours, parts, len(values), seeds, tolerance, reason, missing)
+            reason = incomparable(plan, entry.paper, table, name, [task])
+            why_missing = server if table.split == "test" else "no run of it has a score"
+            mean = float(values.mean()) if len(values) else None
+            judgement = _verdict(plan, number, mean, parts, len(values), seeds, tolerance, reason, why_missing)
             split = splits[0] if len(task.dev) > 1 and len(splits) == 1 and splits != ["dev"] else ""
-            yield _said(printed, Verdict(key, printed.row_name, name, task_name, metric, number, *judged, split))
-    if row.macro is not None and row.scores.keys() <= asked:
+            yield _with_choice(entry, Verdict(key, entry.row_name, name, task_name, metric, number, *judgement, split))
+    if row.macro is not None and row.scores.keys() <= task_names:
         tasks = list(row.scores)
         dev = table.split == "dev"
-        found = {
+        by_name = {
             name: [_by_seed(scores, name, task, ["dev"], SCORE) for task in tasks] if dev else []
-            for name in printed.names
+            for name in entry.names
         }
-        whole = {name: all(map(len, values)) and bool(values) for name, values in found.items()}
-        means = {n: float(np.mean([values.mean() for values in found[n]])) for n in printed.names if whole[n]}
-        name = _best(means, printed.names)
-        fewest = min(map(len, found[name])) if whole[name] else 0
-        parts = [_error(plan, scores, name, task, ["dev"], SCORE, table) for task in tasks] if fewest > 1 else []
+        is_complete = {name: all(map(len, values)) and bool(values) for name, values in by_name.items()}
+        means = {n: float(np.mean([values.mean() for values in by_name[n]])) for n in entry.names if is_complete[n]}
+        name = _best(means, entry.names)
+        seed_count = min(map(len, by_name[name])) if is_complete[name] else 0
+        parts = [_error(plan, scores, name, task, ["dev"], SCORE, table) for task in tasks] if seed_count > 1 else []
         shares: Parts = [(part / len(tasks) ** 2, df) for task in parts for part, df in task]
-        reason = incomparable(plan, printed.paper, table, name, [plan.tasks[task] for task in tasks])
-        rule, missing = plan.suite.verdicts.tolerance, "a task is missing" if dev else server
-        judged = _verdict(plan, row.macro, means.get(name), shares, fewest, seeds, rule, reason, missing)
-        yield _said(printed, Verdict(key, printed.row_name, name, "macro", SCORE, row.macro, *judged))
+        reason = incomparable(plan, entry.paper, table, name, [plan.tasks[task] for task in tasks])
+        rule, why_missing = plan.suite.verdicts.tolerance, "a task is missing" if dev else server
+        judgement = _verdict(plan, row.macro, means.get(name), shares, seed_count, seeds, rule, reason, why_missing)
+        yield _with_choice(entry, Verdict(key, entry.row_name, name, "macro", SCORE, row.macro, *judgement))
 
 
 def _best(means: dict[str, float], names: list[str]) -> str:
@@ -131,11 +131,11 @@ def _best(means: dict[str, float], names: list[str]) -> str:
     return max(means, key=lambda name: means[name]) if means else names[0]
 
 
-def _said(printed: Printed, verdict: Verdict) -> Verdict:
+def _with_choice(entry: ReportedRow, verdict: Verdict) -> Verdict:
     """The verdict, saying so where it is the best of several that the printed number may be of."""
-    if len(printed.names) == 1 or verdict.ours is None:
+    if len(entry.names) == 1 or verdict.mean is None:
         return verdict
-    words = f"the best of {len(printed.names)} settings here: the paper does not say which it is"
+    words = f"the best of {len(entry.names)} settings here: the paper does not say which it is"
     return replace(verdict, reason="; ".join(filter(None, [verdict.reason, words])))
 
 
@@ -148,19 +148,19 @@ def _error(
         for key in scores
         if key[2] == task and RunName.of(*key[:2]).protocol == PUBLISHED and plan.specs[key[0]].role != "control"
     }
-    found = {fellow: _by_seed(scores, fellow, task, splits, metric) for fellow in dict.fromkeys([name, *fellows])}
-    found = {fellow: values for fellow, values in found.items() if len(values) > 1}
-    if name not in found:
+    by_seed = {fellow: _by_seed(scores, fellow, task, splits, metric) for fellow in dict.fromkeys([name, *fellows])}
+    by_seed = {fellow: values for fellow, values in by_seed.items() if len(values) > 1}
+    if name not in by_seed:
         return []
-    own = np.array([values.var(ddof=1) for values in found.values()])
-    variances, dfs = moderate(own, np.array([len(values) - 1.0 for values in found.values()]))
-    runs = 1 / len(found[name])
+    estimates = np.array([values.var(ddof=1) for values in by_seed.values()])
+    variances, dfs = moderate(estimates, np.array([len(values) - 1.0 for values in by_seed.values()]))
+    runs = 1 / len(by_seed[name])
     if table.runs is not None:
         runs += (MEDIAN if table.statistic == "median" else 1.0) / table.runs
     return [(float(variances[0]) * runs, float(dfs[0]))]
 
 
-def _measured(task: Task, split: str, row: PublishedRow, numbers: list[float]) -> list[tuple[list[str], str]]:
+def _splits_and_metrics(task: Task, split: str, row: PublishedRow, numbers: list[float]) -> list[tuple[list[str], str]]:
     """The splits and the metric of each printed number."""
     if split == "dev":
         metric = row.metrics.get(task.name, SCORE)
@@ -171,24 +171,24 @@ def _measured(task: Task, split: str, row: PublishedRow, numbers: list[float]) -
     return [(task.test, metric) for metric in task.metrics[: len(numbers)]]
 
 
-def _indexed(scores: pd.DataFrame) -> Values:
+def _by_key(scores: pd.DataFrame) -> Values:
     """The tidy scores by method, variant, task, split and metric, a series over the seeds each: often looked up."""
     variants = scores["variant"].fillna("")
-    found: dict[tuple[str, str, str, str, str], dict[int, float]] = {}
+    values: dict[tuple[str, str, str, str, str], dict[int, float]] = {}
     columns = (scores["method"], variants, scores["task"], scores["split"], scores["metric"])
     for *key, seed, value in zip(*columns, scores["seed"], scores["value"], strict=True):
-        found.setdefault(tuple(key), {})[seed] = value
-    return {key: pd.Series(by_seed, dtype=float) for key, by_seed in found.items()}
+        values.setdefault(tuple(key), {})[seed] = value
+    return {key: pd.Series(by_seed, dtype=float) for key, by_seed in values.items()}
 
 
 def _by_seed(scores: Values, name: str, task: str, splits: list[str], metric: str) -> pd.Series:
     """Our value of each seed, the mean over the splits."""
     run_name = RunName.parse(name)
     keys = [(run_name.method, run_name.variant, task, split, metric) for split in splits]
-    found = [scores[key] for key in keys if key in scores]
-    if len(found) == 1:
-        return found[0].dropna()
-    return pd.concat(found).groupby(level=0).mean().dropna() if found else pd.Series(dtype=float)
+    series = [scores[key] for key in keys if key in scores]
+    if len(series) == 1:
+        return series[0].dropna()
+    return pd.concat(series).groupby(level=0).mean().dropna() if series else pd.Series(dtype=float)
 
 
 def incomparable(plan: Plan, paper: Paper, table: PublishedTable, name: str, tasks: list[Task]) -> str:
@@ -213,29 +213,29 @@ def incomparable(plan: Plan, paper: Paper, table: PublishedTable, name: str, tas
 
 def _verdict(
     plan: Plan,
-    printed: float,
-    ours: float | None,
+    reported_score: float,
+    mean: float | None,
     parts: Parts,
     seeds: int,
-    asked: int,
+    planned_seeds: int,
     tolerance: float,
     reason: str,
-    missing: str,
+    why_missing: str,
 ) -> tuple[float | None, float | None, float | None, int, str, str]:
     """Ours, the ends of the difference's interval, the seeds, the verdict and its reason."""
-    if ours is None:
-        return None, None, None, seeds, NOT_RUN, missing
-    few = f"{seeds} of {asked} seeds" if seeds < asked else f"{seeds} seeds" * (seeds < FEWEST)
+    if mean is None:
+        return None, None, None, seeds, NOT_RUN, why_missing
+    few = f"{seeds} of {planned_seeds} seeds" if seeds < planned_seeds else f"{seeds} seeds" * (seeds < FEWEST)
     low, high = None, None
     if seeds >= FEWEST:
-        low, high = t_interval(ours - printed, parts, plan.suite.significance.alpha)
+        low, high = t_interval(mean - reported_score, parts, plan.suite.significance.alpha)
     if reason:
-        return ours, low, high, seeds, NOT_COMPARABLE, "; ".join(filter(None, [reason, few]))
+        return mean, low, high, seeds, NOT_COMPARABLE, "; ".join(filter(None, [reason, few]))
     if low is None or high is None:
-        return ours, low, high, seeds, UNDECIDED, few
+        return mean, low, high, seeds, UNDECIDED, few
     near, far = round(max(-low, high), 6), round(max(low, -high), 6)  # 82.3 − 81.8 is 0.5
     return (
-        ours,
+        mean,
         low,
         high,
         seeds,

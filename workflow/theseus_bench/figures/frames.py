@@ -143,11 +143,19 @@ class FigureData:
         rule = self.plan.suite.verdicts
         rows = []
         for v in self._printed():
-            if v.ours is None or v.what == "macro":
+            if v.mean is None or v.target == "macro":
                 continue
-            row = {"task": self.plan.tasks[v.what].label, "printed": v.printed, "ours": v.ours, "verdict": v.verdict}
-            row["tolerance"] = rule.tolerance_by_task.get(v.what, rule.tolerance)
-            ends = {end: np.nan if way is None else v.printed + way for end, way in (("low", v.low), ("high", v.high))}
+            row = {
+                "task": self.plan.tasks[v.target].label,
+                "printed": v.reported_score,
+                "ours": v.mean,
+                "verdict": v.verdict,
+            }
+            row["tolerance"] = rule.tolerance_by_task.get(v.target, rule.tolerance)
+            ends = {
+                end: np.nan if way is None else v.reported_score + way
+                for end, way in (("low", v.low), ("high", v.high))
+            }
             rows.append(self._named(v.name) | row | ends)
         return self._frame(rows)
 
@@ -182,7 +190,7 @@ class FigureData:
 
     def modules(self) -> pd.DataFrame:
         """What is lost where one module alone is replaced."""
-        printed = {(v.name, v.what): v.printed for v in self._printed()}
+        printed = {(v.name, v.target): v.reported_score for v in self._printed()}
         rows = []
         for name in self.names:
             module = RunName.parse(name).settings.get("module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from theseus_bench.evaluation.claims import FAILS, HOLDS, Judged, judge_claims
+from theseus_bench.evaluation.claims import FAILS, HOLDS, ClaimVerdict, judge_claims
 from theseus_bench.evaluation.costs import total_costs
 from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.evaluation.significance_file import PRIMARY, not_tested, read_significance
@@ -47,15 +47,15 @@ def all_numbers(plan: Plan, folder: Path) -> list[Verdict]:
     found = {}
     for experiment in plan.suite.experiments:
         for verdict in judge_numbers(plan, experiment, read_scores(experiment, folder)):
-            key = (verdict.table, verdict.row, verdict.what, verdict.metric, verdict.split)
+            key = (verdict.table, verdict.row, verdict.target, verdict.metric, verdict.split)
             if key not in found or found[key].verdict == NOT_RUN:
                 found[key] = verdict
     return list(found.values())
 
 
-def all_claims(plan: Plan, folder: Path) -> list[Judged]:
+def all_claims(plan: Plan, folder: Path) -> list[ClaimVerdict]:
     """Every claim that some experiment can judge, each once per protocol: by the first that has all it speaks of."""
-    found: dict[tuple[str, str], Judged] = {}
+    found: dict[tuple[str, str], ClaimVerdict] = {}
     for experiment in plan.suite.experiments:
         speed = method_timings(experiment, folder)
         for judged in judge_claims(plan, experiment, read_significance(experiment, folder), speed):
@@ -65,7 +65,7 @@ def all_claims(plan: Plan, folder: Path) -> list[Judged]:
     return list(found.values())
 
 
-def _reproduces(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: Path) -> Finding:
+def _reproduces(plan: Plan, numbers: list[Verdict], claims: list[ClaimVerdict], folder: Path) -> Finding:
     count, held = Counter(v.verdict for v in numbers), Counter(verdict for _, _, verdict, _ in claims)
     judged, tested = sum(count[verdict] for verdict in JUDGED), sum(held[verdict] for verdict in TESTED)
     parts = [f"{count[UNDECIDED]} of them are undecided."] if count[UNDECIDED] else []
@@ -80,7 +80,7 @@ def _reproduces(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder
     return Finding("What reproduces", answer, " ".join(parts), "complete" if count[REPRODUCED] or held[HOLDS] else "")
 
 
-def _nothing(title: str, numbers: list[Verdict], claims: list[Judged], parts: list[str]) -> Finding:
+def _nothing(title: str, numbers: list[Verdict], claims: list[ClaimVerdict], parts: list[str]) -> Finding:
     """The answer where nothing was judged: nothing can be compared, or nothing has been run."""
     verdicts = [v.verdict for v in numbers] + [verdict for _, _, verdict, _ in claims]
     if NOT_COMPARABLE in verdicts:
@@ -109,7 +109,7 @@ def _not_judged(numbers: list[Verdict], count: Counter) -> list[str]:
     return [f"Of {len(numbers)} printed numbers, {series(parts)}."] if parts else []
 
 
-def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: Path) -> Finding:
+def _does_not(plan: Plan, numbers: list[Verdict], claims: list[ClaimVerdict], folder: Path) -> Finding:
     missed = [v for v in numbers if v.verdict == NOT_REPRODUCED]
     broken = [
         f"“{claim.claim}”{' (equal effort)' * (p == EQUAL)}" for claim, p, verdict, _ in claims if verdict == FAILS
@@ -120,11 +120,10 @@ def _does_not(plan: Plan, numbers: list[Verdict], claims: list[Judged], folder: 
     judged = sum(v.verdict in JUDGED for v in numbers)
     parts = []
     if missed:
-        worst = max(missed, key=lambda v: abs(v.ours - v.printed))
-        what = plan.tasks[worst.what].label if worst.what in plan.tasks else worst.what
-        parts.append(
-            f"Farthest: {label_of_name(plan, worst.name)} on {what}, {signed(worst.ours - worst.printed)} points."
-        )
+        worst = max(missed, key=lambda v: abs(v.mean - v.reported_score))
+        target = plan.tasks[worst.target].label if worst.target in plan.tasks else worst.target
+        difference = signed(worst.mean - worst.reported_score)
+        parts.append(f"Farthest: {label_of_name(plan, worst.name)} on {target}, {difference} points.")
     if broken:
         shown = broken[:2] + [f"{len(broken) - 2} more"] * (len(broken) > 2)
         parts.append(f"{'Does' if len(broken) == 1 else 'Do'} not hold here: {series(shown)}.")

@@ -9,11 +9,11 @@ import pandas as pd
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.behaviour import behaviour_frame
 from theseus_bench.evaluation.claims import judge_claims
-from theseus_bench.evaluation.pairs import compared
+from theseus_bench.evaluation.pairs import list_comparisons
 from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.evaluation.significance_file import SignificanceResults, read_significance
 from theseus_bench.evaluation.speed import SpeedResults, method_timings, read_speed
-from theseus_bench.evaluation.verdicts import incomparable, judge_numbers, printed_rows
+from theseus_bench.evaluation.verdicts import incomparable, judge_numbers, reported_rows
 from theseus_bench.files import atomic
 from theseus_bench.suite.plan import Plan, Run, label_of_name
 from theseus_bench.suite.published import cite
@@ -101,7 +101,7 @@ def printed_beside(plan: Plan, experiment: str) -> dict[str, list[PrintedRow]]:
     """The published rows that stand under each of the experiment's methods: those of whole scores, on dev."""
     asked = {task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment])}
     found: dict[str, list[PrintedRow]] = {}
-    for printed in printed_rows(plan, experiment):
+    for printed in reported_rows(plan, experiment):
         row = printed.row
         shown = {task: value for task, value in row.scores.items() if task in asked and task not in row.metrics}
         if printed.table.split != "dev" or not shown:
@@ -224,7 +224,7 @@ def _as_trained(task: Task, records: list[RunRecord]) -> Task:
 def _tested(plan: Plan, experiment: str, tests: SignificanceResults) -> str:
     """What the daggers of the experiment's table mean; '' where nothing is compared with a control."""
     rule = plan.suite.significance
-    controls = dict.fromkeys(pair.other for pair in compared(plan, experiment) if pair.control)
+    controls = dict.fromkeys(pair.other for pair in list_comparisons(plan, experiment) if pair.control)
     if not controls:
         return ""
     elsewhere = dict.fromkeys(row.tested_in for row in tests.differences if row.control and row.p_holm is None)

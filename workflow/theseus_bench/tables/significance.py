@@ -149,9 +149,9 @@ def ranks_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
     )
     rows = []
     for row in results.ranks:
-        data = {"unadjusted": row.wilcoxon, "tasks_needed": row.needed}
-        why = f"{row.differing} tasks that differ cannot reach α = {results.alpha:g} in this family; "
-        why += f"{row.needed} could"
+        data = {"unadjusted": row.wilcoxon, "tasks_needed": row.tasks_needed}
+        why = f"{row.tasks_differing} tasks that differ cannot reach α = {results.alpha:g} in this family; "
+        why += f"{row.tasks_needed} could"
         if row.wilcoxon is None:
             why = not_tested(row.seeds) if row.seeds < FEWEST else "no task differs"
         wilcoxon = Cell(row.wilcoxon_holm, written=_written(row.wilcoxon_holm), data=data)
@@ -170,8 +170,8 @@ def ranks_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
         p = "not defined" if row.p is None else f"p {_written(row.p) or format(row.p, '.3f')}"
         if row.seeds < FEWEST:
             p = not_tested(row.seeds)
-        elif row.p is not None and row.tasks < row.needed:
-            p = f"{NOT_ATTAINABLE} with fewer than {row.needed} tasks"
+        elif row.p is not None and row.tasks < row.tasks_needed:
+            p = f"{NOT_ATTAINABLE} with fewer than {row.tasks_needed} tasks"
         notes.append(
             f"Friedman, {row.protocol}: {p} that the {row.methods} compressed models rank alike on "
             f"{row.tasks} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
@@ -203,8 +203,9 @@ def aggregates_table(plan: Plan, results: SignificanceResults, title: str) -> Ta
 def _permutation(row: Difference, alpha: float) -> Cell:
     if row.sign_flip is not None:
         return Cell(row.sign_flip, written=_written(row.sign_flip))
-    least = min(1.0, 2 / 2**row.differing)
-    why = f"the smallest p of {row.differing} seeds that differ is {least:g}; {row.needed} could reach {alpha:g}"
+    least = min(1.0, 2 / 2**row.seeds_differing)
+    why = f"the smallest p of {row.seeds_differing} seeds that differ is {least:g}; "
+    why += f"{row.seeds_needed} could reach {alpha:g}"
     return Cell(NOT_ATTAINABLE, notes=(why,))
 
 

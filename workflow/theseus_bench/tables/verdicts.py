@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from theseus_bench.data.tasks import METRIC_NAMES
-from theseus_bench.evaluation.claims import Judged
+from theseus_bench.evaluation.claims import ClaimVerdict
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.evaluation.verdicts import Verdict
 from theseus_bench.suite.plan import Plan
@@ -30,10 +30,10 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
         run_name = RunName.parse(v.name)
         why = (v.reason,) if v.reason else ()
         cells = (
-            Cell(plan.tasks[v.what].label if v.what in plan.tasks else v.what),
+            Cell(plan.tasks[v.target].label if v.target in plan.tasks else v.target),
             Cell(METRIC_NAMES.get(v.metric, v.metric) + (f" ({v.split})" if v.split else "")),
-            Cell(v.printed, notes=(f"printed in {v.table}",) if len(published) > 1 else ()),
-            Cell(v.ours, notes=why if v.ours is None else ()),
+            Cell(v.reported_score, notes=(f"printed in {v.table}",) if len(published) > 1 else ()),
+            Cell(v.mean, notes=why if v.mean is None else ()),
             _difference(v),
             Cell(float(v.seeds)),
             Cell(v.verdict, notes=why, data={"reason": v.reason}),
@@ -59,14 +59,14 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
 
 
 def _difference(v: Verdict) -> Cell:
-    if v.ours is None:
+    if v.mean is None:
         return Cell("", data={"low": None, "high": None})
     interval = None if v.low is None else (v.low, v.high)
-    difference = v.ours - v.printed
+    difference = v.mean - v.reported_score
     return Cell(difference, signed(difference), interval=interval, data={"low": v.low, "high": v.high})
 
 
-def claims_table(judged: list[Judged], title: str) -> Table:
+def claims_table(judged: list[ClaimVerdict], title: str) -> Table:
     """The papers' claims, each with what speaks for and against it here."""
     columns = (
         Column("verdict", "Verdict", text=True),
