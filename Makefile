@@ -39,6 +39,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	@# One environment serves every rule (make install), so the advice to give each its own is set aside.
 	! PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint 2>&1 | grep '^    \*' | grep -v 'Specify a conda environment'

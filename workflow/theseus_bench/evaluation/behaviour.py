@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def behaviour_frame(plan: Plan, experiment: str, folder: Path) -> pd.DataFrame:
     several dev splits the value is the mean. Without a value (NaN) `reason` says why there is none. Tasks with values
     instead of classes are left out.
     """
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     teachers: dict[str, tuple[Splits, str]] = {}  # the predecessor's predictions, which all methods are held against
     for runs in group_runs(plan.experiment_runs(experiment)):
         readings = [_read_run(plan, run, folder) for run in runs]

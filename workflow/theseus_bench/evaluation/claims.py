@@ -57,7 +57,7 @@ def _judge(
     speed: Mapping[str, Timing],
     claim: Claim,
     groups: list[list[str]],
-):
+) -> tuple[str, str]:
     macro_tasks = [task for task in plan.experiment_tasks(plan.suite.experiments[experiment]) if task.macro]
     claim_tasks = claimed_tasks(plan, experiment, claim)
     missing_tasks = [
@@ -86,7 +86,7 @@ def _judge(
     return _combine(parts), "; ".join(evidence)
 
 
-def _order(rows: Mapping, first: list[str], second: list[str], share: float) -> str:
+def _order(rows: Mapping[tuple[str, str, float], Difference], first: list[str], second: list[str], share: float) -> str:
     """Whether the best of the first beats the best of the second: one of the first that beats all of the second."""
     signs = [[_sign(rows[a, b, share]) for b in second] for a in first]
     if any(all(sign > 0 for sign in row) for row in signs):
@@ -96,7 +96,7 @@ def _order(rows: Mapping, first: list[str], second: list[str], share: float) -> 
 
 def _sign(row: Difference) -> int:
     """On which side of zero a difference's interval lies; 0 if zero is in it."""
-    if row.difference == 0 or row.low < 0 < row.high:
+    if row.difference == 0 or row.low is None or row.high is None or row.low < 0 < row.high:
         return 0
     return 1 if row.difference > 0 else -1
 
@@ -111,7 +111,8 @@ def _turn(row: Difference) -> Difference:
 def _describe(plan: Plan, row: Difference) -> str:
     first, second = (label_of_name(plan, name) for name in (row.name, row.other))
     second = second if row.share == 1 else f"{100 * row.share:g} % of {second}"
-    return f"{first} less {second}: {signed(row.difference)} ({signed(row.low)} to {signed(row.high)}) points"
+    interval = "" if row.low is None or row.high is None else f" ({signed(row.low)} to {signed(row.high)})"
+    return f"{first} less {second}: {signed(row.difference)}{interval} points"
 
 
 def _faster(speedup: float, timing: Timing | None) -> tuple[str, str]:

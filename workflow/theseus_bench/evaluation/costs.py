@@ -6,6 +6,7 @@ record; its operations and its energy are those of training and evaluating.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from theseus_bench.suite.plan import Plan
@@ -23,16 +24,21 @@ def total_costs(plan: Plan, folder: Path) -> dict[str, float | None]:
     final_runs = [run for experiment in plan.suite.experiments for run in plan.experiment_runs(experiment)]
     final = plan.with_dependencies(final_runs, searches=False)
     records = {path: record for path, run in plan.runs.items() if (record := state(plan, run, folder)[2]) is not None}
-    flops = [sum_flops(record) for record in records.values()]
-    energies = [record.energy_joules for record in records.values()]
     return {
         "runs": len(records),
         "device_seconds": sum(record.seconds["all"] for path, record in records.items() if path in final),
         "search_device_seconds": sum(record.seconds["all"] for path, record in records.items() if path not in final),
-        "flops": None if not records or None in flops else sum(flops),
-        "energy_joules": None if not records or None in energies else sum(energies),
+        "flops": _sum(sum_flops(record) for record in records.values()),
+        "energy_joules": _sum(record.energy_joules for record in records.values()),
         "peak_memory_mb": max((record.peak_memory_mb for record in records.values()), default=None),
     }
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Their sum; None of no values, and where one is lacking."""
+    terms = list(values)
+    numbers = [term for term in terms if term is not None]
+    return sum(numbers) if numbers and len(numbers) == len(terms) else None
 
 
 def sum_flops(record: RunRecord, *parts: str) -> float | None:

@@ -50,7 +50,7 @@ def claims_of(plan: Plan, experiment: str) -> list[tuple[Claim, str, list[list[s
 
     Only claims of the tables that the experiment is compared with.
     """
-    claims = []
+    claims: list[tuple[Claim, str, list[list[str]]]] = []
     for paper, table in compared_tables(plan, experiment).values():
         for claim in paper.claims:
             for protocol in plan.suite.experiments[experiment].protocols:

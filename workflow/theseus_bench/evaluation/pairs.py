@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_names import EQUAL, RunName
+from theseus_bench.suite.search import Settings
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def list_comparisons(plan: Plan, experiment: str) -> list[Comparison]:
     comparisons = []
     for name in trained:
         if role_of(plan, name) == "proposed":
-            kinds: dict[tuple, list[str]] = {}
+            kinds: dict[tuple[str, ...], list[str]] = {}
             for other in names:
                 if role_of(plan, other) == "baseline":
                     kinds.setdefault(_kind(plan, other, name), []).append(other)
@@ -49,7 +50,7 @@ def list_comparisons(plan: Plan, experiment: str) -> list[Comparison]:
     comparisons += [Comparison(name, other, control=True) for name, other in controls.items()]
     for claim, _, groups in claims_of(plan, experiment):
         comparisons += [Comparison(name, other, share=share) for name, other, share in claimed_pairs(claim, groups)]
-    by_pair: dict[tuple, Comparison] = {}
+    by_pair: dict[tuple[frozenset[str], float], Comparison] = {}
     for comparison in comparisons:
         if comparison.other:
             by_pair.setdefault(comparison.pair, comparison)
@@ -92,7 +93,7 @@ def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
     return "" if name in others and likeness(name) == likeness(best) else best
 
 
-def _settings(plan: Plan, name: str) -> dict:
+def _settings(plan: Plan, name: str) -> Settings:
     return plan.run(name, plan.trained_tasks[0], 0).settings
 
 

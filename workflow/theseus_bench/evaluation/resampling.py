@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,11 +31,11 @@ def resample_task(
     random = np.random.default_rng(zlib.crc32(task.name.encode()))
     resample = resample_values if task.regression else resample_classes
     scores = [resample(task.metrics, decisions[split], labels[split], resamples, random) for split in task.dev]
-    return 100 * np.mean(scores, axis=0, dtype=np.float32)
+    return 100 * np.asarray(np.mean(scores, axis=0, dtype=np.float32))
 
 
 def resample_classes(
-    metrics: list[str], decisions: np.ndarray, labels: np.ndarray, resamples: int, random: np.random.Generator
+    metrics: Sequence[str], decisions: np.ndarray, labels: np.ndarray, resamples: int, random: np.random.Generator
 ) -> np.ndarray:
     """Mean of the metrics (accuracy, F1 of class 1, Matthews of two classes) on resamples: (resamples, models).
 
@@ -62,7 +63,7 @@ def resample_classes(
 
 
 def resample_values(
-    metrics: list[str], values: np.ndarray, labels: np.ndarray, resamples: int, random: np.random.Generator
+    metrics: Sequence[str], values: np.ndarray, labels: np.ndarray, resamples: int, random: np.random.Generator
 ) -> np.ndarray:
     """Mean of the correlations (Pearson, Spearman) with `labels` on resamples: (resamples, models).
 
@@ -141,4 +142,7 @@ def _ranks(numbers: np.ndarray, weights: np.ndarray, cubes: np.ndarray) -> tuple
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.zeros(np.broadcast_shapes(above.shape, below.shape)), where=below > 0)
+    ratio: np.ndarray = np.divide(
+        above, below, out=np.zeros(np.broadcast_shapes(above.shape, below.shape)), where=below > 0
+    )
+    return ratio

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
             table.to_csv(scratch, index=False, float_format="%.6g")
 
 
-def _curve_entry(entry: dict) -> dict:
+def _curve_entry(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry of a run's curve without its single metrics, its scores in points."""
     values = {name: value for name, value in entry.items() if "/" not in name}
     return values | {key: 100 * values[key] for key in ("score", "dev_score") if key in values}
@@ -62,7 +63,7 @@ def score_run(run: Run, folder: Path) -> list[tuple[str, str, float]]:
     """
     from theseus_bench.data.evaluate_module import Glue  # here: it takes seconds, and who reads scores does without
 
-    values = {}
+    values: dict[tuple[str, str], float] = {}
     with tempfile.TemporaryDirectory() as cache:  # `evaluate` would make its folder in the user's home
         for split, part in read_predictions(folder, [*run.task.splits, "held_out"]).items():
             logits, labels = part.logits, part.labels

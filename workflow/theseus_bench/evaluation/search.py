@@ -9,6 +9,7 @@ choosing flatters is measured beside it: settings chosen on one half of the exam
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def select_settings(plan: Plan, run: Run, folder: Path) -> None:
     best = int(np.argmax(scores.mean(axis=1)))  # the first of equals, so the default if nothing is better
     if not np.isfinite(scores[best]).all():
         raise UserError(f"{folder / run.search_file}: no trial has a score with every search seed")
-    trials = [
+    trials: list[dict[str, Any]] = [
         {
             "trial": k,
             "settings": settings,

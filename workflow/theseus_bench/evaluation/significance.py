@@ -10,10 +10,11 @@ family p is adjusted by Holm, and its interval holds together with the others'.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +31,15 @@ from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions, read_record
 from theseus_bench.suite.run_names import RunName
 
-MACROS = {MACRO: lambda task: task.macro, WITHOUT_COLA: lambda task: task.macro and task.name != "cola"}
+MACROS: dict[str, Callable[[Task], bool]] = {
+    MACRO: lambda task: task.macro,
+    WITHOUT_COLA: lambda task: task.macro and task.name != "cola",
+}
 THRESHOLDS = np.arange(50.0, 110.5, 0.5)  # of the performance profile, % of the predecessor
 UNTESTED = ("error", "df", "p", "p_holm", "low", "high")  # null in the row of a difference that is not tested
+Row = dict[str, Any]  # of the file, key by key
+Scores = dict[tuple[str, str], dict[int, float]]  # points by seed, by run's name and task
+Spreads = dict[tuple[Comparison, str], statistics.Spread]  # by comparison and task
 SIGNED = {"matthews", "pearson", "spearman"}  # the metrics that go down to −100 points
 
 
@@ -64,18 +71,20 @@ def write_significance(plan: Plan, experiment: str, folder: Path, workers: int =
     save_significance(experiment, folder, result)
 
 
-def seed_scores(plan: Plan, experiment: str, folder: Path) -> dict[tuple[str, str], dict[int, float]]:
+def seed_scores(plan: Plan, experiment: str, folder: Path) -> Scores:
     """Dev score (points) by seed, for each run's name and task of an experiment, as its scores file has them."""
     frame = read_scores(experiment, folder)
     frame = frame[(frame["split"] == "dev") & (frame["metric"] == "score")].dropna(subset=["value"])
-    scores: dict[tuple[str, str], dict[int, float]] = {}
+    scores: Scores = {}
     for row in frame.itertuples():
         name = str(RunName.of(row.method, row.variant))
         scores.setdefault((name, row.task), {})[int(row.seed)] = round(float(row.value), 9)  # equal is equal
     return scores
 
 
-def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison], folder: Path):
+def _on_task(
+    plan: Plan, task: Task, scores: Scores, comparisons: list[Comparison], folder: Path
+) -> tuple[list[Row], Spreads]:
     """Rows of a task, and the parts of each tested difference's variance for the macro, by (comparison, task).
 
     A row has the comparison; `what`, the task; `seeds`, the fewer that either has; `difference`, `error`, `df` and `p`
@@ -90,7 +99,8 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
     if not runs:
         return [], {}
     decisions, labels = read_decisions(runs, folder)
-    rows, spreads = [], {}
+    rows: list[Row] = []
+    spreads: Spreads = {}
     resamples = resample_task(task, decisions, labels, plan.suite.significance.resamples)
     column_of = {(run.name, run.seed): i for i, run in enumerate(runs)}
     examples = sum(map(len, labels.values()))
@@ -109,10 +119,10 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
         rows.append(row)
         if row["seeds"] < FEWEST:
             continue
-        tables = tuple(
-            resamples[:, [column_of[name, seed] for seed in name_seeds]]
-            for name, name_seeds in zip(names, seeds, strict=True)
-        )
+        columns = [
+            [column_of[name, seed] for seed in name_seeds] for name, name_seeds in zip(names, seeds, strict=True)
+        ]
+        tables = resamples[:, columns[0]], resamples[:, columns[1]]
         seed_variances = variances[pair.name, task.name], variances[pair.other, task.name]
         spread = statistics.spread_of((first, second), tables, seed_variances, examples, pair.share)
         spreads[pair, task.name] = spread
@@ -134,12 +144,13 @@ def _on_task(plan: Plan, task: Task, scores: dict, comparisons: list[Comparison]
     return rows, spreads
 
 
-def moderate_task(plan: Plan, task: str, scores: dict) -> dict[tuple[str, str], tuple[float, float]]:
+def moderate_task(plan: Plan, task: str, scores: Scores) -> dict[tuple[str, str], tuple[float, float]]:
     """The variance over seeds and its degrees of freedom of every method of the task that has at least two seeds.
 
     Trained methods of one protocol moderate each other; what trains nothing has its own.
     """
-    variances, by_protocol = {}, {}
+    variances: dict[tuple[str, str], tuple[float, float]] = {}
+    by_protocol: dict[str, list[tuple[str, str]]] = {}
     for (name, scored_task), by_seed in scores.items():
         if scored_task == task and len(by_seed) > 1:
             values = np.array(list(by_seed.values()))
@@ -175,7 +186,7 @@ def read_decisions(runs: list[Run], folder: Path) -> tuple[dict[str, np.ndarray]
     return {split: np.stack(values) for split, values in decisions.items()}, labels
 
 
-def _over_seeds(plan: Plan, differences: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict:
+def _over_seeds(plan: Plan, differences: np.ndarray, first: np.ndarray, second: np.ndarray) -> Row:
     pairs_needed = statistics.pairs_needed(plan.suite.significance.alpha)
     pairs_differing = int(np.count_nonzero(differences))
     return {
@@ -205,15 +216,16 @@ def primary_target(plan: Plan, experiment: str) -> str:
 
 
 def _on_macro(
-    plan: Plan, experiment: str, comparisons: list[Comparison], rows: list[dict], spreads: dict
-) -> Iterator[dict]:
+    plan: Plan, experiment: str, comparisons: list[Comparison], rows: list[Row], spreads: Spreads
+) -> Iterator[Row]:
     """Rows of the macro scores, for the comparisons that have every task of them."""
     on_task = {(row["name"], row["other"], row["share"], row["what"]): row for row in rows}
     for target, names in macro_tasks(plan, experiment).items():
         for pair in comparisons:
-            task_rows = [on_task.get((pair.name, pair.other, pair.share, task)) for task in names]
-            if not all(task_rows):
+            keys = [(pair.name, pair.other, pair.share, task) for task in names]
+            if not all(key in on_task for key in keys):
                 continue
+            task_rows = [on_task[key] for key in keys]
             row = asdict(pair) | {"what": target, "seeds": min(task_row["seeds"] for task_row in task_rows)}
             row |= dict.fromkeys(UNTESTED)
             row["difference"] = float(np.mean([task_row["difference"] for task_row in task_rows]))
@@ -222,7 +234,7 @@ def _on_macro(
             yield row
 
 
-def _assign_families(plan: Plan, experiment: str, rows: list[dict]) -> list[dict]:
+def _assign_families(plan: Plan, experiment: str, rows: list[Row]) -> list[Row]:
     """The rows that are reported, each with its `family` and with `tested_in`, the first experiment that has it.
 
     What is compared for a claim alone has no more than the primary target.
@@ -230,7 +242,7 @@ def _assign_families(plan: Plan, experiment: str, rows: list[dict]) -> list[dict
     first = primary_target(plan, experiment)
     contents = dict(_targets(plan, experiment))
     earlier_experiments = itertools.takewhile(lambda name: name != experiment, plan.suite.experiments)
-    earlier: dict[tuple, str] = {}
+    earlier: dict[tuple[Any, ...], str] = {}
     for name in earlier_experiments:
         for pair, target in itertools.product(list_comparisons(plan, name), _targets(plan, name)):
             earlier.setdefault((pair.pair, *target), name)
@@ -245,7 +257,7 @@ def _assign_families(plan: Plan, experiment: str, rows: list[dict]) -> list[dict
     return reported_rows
 
 
-def _targets(plan: Plan, experiment: str) -> list[tuple[str, tuple]]:
+def _targets(plan: Plan, experiment: str) -> list[tuple[str, tuple[Any, ...]]]:
     """Each task and macro of an experiment with what its score is of: the tasks and the seeds."""
     settings = plan.suite.experiments[experiment]
     seeds = tuple(plan.experiment_seeds(settings))
@@ -253,12 +265,12 @@ def _targets(plan: Plan, experiment: str) -> list[tuple[str, tuple]]:
     return [(target, (tuple(sorted(names)), seeds)) for target, names in parts.items()]
 
 
-def _adjust(plan: Plan, experiment: str, rows: list[dict]) -> None:
+def _adjust(plan: Plan, experiment: str, rows: list[Row]) -> None:
     """Holm's p and the interval of each row that is tested here, within its family and protocol of so many `tests`.
 
     What is tested in another experiment has no p here.
     """
-    families: dict[tuple, list[dict]] = {}
+    families: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         row["tests"] = 0
         if row["tested_in"] != experiment:
@@ -288,13 +300,13 @@ def _bounds(plan: Plan, names: list[str], share: float) -> tuple[float, float]:
     return low - share * high, high - share * low
 
 
-def _over_tasks(plan: Plan, scores: dict, comparisons: list[Comparison]) -> list[dict]:
+def _over_tasks(plan: Plan, scores: Scores, comparisons: list[Comparison]) -> list[Row]:
     """Each comparison over the macro's tasks that both have: Wilcoxon on means, and probability of improvement.
 
     Holm goes over the comparisons of a kind and protocol; `needed` is the number of tasks with which the first of them
     could be significant at all. Where there are fewer `wilcoxon_holm` is null, and below FEWEST seeds `wilcoxon` too.
     """
-    families: dict[tuple, list[dict]] = {}
+    families: dict[tuple[Any, ...], list[Row]] = {}
     for pair in comparisons:
         if not (pair.primary or pair.control):
             continue
@@ -318,7 +330,7 @@ def _over_tasks(plan: Plan, scores: dict, comparisons: list[Comparison]) -> list
     return [row for family in families.values() for row in family]
 
 
-def _friedman(plan: Plan, experiment: str, scores: dict) -> list[dict]:
+def _friedman(plan: Plan, experiment: str, scores: Scores) -> list[Row]:
     """Friedman's test of the compressed methods of each protocol, on means over the tasks that all of them have.
 
     Its p is null below FEWEST `seeds`, the fewest that a method has on a task.
@@ -338,7 +350,7 @@ def _friedman(plan: Plan, experiment: str, scores: dict) -> list[dict]:
     return rows
 
 
-def _aggregates(plan: Plan, experiment: str, scores: dict) -> list[dict]:
+def _aggregates(plan: Plan, experiment: str, scores: Scores) -> list[Row]:
     """Each method's runs as shares (%) of the predecessor's mean on their task: interquartile mean and profile.
 
     Over the macro's tasks on which the predecessor has a score above zero; a method that lacks one of them is left out.

@@ -130,5 +130,6 @@ def method_timings(experiment: str, folder: Path) -> dict[str, Timing]:
 
 def reported_speedup(paper: Paper, layers: int, predecessor_layers: int) -> float | None:
     """What the paper reports for this share of the predecessor's layers; None where it does not."""
-    shares = {Fraction(depth, paper.layers): value for depth, value in paper.speed.speedups.items()}
+    speedups = paper.speed.speedups if paper.speed else {}
+    shares = {Fraction(depth, paper.layers): value for depth, value in speedups.items()}
     return shares.get(Fraction(layers, predecessor_layers))

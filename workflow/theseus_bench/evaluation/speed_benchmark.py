@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation.speed import save_speed
@@ -33,7 +33,8 @@ SHAPE = [
 ]  # fmt: skip
 WARM_UP = 3  # rounds not counted, beside the pass whose memory is looked at; fewer where a round takes long
 LEAST = 5  # rounds that are always counted, however long they take
-Shape = tuple
+Architecture = dict[str, Any]
+Shape = tuple[Any, ...]  # the values of SHAPE that an architecture has
 
 
 class NotMeasurable(Exception):
@@ -64,7 +65,9 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
     descriptions = {shape: describe(architecture_of[shape], speed.lengths) for shape in dict.fromkeys(shapes.values())}
     models = {shape: _build(architecture_of[shape]).eval() for shape in descriptions}
     machine = provenance()
-    devices, rows_of, left_out = {}, {shape: [] for shape in descriptions}, []
+    devices: dict[str, dict[str, str]] = {}
+    rows_of: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in descriptions}
+    left_out: list[dict[str, Any]] = []
     for device in _devices(plan.suite.device):
         precision = choose_precision("auto", device)
         gpu = device.type == "cuda"
@@ -104,7 +107,7 @@ def _at_size(timings: list[dict[str, Any]], size: dict[str, Any]) -> dict[str, A
     return next(({key: value for key, value in row.items() if key not in size} for row in rows), {})
 
 
-def describe(architecture: dict, lengths: list[int]) -> dict:
+def describe(architecture: Architecture, lengths: list[int]) -> dict[str, Any]:
     """Depth, width, parameters and floating point operations of a shape.
 
     `layers`, `hidden_size`, `intermediate_size`, `model_type`; `parameters` in all (pooler and classifier included), of
@@ -135,7 +138,7 @@ def describe(architecture: dict, lengths: list[int]) -> dict:
 
 @torch.inference_mode()
 def measure(
-    models: dict[Shape, nn.Module], size: Size, speed: Speed, device: torch.device, precision: str
+    models: dict[Shape, PreTrainedModel], size: Size, speed: Speed, device: torch.device, precision: str
 ) -> dict[Shape, RoundTimes]:
     """Time a forward pass of each model at one size, over `speed.repetitions` rounds, and find its peak memory.
 
@@ -150,7 +153,7 @@ def measure(
     ids = torch.randint(vocabulary, (size.batch_size, size.length), device=device)
     mask, keys = torch.ones_like(ids), list(models)
 
-    def forward(model: nn.Module) -> None:
+    def forward(model: PreTrainedModel) -> None:
         with autocast(device, precision):
             model(input_ids=ids, attention_mask=mask)
         if device.type == "cuda":
@@ -166,7 +169,7 @@ def measure(
 
     start = time.perf_counter()
     try:
-        memory = {key: _peak_memory(models[key], lambda key=key: forward(models[key]), device) for key in keys}
+        memory = {key: _peak_memory(models[key], partial(forward, models[key]), device) for key in keys}
         _repeat(one_round, 0, WARM_UP, speed.seconds / 10 - (time.perf_counter() - start))
         rounds = _repeat(one_round, min(LEAST, speed.repetitions), speed.repetitions, speed.seconds)
     except RuntimeError as error:  # torch.OutOfMemoryError is one, but on a CPU torch has no error of its own for it
@@ -206,15 +209,18 @@ def _median(values: np.ndarray) -> tuple[float, float, float]:
     return float(np.median(values)), float(low), float(high)
 
 
-def _repeat(one_round: Callable[[int], dict], least: int, most: int, seconds: float) -> list[dict]:
+def _repeat(
+    one_round: Callable[[int], dict[Shape, float]], least: int, most: int, seconds: float
+) -> list[dict[Shape, float]]:
     """The rounds' results: at least `least`, then on to `most` as long as `seconds` have not gone by."""
-    start, results = time.perf_counter(), []
+    start = time.perf_counter()
+    results: list[dict[Shape, float]] = []
     while len(results) < least or (len(results) < most and time.perf_counter() - start < seconds):
         results.append(one_round(len(results)))
     return results
 
 
-def _peak_memory(model: nn.Module, forward: Callable[[], None], device: torch.device) -> float:
+def _peak_memory(model: PreTrainedModel, forward: Callable[[], None], device: torch.device) -> float:
     """MiB of the model's weights and of the most that torch's allocator holds at once in a forward pass.
 
     The same quantity on both devices, and the same every time. What the interpreter and libraries need is not in it.
@@ -250,18 +256,19 @@ def _devices(choice: str) -> list[torch.device]:
     return [torch.device("cpu"), *([device] if device.type == "cuda" else [])]
 
 
-def _backbone(folder: Path) -> dict:
+def _backbone(folder: Path) -> Architecture:
     """The backbone's architecture."""
     try:
         config = AutoConfig.from_pretrained(folder / "backbone", local_files_only=True)
     except (OSError, ValueError):
         raise UserError(f"{folder / 'backbone'}: not a readable checkpoint; delete it and run again") from None
-    return json.loads(config.to_json_string(use_diff=False))
+    architecture: Architecture = json.loads(config.to_json_string(use_diff=False))
+    return architecture
 
 
-def _architectures(plan: Plan, runs: list[Run], folder: Path) -> dict[str, dict]:
+def _architectures(plan: Plan, runs: list[Run], folder: Path) -> dict[str, Architecture]:
     """The architecture of each method's first run that has one; the predecessor's is the backbone's."""
-    architectures = {}
+    architectures: dict[str, Architecture] = {}
     for run in runs:
         is_new = run.name not in architectures and run.spec.role != "teacher"
         record = state(plan, run, folder)[2] if is_new else None
@@ -270,12 +277,14 @@ def _architectures(plan: Plan, runs: list[Run], folder: Path) -> dict[str, dict]
     return architectures
 
 
-def _build(architecture: dict, **options) -> nn.Module:
+def _build(architecture: Architecture, **options: Any) -> PreTrainedModel:
     """A classifier of this architecture with random weights."""
-    return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**architecture), **options)
+    config = AutoConfig.for_model(**architecture)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, **options)
+    return model
 
 
-def _positions(model: nn.Module) -> int:
+def _positions(model: PreTrainedModel) -> int:
     """The longest sequence that a model can read; RoBERTa counts its positions from behind its padding token."""
     config = model.config
-    return config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
+    return int(config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0))

@@ -21,6 +21,7 @@ from scipy import stats
 
 FEWEST = 3  # seeds of either method, below which nothing is tested
 PRIOR = 2  # the weight of the other methods' variances, in multiples of a method's own degrees of freedom
+Interval = tuple[float, float]  # its ends
 QUARTER = 0.25  # what the interquartile mean leaves out on either side
 
 
@@ -74,14 +75,14 @@ def _winsorised_mean(variances: np.ndarray, df: float) -> np.ndarray:
 
     What drawing in takes from the mean of equal variances with `df` is given back.
     """
-    values = _winsorise(variances)
-    return values.mean(axis=-1) / _winsorised_mean_of_ones(variances.shape[-1], df)
+    mean: np.ndarray = _winsorise(variances).mean(axis=-1)
+    return mean / _winsorised_mean_of_ones(variances.shape[-1], df)
 
 
 def _winsorise(values: np.ndarray) -> np.ndarray:
     count = values.shape[-1] // 4
     sorted_values = np.sort(values, axis=-1)
-    return np.clip(sorted_values, sorted_values[..., [count]], sorted_values[..., [-count - 1]])
+    return np.asarray(np.clip(sorted_values, sorted_values[..., [count]], sorted_values[..., [-count - 1]]))
 
 
 @cache
@@ -136,19 +137,21 @@ def _error_of(parts: Sequence[tuple[float, float]]) -> tuple[float, float | None
     return math.sqrt(variance), variance**2 / weights if variance > 0 else None
 
 
-def interval(conclusion: Conclusion, level: float, bounds: tuple[float, float] = (-math.inf, math.inf)):
+def interval(conclusion: Conclusion, level: float, bounds: Interval = (-math.inf, math.inf)) -> Interval:
     """The 1 − `level` interval of a difference, (low, high), within `bounds`."""
     reach = 0.0 if conclusion.df is None else float(stats.t.isf(level / 2, conclusion.df)) * conclusion.error
     return max(conclusion.difference - reach, bounds[0]), min(conclusion.difference + reach, bounds[1])
 
 
-def t_interval(difference: float, parts: Sequence[tuple[float, float]], level: float) -> tuple[float, float]:
+def t_interval(difference: float, parts: Sequence[tuple[float, float]], level: float) -> Interval:
     """The 1 − `level` interval of a difference whose variance has these parts with their degrees of freedom."""
     error, df = _error_of(parts)
     return interval(Conclusion(difference, error, df, math.nan), level)
 
 
-def adjust_family(conclusions: Sequence[Conclusion], alpha: float, bounds: Sequence[tuple[float, float]]):
+def adjust_family(
+    conclusions: Sequence[Conclusion], alpha: float, bounds: Sequence[Interval]
+) -> tuple[list[float], list[Interval]]:
     """Of a family of differences: p adjusted by Holm, and 1 − α intervals that hold together, (low, high) each.
 
     The intervals are Bonferroni's; where Holm, which is the stronger, finds a difference that they leave open, they end

@@ -64,7 +64,8 @@ def server_file(task: Task, index: np.ndarray, logits: np.ndarray) -> str:
     if task.regression:
         texts = [f"{value:.3f}" for value in np.clip(predictions, 0, 5)]
     else:
-        texts = [task.labels[code] if task.server_labels else str(code) for code in predictions]
+        labels = _server_labels(task)
+        texts = [labels[code] for code in predictions]
     lines = [f"{i}\t{text}" for i, text in zip(index[order], texts, strict=True)]
     return "\n".join([HEADER, *lines]) + "\n"
 
@@ -80,7 +81,7 @@ def server_problems(task: Task, split: str, text: str) -> list[str]:
         return [f"{name}: the first line is {header!r}, expected {HEADER!r}"]
     if len(lines) != task.rows[split]:
         return [f"{name}: {len(lines)} predictions, the official test set has {task.rows[split]} examples"]
-    labels = task.labels if task.server_labels else [str(code) for code in range(task.outputs)]
+    labels = _server_labels(task)
     for number, line in enumerate(lines):
         index, _, label = line.partition("\t")
         if index != str(number):
@@ -115,6 +116,11 @@ def _files(plan: Plan, runs: list[Run], folder: Path) -> tuple[dict[str, str], d
                     files[f"{task.server[split]}.tsv"], origins[f"{task.server[split]}.tsv"] = text, run.path
                     problems += server_problems(task, split, text)
     return files, origins, problems
+
+
+def _server_labels(task: Task) -> list[str]:
+    """What the server calls each class: its name or its code."""
+    return task.labels if task.server_labels and task.labels else [str(code) for code in range(task.outputs)]
 
 
 def _is_value(text: str) -> bool:

@@ -118,8 +118,8 @@ def _judge_row(plan: Plan, experiment: str, scores: Values, entry: ReportedRow) 
         means = {n: float(np.mean([values.mean() for values in by_name[n]])) for n in entry.names if is_complete[n]}
         name = _best(means, entry.names)
         seed_count = min(map(len, by_name[name])) if is_complete[name] else 0
-        parts = [_error(plan, scores, name, task, ["dev"], SCORE, table) for task in tasks] if seed_count > 1 else []
-        shares: Parts = [(part / len(tasks) ** 2, df) for task in parts for part, df in task]
+        by_task = [_error(plan, scores, name, task, ["dev"], SCORE, table) for task in tasks] if seed_count > 1 else []
+        shares: Parts = [(part / len(tasks) ** 2, df) for parts in by_task for part, df in parts]
         reason = incomparable(plan, entry.paper, table, name, [plan.tasks[task] for task in tasks])
         rule, why_missing = plan.suite.verdicts.tolerance, "a task is missing" if dev else server
         judgement = _verdict(plan, row.macro, means.get(name), shares, seed_count, seeds, rule, reason, why_missing)

@@ -5,7 +5,7 @@ Nothing here knows which tasks and methods exist; `theseus_bench.suite.load` che
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -77,7 +77,7 @@ class DataSource(Strict):
     )
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         if self.source == "hub" and self.revision is None:
             raise ValueError("source hub needs a revision: the commit whose tables are meant")
         if self.source == "local" and self.path is None:
@@ -100,7 +100,7 @@ class Backbone(Strict):
     steps: int = Field(2000, ge=1, description="demo: steps of pretraining")
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         if self.source != "demo" and self.name is None:
             raise ValueError(f"source {self.source} needs a name")
         if self.source == "hub" and self.revision is None:
@@ -125,7 +125,7 @@ class Compact(Strict):
     learning_rate: float = Field(5e-4, gt=0, description="recipe: its peak")
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         if self.source == "hub" and self.name is None:
             raise ValueError("source hub needs a name")
         return self
@@ -229,7 +229,7 @@ class Speed(Strict):
         return [Size(batch_size=batch, length=length) for length in self.lengths for batch in self.batch_sizes]
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         if self.headline not in self.sizes:
             raise ValueError(
                 f"headline: a batch of {self.headline.batch_size} at length {self.headline.length} is not measured; "
@@ -269,7 +269,7 @@ class Suite(Strict):
     )
 
     @model_validator(mode="after")
-    def _consistent(self):
+    def _consistent(self) -> Self:
         endings = reserved_endings()
         clashes = reserved_names() & self.experiments.keys()
         clashes |= {name for name in self.experiments if name.endswith(endings)}
@@ -281,12 +281,12 @@ class Suite(Strict):
                 f"student_layers {self.student_layers} does not divide the backbone's {self.backbone.layers} layers "
                 f"into modules of equal depth; choose one of {divisors}"
             )
-        lists = {"tasks": self.tasks, "seeds": self.seeds}
+        lists: dict[str, list[Any]] = {"tasks": self.tasks, "seeds": self.seeds}
         for key, experiment in self.experiments.items():
             for field in ("methods", "protocols", "tasks", "seeds", "vary", "compare_with"):
                 lists[f"experiments.{key}.{field}"] = getattr(experiment, field) or []
         lists |= {"speed.batch_sizes": self.speed.batch_sizes, "speed.lengths": self.speed.lengths}
-        has_search = any(self.search.budget_of(protocol) > 1 for protocol in ("published", "equal"))
+        has_search = any(self.search.budget_of(protocol) > 1 for protocol in get_args(Protocol))
         final = {seed for name, values in lists.items() if name.endswith("seeds") for seed in values}
         overlap = sorted(final & set(self.search.seeds))
         if has_search and overlap:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from theseus_bench.data.tasks import TASKS_FILE, find_task, load_tasks
 from theseus_bench.errors import UserError
@@ -22,7 +23,7 @@ FIXED_BY_EQUAL = {
 }
 
 
-def load_plan(config: dict, root: Path = Path(".")) -> Plan:
+def load_plan(config: dict[str, Any], root: Path = Path(".")) -> Plan:
     """Check a suite's configuration against the tasks and methods that exist, and resolve every run.
 
     Raises UserError, naming the key at fault, for anything that could not run. Where records are trusted, data may be
@@ -230,7 +231,7 @@ def check_data(plan: Plan) -> None:
     data = plan.suite.data
     if data.diagnostic is not None and not Path(data.diagnostic).expanduser().is_file():
         raise UserError(f"config: data.diagnostic: {data.diagnostic}: no such file; name GLUE's diagnostic-full.tsv")
-    if data.source != "local":
+    if data.source != "local" or data.path is None:
         return
     folder = Path(data.path).expanduser()
     if not folder.is_dir():

@@ -18,6 +18,7 @@ from theseus_bench.suite.config import LoopSettings
 
 METHODS_FOLDER = Path("methods")  # where they stand in the project
 Need = Literal["teacher_outputs", "teacher_model", "compact_checkpoint"]
+Overlays = list[tuple[str, dict[str, Any]]]  # where settings come from, for messages, with the settings
 
 
 class Range(Strict):
@@ -119,7 +120,7 @@ def check_option(spec: MethodSpec, key: str, where: str) -> None:
         raise UserError(f"{where}: method {spec.name} has no setting {key!r}{suggest(key, spec.options)}")
 
 
-def resolve_settings(spec: MethodSpec, layers: int, overlays: list[tuple[str, dict]]) -> dict[str, Any]:
+def resolve_settings(spec: MethodSpec, layers: int, overlays: Overlays) -> dict[str, Any]:
     """The settings of one run: the loop's defaults, the method's, then `overlays` in order; the last word wins.
 
     `overlays` pairs a place (for messages) with settings. Values are checked: the loop's against LoopSettings, a

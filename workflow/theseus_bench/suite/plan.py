@@ -18,7 +18,7 @@ from theseus_bench.data.tasks import Task, find_task
 from theseus_bench.errors import UserError
 from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.config import EFFORT, Experiment, LoopSettings, Suite
-from theseus_bench.suite.method_spec import MethodSpec, resolve_settings
+from theseus_bench.suite.method_spec import MethodSpec, Overlays, resolve_settings
 from theseus_bench.suite.run_names import (
     ADAPTED,
     EQUAL,
@@ -31,6 +31,7 @@ from theseus_bench.suite.run_names import (
 )
 from theseus_bench.suite.search import Settings, draw_trials
 
+Resolution = tuple[Settings, tuple[Settings, ...]]  # of a name on a task: settings, and what a search tries
 LOOP_VERSION = 1  # to be raised when a change of the machinery changes results: it makes every run train again
 
 
@@ -102,12 +103,13 @@ class Plan:
     suite: Suite
     tasks: dict[str, Task]
     specs: dict[str, MethodSpec]
-    # What was computed once: the workflow asks for each run a dozen times.
-    _names: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by experiment
-    _resolutions: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name and task
-    _runs: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name, task and seed
-    _adaptations: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by name
-    _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)  # by the run's path
+    # What was computed once, since the workflow asks for each run a dozen times: by experiment; by name and task; by
+    # name, task and seed; by name; by the run's path.
+    _names: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _resolutions: dict[tuple[str, str], Resolution] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _runs: dict[tuple[str, str, int], Run] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _adaptations: dict[str, bool] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _fingerprints: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def folder(self) -> str:
@@ -249,8 +251,10 @@ class Plan:
 
     def source_of(self, run: Run) -> Run:
         """The run whose compressed model `run` starts from, for a method that has a source: same protocol and seed."""
-        name = RunName(run.spec.source.method).under(run.run_name.protocol)
-        return self.run(str(name), run.spec.source.task, run.seed)
+        source = run.spec.source
+        assert source is not None, "the method has no source"
+        name = RunName(source.method).under(run.run_name.protocol)
+        return self.run(str(name), source.task, run.seed)
 
     def fingerprint(self, run: Run) -> str:
         """A short hash of all that the configuration says of the run's results.
@@ -321,7 +325,7 @@ class Plan:
         runs = (Run(spec, run_name, self.tasks[task], 0, *self._resolve(name, task)) for task in self.trained_tasks)
         return any(run.learns for run in runs)
 
-    def _recipe(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
+    def _recipe(self, name: str, task: str) -> Resolution:
         """The settings that a method's authors could have said something of, and those that a search tries."""
         settings, trials = self._resolve(name, task)
         return {key: value for key, value in settings.items() if key not in ("precision", "watch_dev")}, trials
@@ -354,13 +358,13 @@ class Plan:
             raise UserError(f"there is no method {method!r}{suggest(method, self.specs)}")
         return self.specs[method]
 
-    def _resolve(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
+    def _resolve(self, name: str, task: str) -> Resolution:
         """Settings and trials of the runs called `name` on a task."""
         if (name, task) not in self._resolutions:
             self._resolutions[name, task] = self._settings_and_trials(name, task)
         return self._resolutions[name, task]
 
-    def _settings_and_trials(self, name: str, task: str) -> tuple[Settings, tuple[Settings, ...]]:
+    def _settings_and_trials(self, name: str, task: str) -> Resolution:
         trial, run_name = RunName.parse(name).trial, RunName.parse(name).without(TRIAL)
         method, equal = run_name.method, run_name.protocol == EQUAL
         spec = self._spec(method)
@@ -372,12 +376,12 @@ class Plan:
             return self._settings(spec, equal, task, [*name_overlays, (f"search of {method}", trials[trial])]), ()
         settings = self._check_layers(name, spec, self._settings(spec, equal, task, name_overlays))
         space = self._space(spec, task, equal, {key for _, changes in name_overlays for key in changes})
-        budget = self.suite.search.budget_of(EQUAL if equal else "published")
+        budget = self.suite.search.budget_of("equal" if equal else "published")
         # The draws are the method's, so that variants with the same grid try the same settings.
-        trials = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
-        return settings, tuple(trials)
+        draws = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
+        return settings, tuple(draws)
 
-    def _settings(self, spec: MethodSpec, equal: bool, task: str, name_overlays: list[tuple[str, dict]]) -> Settings:
+    def _settings(self, spec: MethodSpec, equal: bool, task: str, name_overlays: Overlays) -> Settings:
         layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
         overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
         for origin, override in self._overrides():
@@ -444,7 +448,7 @@ def source_files(plan: Plan, task: str) -> list[str]:
     For a task listed in data.samples a test split may be absent.
     """
     data = plan.suite.data
-    folder = Path(data.path).expanduser() if data.source == "local" else Path(plan.folder) / "source"
+    folder = Path(data.path).expanduser() if data.source == "local" and data.path else Path(plan.folder) / "source"
     files = {split: folder / task / f"{split}.parquet" for split in plan.tasks[task].splits}
     optional = plan.tasks[task].test if data.source == "local" and task in data.samples else []
     return [str(file) for split, file in files.items() if split not in optional or file.is_file()]

@@ -32,7 +32,7 @@ def provenance(root: Path = Path(".")) -> dict[str, Any]:
 def code_revision(root: Path) -> str:
     """The project's commit, with '-dirty' where tracked files were edited; 'unknown' outside a git checkout."""
 
-    def git(*words: str) -> subprocess.CompletedProcess:
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
 
     try:

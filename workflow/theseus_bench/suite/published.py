@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ class PublishedRow(Strict):
     splits: dict[str, str] = Field({}, description="the one dev split that is printed, where the task has several")
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         bare = self.splits.keys() - self.metrics.keys()
         if bare:
             raise ValueError(f"splits: {', '.join(sorted(bare))}: a score is of all dev splits; name its metric too")
@@ -112,12 +112,13 @@ def paper_with_speed(folder: Path = PUBLISHED_FOLDER) -> Paper | None:
 
 def cite_speed(paper: Paper) -> str:
     """Where a paper prints its speed-ups: 'Xu et al. 2020, Tables 1 and 7'."""
+    assert paper.speed is not None, "the paper prints no speed-ups"
     return f"{paper.source.partition(',')[0]}, {paper.speed.tables}"
 
 
 @cache
 def _load(folder: Path) -> dict[str, tuple[Paper, PublishedTable]]:
-    tables = {}
+    tables: dict[str, tuple[Paper, PublishedTable]] = {}
     for file in sorted(folder.glob("*.yaml")):
         paper = parse(Paper, read_yaml(file), str(file))
         tables |= {f"{file.stem}: {table.table}": (paper, table) for table in paper.tables}

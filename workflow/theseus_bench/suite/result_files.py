@@ -26,13 +26,14 @@ def read_result(file: Path, model: type[Result], kind: str, remedy: str, remembe
     They are remembered while the file stays the same, unless thousands are looked at in passing: a report asks for each
     a dozen times.
     """
-    stat = file.stat()
+    stat, parse = file.stat(), _parse if remember else _parse.__wrapped__
     try:
-        return (_parse if remember else _parse.__wrapped__)(file, model, stat.st_ino, stat.st_mtime_ns)
+        result: Result = parse(file, model, stat.st_ino, stat.st_mtime_ns)
     except ValidationError as error:
         fault = error.errors()[0]
         path = ".".join(map(str, fault["loc"]))
         raise UserError(f"{file}: not {kind} ({f'{path}: ' * bool(path)}{fault['msg']}); {remedy}") from None
+    return result
 
 
 @cache

@@ -79,7 +79,7 @@ def checksum(path: Path) -> str:
         with path.open("rb") as stream:
             entry = identity | {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
         write_json(cache_file, entry)
-    return entry["sha256"]
+    return str(entry["sha256"])
 
 
 def keep_run(plan: Plan, run: Run, suite_folder: Path) -> bool:

@@ -102,7 +102,7 @@ def draw_trials(space: dict[str, list[Any]], default: Settings, budget: int, sal
 
 def _spread(values: list[Any], count: int, draw: random.Random) -> list[Any]:
     """`count` of the values in random order, each as often as any other, or once more."""
-    pool = []
+    pool: list[Any] = []
     while len(pool) < count:
         pool += draw.sample(values, len(values))
     pool = pool[:count]

@@ -123,15 +123,15 @@ def _list_files(folder: Path, name: str, files_of: Callable[[Any], Iterable[str]
         return [name]
 
 
-def _files_of_data(listing: dict) -> Iterable[str]:
+def _files_of_data(listing: dict[str, Any]) -> Iterable[str]:
     return (f"{split}.{part}.npy" for split in listing["splits"] for part in ("tokens", "rows"))
 
 
-def _files_of_pictures(listing: list) -> Iterable[str]:
+def _files_of_pictures(listing: list[dict[str, Any]]) -> Iterable[str]:
     return (f"{picture['name']}.{ending}" for picture in listing for ending in ("svg", "pdf", "png"))
 
 
-def _files_of_submissions(listing: dict) -> Iterable[str]:
+def _files_of_submissions(listing: dict[str, Any]) -> Iterable[str]:
     return (name for name, content in listing.items() if content["runs"])
 
 
