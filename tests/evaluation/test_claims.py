@@ -64,11 +64,11 @@ def test_below_three_seeds_a_claim_is_undecided(seeds):
 
 
 def test_a_claim_needs_every_task_that_it_speaks_of():
-    found = found_of(("theseus", "pkd", 1.0, 3.0))
+    results = found_of(("theseus", "pkd", 1.0, 3.0))
     seven = plan_of("pkd", "theseus", tasks=[task for task in EIGHT if task != "cola"])
-    assert judge(seven, found, "beats PKD") == ("not run", "it speaks of CoLA too")
+    assert judge(seven, results, "beats PKD") == ("not run", "it speaks of CoLA too")
     two = plan_of("pkd", "theseus", tasks=["mrpc", "rte"])
-    assert judge(two, found, "beats PKD")[1] == "it speaks of CoLA, SST-2, STS-B, QQP, MNLI and QNLI too"
+    assert judge(two, results, "beats PKD")[1] == "it speaks of CoLA, SST-2, STS-B, QQP, MNLI and QNLI too"
     vary = [{"base_rate": rate, "learning_rate": 2e-5} for rate in (0.1, 0.5, 0.7)]
     about = {"vary": vary, "tasks": ["mrpc", "rte"], "compare_with": ["theseus: Figure 3"]}
     figure = plan_of("theseus@constant+full_rate_at=1000", **about, suite={"search": {"budget": 2}})
@@ -82,13 +82,13 @@ def test_a_claim_whose_difference_is_missing_is_not_run():
 
 def test_on_generated_data_no_claim_is_judged():
     plan = plan_of("pkd", "theseus", suite={"data": {"source": "demo", "rows": 16}})
-    found = found_of(("theseus", "pkd", -3.9, -0.1))
-    assert judge(plan, found, "beats PKD") == ("not comparable", "generated sentences")
+    results = found_of(("theseus", "pkd", -3.9, -0.1))
+    assert judge(plan, results, "beats PKD") == ("not comparable", "generated sentences")
 
 
 def test_a_claim_is_judged_where_its_difference_is_found_of():
-    found = found_of(("theseus", "pkd", 1.0, 3.0), tested_in="earlier", low=None, high=None)
-    assert judge_claims(plan_of("pkd", "theseus"), "first", found, {}) == []
+    results = found_of(("theseus", "pkd", 1.0, 3.0), tested_in="earlier", low=None, high=None)
+    assert judge_claims(plan_of("pkd", "theseus"), "first", results, {}) == []
 
 
 def test_a_claim_is_judged_where_its_table_is_compared_with():
@@ -135,19 +135,19 @@ def test_of_several_in_one_place_the_best_counts(curriculum, anti, expected):
 )
 def test_a_share_needs_the_difference_from_it_and_the_speed(low, high, speed, expected):
     measured = {"theseus": timing_of(**dict(zip(("speedup", "low", "high"), speed, strict=True)))} if speed else {}
-    found = found_of(("theseus", "predecessor", low, high), share=0.98)
-    verdict, seen = judge(plan_of("predecessor", "theseus"), found, "retains", measured)
+    results = found_of(("theseus", "predecessor", low, high), share=0.98)
+    verdict, seen = judge(plan_of("predecessor", "theseus"), results, "retains", measured)
     assert verdict == expected
     assert seen.startswith("BERT-of-Theseus less 98 % of Predecessor: ")
 
 
 def test_claims_are_judged_under_each_protocol_apart_and_adapted_recipes_are_called_so():
     plan = plan_of("pkd", "theseus", protocols=["published", "equal"], suite={"equal": EQUAL})
-    found = found_of(("theseus", "pkd", 1.0, 3.0), ("theseus@equal", "pkd@equal", -3.0, -1.0))
-    judged = {j[1]: j[2] for j in judge_claims(plan, "first", found, {}) if "PKD" in j[0].claim}
+    results = found_of(("theseus", "pkd", 1.0, 3.0), ("theseus@equal", "pkd@equal", -3.0, -1.0))
+    judged = {j[1]: j[2] for j in judge_claims(plan, "first", results, {}) if "PKD" in j[0].claim}
     assert judged == {"published": "holds", "equal": "does not hold"}
     plan = plan_of("pkd", "theseus", suite={"settings": [{"methods": ["theseus"], "set": {"epochs": 3}}]})
-    assert {j[1] for j in judge_claims(plan, "first", found, {})} == {"adapted"}
+    assert {j[1] for j in judge_claims(plan, "first", results, {})} == {"adapted"}
 
 
 def test_the_claims_say_where_they_are_printed_and_how_their_scores_were_chosen():

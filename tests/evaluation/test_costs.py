@@ -55,11 +55,13 @@ def test_a_method_shows_its_own_cost_and_what_it_stands_on(plan, tmp_path):
 
 def test_a_search_counts_apart_with_the_predecessors_that_it_needed(plan, tmp_path):
     leave(plan, tmp_path)
-    found = cells(plan, "second", tmp_path, "Fine-tuning (equal)")
+    row_cells = cells(plan, "second", tmp_path, "Fine-tuning (equal)")
     assert len(plan.trials_of(plan.run("finetune@equal", "rte", 1))) == 2  # for both seeds together
-    assert found["device_seconds"].value == 20
-    assert found["search_device_seconds"].value == 2 * 10 + 100  # a try may start from the predecessor of its seed
-    assert found["needs_device_seconds"].value == 200 + 2 * 100  # the predecessors of both seeds, searched themselves
+    assert row_cells["device_seconds"].value == 20
+    assert row_cells["search_device_seconds"].value == 2 * 10 + 100  # a try may start from the predecessor of its seed
+    assert (
+        row_cells["needs_device_seconds"].value == 200 + 2 * 100
+    )  # the predecessors of both seeds, searched themselves
 
 
 def test_the_largest_memory_counts(plan, tmp_path):

@@ -32,10 +32,10 @@ def decided(models: int, examples: int, classes: int = 2):
 def test_counts_give_the_metric_of_the_examples(metrics):
     decisions, labels = decided(models=4, examples=60)
     random = Watched()
-    found = resample_classes(metrics, decisions, labels, 20, random)
+    resamples = resample_classes(metrics, decisions, labels, 20, random)
     outcomes, counts = np.unique(np.column_stack([labels, *decisions]), axis=0, return_counts=True)
     outcomes = outcomes[np.argsort(-counts, kind="stable")]
-    for drawn, scores in zip(random.draws[0], found, strict=True):
+    for drawn, scores in zip(random.draws[0], resamples, strict=True):
         rows = np.repeat(outcomes, drawn, axis=0)
         expected = [np.mean([measure(m, rows[:, 1 + k], rows[:, 0]) for m in metrics]) for k in range(4)]
         assert scores == pytest.approx(expected, abs=1e-6)
@@ -46,8 +46,8 @@ def test_values_give_the_correlation_of_the_examples():
     labels = random.integers(0, 6, 80) / 5
     values = np.vstack([labels + random.normal(size=80), np.round(labels * 3), np.full(80, 2.5)])
     watched = Watched()
-    found = resample_values(["pearson", "spearman"], values, labels, 20, watched)
-    for drawn, scores in zip(watched.draws[0], found, strict=True):
+    resamples = resample_values(["pearson", "spearman"], values, labels, 20, watched)
+    for drawn, scores in zip(watched.draws[0], resamples, strict=True):
         examples = np.repeat(np.arange(80), drawn)
         expected = [
             np.mean([measure(m, row[examples], labels[examples]) for m in ("pearson", "spearman")]) for row in values
@@ -57,18 +57,18 @@ def test_values_give_the_correlation_of_the_examples():
 
 def test_the_error_of_an_accuracy_is_the_binomial_one():
     decisions, labels = decided(models=2, examples=400)
-    found = resample_classes(["accuracy"], decisions, labels, 20_000, np.random.default_rng(0))
+    scores = resample_classes(["accuracy"], decisions, labels, 20_000, np.random.default_rng(0))
     share = (decisions[0] == labels).mean()
-    assert found[:, 0].mean() == pytest.approx(share, abs=0.001)
-    assert found[:, 0].std() == pytest.approx((share * (1 - share) / 400) ** 0.5, rel=0.03)
+    assert scores[:, 0].mean() == pytest.approx(share, abs=0.001)
+    assert scores[:, 0].std() == pytest.approx((share * (1 - share) / 400) ** 0.5, rel=0.03)
 
 
 def test_models_share_their_resamples():
     """Two models that differ on one example differ on a resample by how often it was drawn."""
     labels = np.zeros(50, int)
     first, second = np.zeros(50, int), np.eye(50, dtype=int)[7]
-    found = resample_classes(["accuracy"], np.array([first, second]), labels, 5000, np.random.default_rng(0))
-    times = np.round((found[:, 0] - found[:, 1]) * 50).astype(int)
+    scores = resample_classes(["accuracy"], np.array([first, second]), labels, 5000, np.random.default_rng(0))
+    times = np.round((scores[:, 0] - scores[:, 1]) * 50).astype(int)
     expected = stats.binom.pmf(range(3), 50, 1 / 50)
     assert np.bincount(times)[:3] / 5000 == pytest.approx(expected, abs=0.03)
 
@@ -78,9 +78,9 @@ def test_a_task_is_resampled_split_by_split_in_points_and_the_same_each_time():
     matched, mismatched = TASKS["mnli"].dev
     parts = {matched: decisions[:, :60], mismatched: decisions[:, 60:]}
     truth = {matched: labels[:60], mismatched: labels[60:]}
-    found = resample_task(TASKS["mnli"], parts, truth, 3000)
+    scores = resample_task(TASKS["mnli"], parts, truth, 3000)
     expected = [np.mean([100 * (parts[s][k] == truth[s]).mean() for s in parts]) for k in range(3)]
-    assert found.shape == (3000, 3)
-    assert found.mean(axis=0) == pytest.approx(expected, abs=0.5)
-    assert (resample_task(TASKS["mnli"], parts, truth, 3000) == found).all()
+    assert scores.shape == (3000, 3)
+    assert scores.mean(axis=0) == pytest.approx(expected, abs=0.5)
+    assert (resample_task(TASKS["mnli"], parts, truth, 3000) == scores).all()
     assert (resample_task(TASKS["mnli"], {s: p[:1] for s, p in parts.items()}, truth, 10)).shape == (10, 1)

@@ -36,23 +36,23 @@ def test_the_same_runs_are_shown_by_either_choice(tmp_path):
     for seed, dev_score in ((1, 0.62), (2, 0.64)):
         about = {"chosen_on": "held_out", "curve": curves[seed], "evaluations": len(curves[seed])}
         leave_run(PLAN, PLAN.run("finetune@equal", "rte", seed), tmp_path, {}, dev_score=dev_score, **about)
-    found = cells(tmp_path, "Fine-tuning (equal)")
-    assert found["evaluations"].value == 2
-    assert found["held_out"].value == pytest.approx(63)
-    assert found["dev"].value == pytest.approx((70 + 68) / 2)
-    assert found["last"].value == pytest.approx((70 + 68) / 2)
-    assert found["flatters"].value == pytest.approx(6)
+    row_cells = cells(tmp_path, "Fine-tuning (equal)")
+    assert row_cells["evaluations"].value == 2
+    assert row_cells["held_out"].value == pytest.approx(63)
+    assert row_cells["dev"].value == pytest.approx((70 + 68) / 2)
+    assert row_cells["last"].value == pytest.approx((70 + 68) / 2)
+    assert row_cells["flatters"].value == pytest.approx(6)
 
 
 def test_where_nothing_was_held_out_the_last_checkpoint_is_the_measure(tmp_path):
     for seed, (first, last) in ((1, (0.7, 0.6)), (2, (0.5, 0.6))):
         about = {"curve": [entry(1, first), entry(2, last)], "evaluations": 2}
         leave_run(PLAN, PLAN.run("finetune", "rte", seed), tmp_path, {}, dev_score=max(first, last), **about)
-    found = cells(tmp_path, "Fine-tuning")
-    assert (found["held_out"].value, found["held_out"].notes[0][:7]) == (None, "nothing")
-    assert found["dev"].value == pytest.approx(65)
-    assert found["last"].value == pytest.approx(60)
-    assert found["flatters"].value == pytest.approx(5)
+    row_cells = cells(tmp_path, "Fine-tuning")
+    assert (row_cells["held_out"].value, row_cells["held_out"].notes[0][:7]) == (None, "nothing")
+    assert row_cells["dev"].value == pytest.approx(65)
+    assert row_cells["last"].value == pytest.approx(60)
+    assert row_cells["flatters"].value == pytest.approx(5)
 
 
 def test_what_was_not_watched_or_not_run_is_said(tmp_path):

@@ -113,16 +113,16 @@ def test_differences_are_those_of_the_tables_means(tmp_path):
     plan = make_suite(seeds=[1, 2, 3, 4])
     leave_suite(tmp_path, plan, skip={("theseus", "rte", 2)})
     write_significance(plan, "first", tmp_path)
-    found = read_significance("first", tmp_path)
+    results = read_significance("first", tmp_path)
     scores = pd.read_parquet(tmp_path / "scores/first.parquet").query("split == 'dev' and metric == 'score'")
     means = scores.groupby(["method", "task"])["value"].mean()
-    rte = row_of(found, name="theseus", other="finetune", target="rte")
+    rte = row_of(results, name="theseus", other="finetune", target="rte")
     assert rte.difference == pytest.approx(means["theseus", "rte"] - means["finetune", "rte"])
     assert rte.low < rte.difference < rte.high
     assert rte.seeds == 3
     assert rte.mcnemar.keys() == {"1", "3", "4"}, "pairs of runs, of the seeds that both have"
-    macro = row_of(found, name="theseus", other="finetune", target="macro")
-    tasks = [row_of(found, name="theseus", other="finetune", target=t) for t in ("rte", "mrpc")]
+    macro = row_of(results, name="theseus", other="finetune", target="macro")
+    tasks = [row_of(results, name="theseus", other="finetune", target=t) for t in ("rte", "mrpc")]
     assert macro.difference == pytest.approx(np.mean([row.difference for row in tasks]))
     assert macro.error == pytest.approx(np.hypot(*[row.error for row in tasks]) / 2)
     assert macro.seeds == 3
@@ -134,8 +134,8 @@ def test_every_number_is_of_the_first_beside_the_other(tmp_path):
     plan = make_suite(seeds=[1, 2, 3])
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    found = read_significance("first", tmp_path)
-    row = row_of(found, name="theseus", other="pkd", target="rte")
+    results = read_significance("first", tmp_path)
+    row = row_of(results, name="theseus", other="pkd", target="rte")
     right = {}
     for name, seed in itertools.product(("predecessor", "finetune", "pkd", "theseus"), (1, 2, 3)):
         part = read_predictions(tmp_path / plan.run(name, "rte", seed).path, ["validation"])["validation"]
@@ -155,7 +155,7 @@ def test_every_number_is_of_the_first_beside_the_other(tmp_path):
     wins = np.mean([a > b for a in scores["theseus"] for b in scores["pkd"]])
     ties = np.mean([a == b for a in scores["theseus"] for b in scores["pkd"]])
     assert row.improvement == pytest.approx(wins + ties / 2)
-    rank = next(row for row in found.ranks if (row.name, row.other) == ("theseus", "pkd"))
+    rank = next(row for row in results.ranks if (row.name, row.other) == ("theseus", "pkd"))
     frame = pd.read_parquet(tmp_path / "scores/first.parquet")
     means = frame.groupby(["method", "task"])["value"].mean()
     by_task = [means["theseus", task] - means["pkd", task] for task in ("mrpc", "rte")]
@@ -220,8 +220,8 @@ def test_intervals_stay_within_what_the_metric_allows(tmp_path):
     (tmp_path / "scores").mkdir()
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
     write_significance(plan, "first", tmp_path)
-    found = read_significance("first", tmp_path)
-    ends = {what: row_of(found, target=what) for what in ("rte", "cola", "macro")}
+    results = read_significance("first", tmp_path)
+    ends = {what: row_of(results, target=what) for what in ("rte", "cola", "macro")}
     assert (ends["rte"].low, ends["rte"].high) == (-100, 100)
     assert (ends["cola"].low, ends["cola"].high) == (-200, 200)
     assert ends["macro"].low == -150
@@ -232,13 +232,13 @@ def test_below_three_seeds_nothing_is_tested(tmp_path, seeds):
     plan = make_suite(tasks=["mrpc", "rte"], seeds=seeds, **methods(*SKILL, compare_with=["theseus: Table 2"]))
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    found = read_significance("first", tmp_path)
-    assert found.differences
-    for row in found.differences:
+    results = read_significance("first", tmp_path)
+    assert results.differences
+    for row in results.differences:
         assert [getattr(row, key) for key in ("p", "p_holm", "low", "high", "error", "df")] == [None] * 6
-    assert all(row.wilcoxon is None and row.wilcoxon_holm is None for row in found.ranks)
-    assert [row.p for row in found.friedman] == [None]
-    assert found.daggers() == {}
+    assert all(row.wilcoxon is None and row.wilcoxon_holm is None for row in results.ranks)
+    assert [row.p for row in results.friedman] == [None]
+    assert results.daggers() == {}
     tables = significance_tables(plan, "first", tmp_path)
     word = f"not tested: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
     for row in tables["significance"].rows:
@@ -256,10 +256,10 @@ def test_a_difference_is_tested_in_the_first_experiment_that_has_it(tmp_path):
     plan = make_suite(experiments={"earlier": first, "first": second})
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    found = read_significance("first", tmp_path)
-    again = row_of(found, name="theseus", other="finetune", target="macro")
+    results = read_significance("first", tmp_path)
+    again = row_of(results, name="theseus", other="finetune", target="macro")
     assert (again.tested_in, again.p, again.p_holm, again.low) == ("earlier", None, None, None)
-    own = row_of(found, name="theseus@constant", other="finetune", target="macro")
+    own = row_of(results, name="theseus@constant", other="finetune", target="macro")
     assert (own.tested_in, own.tests) == ("first", 1)
     rows = {row.label: row for row in significance_tables(plan, "first", tmp_path)["significance"].rows}
     assert rows["BERT-of-Theseus"].cells[-1].value == "tested in: One"
@@ -296,10 +296,10 @@ def test_daggers_are_for_what_differs_from_the_control(tmp_path):
     plan = make_suite(seeds=[1, 2, 3, 4, 5])
     leave_suite(tmp_path, plan, skill=SKILL | {"pkd": 0.45})
     write_significance(plan, "first", tmp_path)
-    found = read_significance("first", tmp_path).daggers()
-    assert found["theseus", "macro"] == "better"
-    assert found["pkd", "macro"] == "worse"
-    assert ("finetune", "macro") not in found
+    daggers = read_significance("first", tmp_path).daggers()
+    assert daggers["theseus", "macro"] == "better"
+    assert daggers["pkd", "macro"] == "worse"
+    assert ("finetune", "macro") not in daggers
 
 
 def test_a_method_without_runs_is_left_out_and_so_is_its_macro(tmp_path):
@@ -354,21 +354,21 @@ def test_enough_seeds_have_their_permutation_test(tmp_path):
     plan = make_suite(tasks=["rte"], seeds=[1, 2, 3, 4, 5, 6], **methods("finetune", "theseus"))
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    found = read_significance("first", tmp_path)
-    assert row_of(found, target="rte").sign_flip == pytest.approx(2 / 64)
-    assert found.aggregates == [], "nothing is kept of a predecessor that the experiment does not have"
+    results = read_significance("first", tmp_path)
+    assert row_of(results, target="rte").sign_flip == pytest.approx(2 / 64)
+    assert results.aggregates == [], "nothing is kept of a predecessor that the experiment does not have"
 
 
 def test_what_is_kept_is_a_share_of_the_predecessors_mean(tmp_path):
     plan = make_suite(tasks=["rte"])
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    found = {row.name: row for row in read_significance("first", tmp_path).aggregates}
+    aggregates = {row.name: row for row in read_significance("first", tmp_path).aggregates}
     scores = pd.read_parquet(tmp_path / "scores/first.parquet").query("split == 'dev' and metric == 'score'")
     of = {name: np.sort(part["value"]) for name, part in scores.groupby("method")}
-    assert found["predecessor"].runs == 3
+    assert aggregates["predecessor"].runs == 3
     expected = 100 * of["theseus"].mean() / of["predecessor"].mean()  # a quarter of three runs is none
-    assert found["theseus"].interquartile_mean == pytest.approx(expected)
+    assert aggregates["theseus"].interquartile_mean == pytest.approx(expected)
 
 
 def test_a_small_p_of_a_permutation_is_shown_as_below_a_thousandth():

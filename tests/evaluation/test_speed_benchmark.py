@@ -41,23 +41,23 @@ def timed(seconds, memory: float = 1.0) -> RoundTimes:
 
 def test_known_ratios_give_the_known_medians():
     student = np.array([0.010, 0.020, 0.010, 0.030, 0.010])
-    found = compare(timed(student * [2.0, 1.9, 2.1, 1.0, 5.0]), timed(student, memory=7.5), batch_size=4)
-    assert found["speedup"] == pytest.approx(2.0)
-    assert found["latency_ms"] == pytest.approx(10.0)
-    assert found["throughput"] == pytest.approx(400.0)
-    assert (found["memory_mb"], found["rounds"]) == (7.5, 5)
+    timing = compare(timed(student * [2.0, 1.9, 2.1, 1.0, 5.0]), timed(student, memory=7.5), batch_size=4)
+    assert timing["speedup"] == pytest.approx(2.0)
+    assert timing["latency_ms"] == pytest.approx(10.0)
+    assert timing["throughput"] == pytest.approx(400.0)
+    assert (timing["memory_mb"], timing["rounds"]) == (7.5, 5)
 
 
 def test_the_ratio_is_taken_within_each_round():
     # The machine is slow in one half of the rounds: the medians' ratio would be far from 2, or its interval wide.
     drift = np.array([1.0, 10.0] * 8)
-    found = compare(timed(2.0 * drift), timed(drift), 1)
-    assert (found["low"], found["speedup"], found["high"]) == pytest.approx((2.0, 2.0, 2.0))
+    timing = compare(timed(2.0 * drift), timed(drift), 1)
+    assert (timing["low"], timing["speedup"], timing["high"]) == pytest.approx((2.0, 2.0, 2.0))
 
 
 def test_the_intervals_are_those_of_bootstrapped_medians():
     ratios, seconds = np.random.default_rng(1).lognormal(0, 0.1, size=(2, 41))
-    found = compare(timed(ratios * seconds), timed(seconds), 1)
+    timing = compare(timed(ratios * seconds), timed(seconds), 1)
     random = np.random.default_rng(5)
     for values, names in (
         (ratios, ("low", "speedup", "high")),
@@ -65,7 +65,7 @@ def test_the_intervals_are_those_of_bootstrapped_medians():
     ):
         medians = [np.median(random.choice(values, len(values))) for _ in range(4000)]
         wanted = [np.percentile(medians, 2.5), np.median(values), np.percentile(medians, 97.5)]
-        assert [found[name] for name in names] == pytest.approx(wanted, rel=0.02)
+        assert [timing[name] for name in names] == pytest.approx(wanted, rel=0.02)
 
 
 def test_the_same_times_give_the_same_interval():
@@ -76,37 +76,43 @@ def test_the_same_times_give_the_same_interval():
 @pytest.mark.parametrize("length", [8, 16])
 def test_operations_and_parameters_are_those_counted_by_hand(length):
     hidden, inner, layers = 16, 24, 3
-    found = describe(bert(layers), [length])
+    description = describe(bert(layers), [length])
     layer = 2 * length * (4 * hidden**2 + 2 * hidden * inner) + 4 * length**2 * hidden
-    assert found["flops"] == {str(length): layers * layer + 2 * hidden * (hidden + 2)}  # and pooler and classifier
+    assert description["flops"] == {
+        str(length): layers * layer + 2 * hidden * (hidden + 2)
+    }  # and pooler and classifier
     embeddings = hidden * (20 + 16 + 2) + 2 * hidden  # words, positions, segments; norm
     weights = 4 * hidden * (hidden + 1) + 2 * hidden * inner + inner + hidden + 4 * hidden
     head = hidden * (hidden + 1) + 2 * (hidden + 1)
-    assert found["embedding_parameters"] == embeddings
-    assert found["parameters"] == embeddings + layers * weights + head
-    assert (found["layers"], found["hidden_size"], found["intermediate_size"]) == (layers, hidden, inner)
+    assert description["embedding_parameters"] == embeddings
+    assert description["parameters"] == embeddings + layers * weights + head
+    assert (description["layers"], description["hidden_size"], description["intermediate_size"]) == (
+        layers,
+        hidden,
+        inner,
+    )
 
 
 def test_families_of_one_width_and_depth_compute_as_much():
     distil = {"model_type": "distilbert", "vocab_size": 30, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}
-    found = describe(distil | {"max_position_embeddings": 16}, [8, 32])
-    assert found["flops"] == describe(bert(2), [8])["flops"], "and none at a length that it cannot read"
-    assert (found["layers"], found["hidden_size"], found["intermediate_size"]) == (2, 16, 24)
+    description = describe(distil | {"max_position_embeddings": 16}, [8, 32])
+    assert description["flops"] == describe(bert(2), [8])["flops"], "and none at a length that it cannot read"
+    assert (description["layers"], description["hidden_size"], description["intermediate_size"]) == (2, 16, 24)
 
 
 def test_each_model_is_measured_as_often_as_asked():
     models = {"deep": build(bert(2)), "shallow": build(bert(1))}
-    found = measure(models, Size(batch_size=2, length=8), ONCE, CPU, "fp32")
-    assert list(found) == list(models)
-    for one in found.values():
+    times = measure(models, Size(batch_size=2, length=8), ONCE, CPU, "fp32")
+    assert list(times) == list(models)
+    for one in times.values():
         assert one.seconds.shape == (3,)
         assert (one.seconds > 0).all()
 
 
 def test_time_bounds_the_rounds_but_five_are_made():
     speed = Speed(repetitions=100, seconds=1e-9)
-    found = measure({"one": build(bert(1))}, Size(batch_size=1, length=8), speed, CPU, "fp32")
-    assert len(found["one"].seconds) == 5
+    times = measure({"one": build(bert(1))}, Size(batch_size=1, length=8), speed, CPU, "fp32")
+    assert len(times["one"].seconds) == 5
 
 
 class Counted(torch.nn.Module):
@@ -161,8 +167,8 @@ def test_peak_memory_is_the_weights_and_what_lives_at_once():
             del first
             return second[:1] + torch.zeros(2**18).sum()  # 1 more, beside the second
 
-    found = measure({"doubling": Doubling()}, ONCE.sizes[0], ONCE, CPU, "fp32")["doubling"]
-    assert found.memory == pytest.approx(1 + 8, abs=0.01)
+    times = measure({"doubling": Doubling()}, ONCE.sizes[0], ONCE, CPU, "fp32")["doubling"]
+    assert times.memory == pytest.approx(1 + 8, abs=0.01)
 
 
 def test_memory_grows_with_the_batch_by_what_a_batch_needs():
@@ -193,15 +199,15 @@ def experiment(tmp_path_factory):
 
 
 def test_methods_of_one_shape_share_its_measurement(experiment):
-    found = read_speed("first", experiment[1])
-    assert [shape.methods for shape in found.shapes] == [["predecessor"], ["finetune", "theseus"]]
-    assert found.methods["finetune"] == found.methods["theseus"]
-    assert found.methods["predecessor"].speedup == 1
-    sizes = [row.key for row in found.shapes[1].measurements]
+    speeds = read_speed("first", experiment[1])
+    assert [shape.methods for shape in speeds.shapes] == [["predecessor"], ["finetune", "theseus"]]
+    assert speeds.methods["finetune"] == speeds.methods["theseus"]
+    assert speeds.methods["predecessor"].speedup == 1
+    sizes = [row.key for row in speeds.shapes[1].measurements]
     assert sizes == [("cpu", 1, 8), ("cpu", 2, 8)]
-    reference = found.shapes[1].timing(found.reference_size)
-    assert found.methods["theseus"].model_dump().items() <= reference.model_dump().items()
-    assert [(size.key, size.reason) for size in found.sizes_left_out] == [
+    reference = speeds.shapes[1].timing(speeds.reference_size)
+    assert speeds.methods["theseus"].model_dump().items() <= reference.model_dump().items()
+    assert [(size.key, size.reason) for size in speeds.sizes_left_out] == [
         (("cpu", batch, 64), "longer than the model's 40 positions") for batch in (1, 2)
     ]
 
@@ -212,8 +218,8 @@ def test_a_gpu_is_measured_beside_the_cpu(experiment, tmp_path):
     folder = Path(shutil.copytree(folder, tmp_path / "suite"))
     both = make_plan(**plan.suite.model_dump() | {"device": "auto"})
     measure_experiment(both, "first", folder)
-    found = read_speed("first", folder)
-    assert list(found.devices) == ["cpu", "cuda"]
-    assert found.reference_size.device == "cuda"
-    assert {row.device for row in found.shapes[0].measurements} == {"cpu", "cuda"}
-    assert all(row.memory_mb > 0 for row in found.shapes[0].measurements)
+    speeds = read_speed("first", folder)
+    assert list(speeds.devices) == ["cpu", "cuda"]
+    assert speeds.reference_size.device == "cuda"
+    assert {row.device for row in speeds.shapes[0].measurements} == {"cpu", "cuda"}
+    assert all(row.memory_mb > 0 for row in speeds.shapes[0].measurements)

@@ -73,30 +73,30 @@ def test_variance_is_that_of_a_crossed_design():
 
 def test_a_share_of_the_second_is_taken_in_all_parts():
     scores, others = correct(seeds=5, examples=200, seed=0), correct(seeds=4, examples=200, seed=1)
-    found, expected = spread_of(scores, others, share=0.5), spread_of(scores, 0.5 * others)
-    assert found.difference == pytest.approx(expected.difference)
-    assert found.examples_part == pytest.approx(expected.examples_part)
-    assert [part for part, _ in found.seeds_parts] == pytest.approx([part for part, _ in expected.seeds_parts])
+    spreads, expected = spread_of(scores, others, share=0.5), spread_of(scores, 0.5 * others)
+    assert spreads.difference == pytest.approx(expected.difference)
+    assert spreads.examples_part == pytest.approx(expected.examples_part)
+    assert [part for part, _ in spreads.seeds_parts] == pytest.approx([part for part, _ in expected.seeds_parts])
 
 
 def test_without_examples_of_its_own_it_is_welchs_t_test():
     observed, others = np.array([1.0, 2.5, 0.5, 3.0]), np.array([0.5, 0.2, 0.4])
     still = np.tile(observed, (100, 1)), np.tile(others, (100, 1))  # the same on every resample
     variances = (observed.var(ddof=1), 3), (others.var(ddof=1), 2)
-    found = statistics.conclude([statistics.spread_of((observed, others), still, variances, 50)])
+    conclusion = statistics.conclude([statistics.spread_of((observed, others), still, variances, 50)])
     expected = stats.ttest_ind(observed, others, equal_var=False)
-    assert found.p == pytest.approx(expected.pvalue)
-    assert statistics.interval(found, 0.05) == pytest.approx(tuple(expected.confidence_interval()))
-    assert statistics.interval(found, 0.05, (0.5, 2.0)) == (0.5, 2.0)
+    assert conclusion.p == pytest.approx(expected.pvalue)
+    assert statistics.interval(conclusion, 0.05) == pytest.approx(tuple(expected.confidence_interval()))
+    assert statistics.interval(conclusion, 0.05, (0.5, 2.0)) == (0.5, 2.0)
 
 
 def test_a_macro_has_the_error_of_a_mean_of_tasks():
     spreads = [statistics.Spread(2.0, 100, ((1.0, 4), (0.5, 8)), 3.0), statistics.Spread(-1.0, 400, ((4.0, 4),), 8.0)]
-    found = statistics.conclude(spreads)
-    assert found.difference == pytest.approx(0.5)
-    assert found.error == pytest.approx((1 + 0.5 + 3 + 4 + 8) ** 0.5 / 2)
-    assert found.df == pytest.approx(16.5**2 / (1 / 4 + 0.25 / 8 + 9 / 99 + 16 / 4 + 64 / 399))
-    assert found.p == pytest.approx(2 * stats.t.sf(0.5 / found.error, found.df))
+    conclusion = statistics.conclude(spreads)
+    assert conclusion.difference == pytest.approx(0.5)
+    assert conclusion.error == pytest.approx((1 + 0.5 + 3 + 4 + 8) ** 0.5 / 2)
+    assert conclusion.df == pytest.approx(16.5**2 / (1 / 4 + 0.25 / 8 + 9 / 99 + 16 / 4 + 64 / 399))
+    assert conclusion.p == pytest.approx(2 * stats.t.sf(0.5 / conclusion.error, conclusion.df))
 
 
 def test_variances_are_moderated_upwards_by_the_others():
@@ -143,10 +143,10 @@ def conclusions(*rows):
 
 def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_further():
     """Three differences of 4, 2.3 and 1 errors: the second needs 2.39 by Bonferroni, and 2.24 by Holm."""
-    found = conclusions((4.0, 1.0), (-2.3, 1.0), (1.0, 1.0))
-    adjusted, intervals = statistics.adjust_family(found, 0.05, [(-100.0, 100.0)] * 3)
+    family = conclusions((4.0, 1.0), (-2.3, 1.0), (1.0, 1.0))
+    adjusted, intervals = statistics.adjust_family(family, 0.05, [(-100.0, 100.0)] * 3)
     reach = stats.norm.isf(0.05 / 6)
-    assert adjusted == pytest.approx([3 * found[0].p, 2 * found[1].p, found[2].p], rel=1e-4)
+    assert adjusted == pytest.approx([3 * family[0].p, 2 * family[1].p, family[2].p], rel=1e-4)
     assert adjusted[1] < 0.05
     assert intervals[0] == pytest.approx((4 - reach, 4 + reach), abs=1e-4)
     assert intervals[1] == pytest.approx((-2.3 - reach, 0.0), abs=1e-4)
@@ -155,16 +155,16 @@ def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_f
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 2)), min_size=1, max_size=9))
 def test_an_interval_leaves_zero_inside_exactly_where_its_p_is_not_below_alpha(rows):
-    found = conclusions(*rows)
-    adjusted, intervals = statistics.adjust_family(found, 0.05, [(-2.0, 2.0)] * len(rows))
+    family = conclusions(*rows)
+    adjusted, intervals = statistics.adjust_family(family, 0.05, [(-2.0, 2.0)] * len(rows))
     for p, (low, high) in zip(adjusted, intervals, strict=True):
         assert (low < 0 < high) == (p >= 0.05)
         assert -2 <= low <= high <= 2 or not -2 <= (low + high) / 2 <= 2
 
 
 def test_models_that_agree_on_everything_do_not_differ():
-    found = statistics.conclude([spread_of(np.ones((3, 50)), np.ones((3, 50)), 100)])
-    assert (found.difference, found.error, found.p) == (0, 0, 1)
+    conclusion = statistics.conclude([spread_of(np.ones((3, 50)), np.ones((3, 50)), 100)])
+    assert (conclusion.difference, conclusion.error, conclusion.p) == (0, 0, 1)
 
 
 def test_the_quick_metrics_of_the_simulation_are_the_metrics():
@@ -197,8 +197,8 @@ def test_an_agreement_of_seeds_by_chance_is_no_certainty():
     others = np.ones((3, examples))
     for seed in range(3):
         others[seed, 100 + 20 * seed : 100 + 20 * seed + 8] = 0
-    found = statistics.conclude([spread_of(100 * right, 100 * others, 4000)])
-    assert found.error == pytest.approx(stats.sem(100 * (right - others).mean(axis=0)), rel=0.05)
+    conclusion = statistics.conclude([spread_of(100 * right, 100 * others, 4000)])
+    assert conclusion.error == pytest.approx(stats.sem(100 * (right - others).mean(axis=0)), rel=0.05)
 
 
 DESIGNS = {
@@ -219,8 +219,8 @@ DESIGNS = {
 def test_the_primary_family_finds_nothing_where_there_is_nothing(design):
     """The share of experiments in which Holm finds any of eight macro differences: at most .05, to chance."""
     runs, chunk = (300, 50) if design.discrete else (4000, 1000)
-    found = simulated.count_alarms(design, runs, chunk=chunk)
-    assert found["macro"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
+    alarms = simulated.count_alarms(design, runs, chunk=chunk)
+    assert alarms["macro"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
 
 
 @pytest.mark.parametrize("design", [Design(3, 1.0), Design(3, 10.0), Design(5, 10.0), Design(10, 3.0)], ids=str)
@@ -228,10 +228,10 @@ def test_single_tasks_keep_their_tail(design):
     """Where no method is wilder than its fellows, neither p < .05 nor p < .0006 nor Holm over 72 is more than it "
     "says."""
     runs = 4000
-    found = simulated.count_alarms(design, runs)
-    assert found["task_05"] <= 0.05
-    assert found["task_0006"] <= 0.0008
-    assert found["tasks"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
+    alarms = simulated.count_alarms(design, runs)
+    assert alarms["task_05"] <= 0.05
+    assert alarms["task_0006"] <= 0.0008
+    assert alarms["tasks"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
     before = simulated.count_alarms(design, 1000, moderated=False)
     assert before["tasks"] > 0.06, "the simulation shows what moderation is for"
 
@@ -337,13 +337,13 @@ def test_the_percentiles_p_is_where_they_leave_zero_out():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm(p_values):
     """Holm by its definition: the k-th smallest times what is left, never falling, at most 1; the order stays."""
-    found = statistics.holm(p_values)
+    adjusted_p = statistics.holm(p_values)
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     expected, largest = {}, 0.0
     for k, i in enumerate(order):
         largest = max(largest, min(1.0, p_values[i] * (len(p_values) - k)))
         expected[i] = largest
-    assert found == pytest.approx([expected[i] for i in range(len(p_values))])
+    assert adjusted_p == pytest.approx([expected[i] for i in range(len(p_values))])
 
 
 def test_holm_of_a_worked_example():

@@ -47,8 +47,8 @@ def frame(*rows) -> pd.DataFrame:
 
 
 def verdict(plan, scores, name="theseus", what="rte"):
-    (found,) = [v for v in judge_numbers(plan, "first", scores) if (v.name, v.target) == (name, what)]
-    return found
+    (verdicts,) = [v for v in judge_numbers(plan, "first", scores) if (v.name, v.target) == (name, what)]
+    return verdicts
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ def verdict(plan, scores, name="theseus", what="rte"):
 )  # fmt: skip
 def test_the_rule_counts_points_from_the_printed_number(ours, expected):
     """Seeds that do not differ leave an interval without width."""
-    found = verdict(plan_of(), frame(("theseus", "rte", [ours] * 3)))
-    assert (found.verdict, found.reported_score, found.mean) == (expected, 68.2, ours)
-    assert (found.low, found.high) == pytest.approx((ours - 68.2, ours - 68.2))
+    result = verdict(plan_of(), frame(("theseus", "rte", [ours] * 3)))
+    assert (result.verdict, result.reported_score, result.mean) == (expected, 68.2, ours)
+    assert (result.low, result.high) == pytest.approx((ours - 68.2, ours - 68.2))
 
 
 def test_the_interval_has_our_seeds_error_and_that_of_the_papers_runs():
     """Three seeds of variance 1 beside the median of five runs: by hand."""
-    found = verdict(plan_of({"methods": ["theseus"]}), frame(("theseus", "rte", [67.0, 68.0, 69.0])))
+    result = verdict(plan_of({"methods": ["theseus"]}), frame(("theseus", "rte", [67.0, 68.0, 69.0])))
     reach = stats.t.isf(0.025, 2) * math.sqrt(1 / 3 + math.pi / 2 / 5)
-    assert (found.low, found.high) == pytest.approx((-0.2 - reach, -0.2 + reach))
-    assert found.verdict == "undecided"
+    assert (result.low, result.high) == pytest.approx((-0.2 - reach, -0.2 + reach))
+    assert result.verdict == "undecided"
     for tolerance, expected in ((3.7, "reproduced"), (3.6, "undecided")):
         plan = plan_of({"methods": ["theseus"]}, verdicts={"tolerance": tolerance})
         assert verdict(plan, frame(("theseus", "rte", [67.0, 68.0, 69.0]))).verdict == expected
@@ -81,18 +81,18 @@ def test_the_interval_has_our_seeds_error_and_that_of_the_papers_runs():
 
 def test_a_number_of_a_table_that_tells_of_no_runs_is_taken_as_it_stands():
     experiment = {"methods": ["theseus_transfer"], "compare_with": ["theseus: Table 4"]}
-    found = verdict(plan_of(experiment), frame(("theseus_transfer", "rte", [69.0, 70.0, 71.0])), "theseus_transfer")
-    assert found.high - found.low == pytest.approx(2 * stats.t.isf(0.025, 2) * math.sqrt(1 / 3))
+    result = verdict(plan_of(experiment), frame(("theseus_transfer", "rte", [69.0, 70.0, 71.0])), "theseus_transfer")
+    assert result.high - result.low == pytest.approx(2 * stats.t.isf(0.025, 2) * math.sqrt(1 / 3))
 
 
 def test_other_methods_on_the_task_moderate_a_variance_and_other_protocols_do_not():
     scores = frame(("theseus", "rte", [68.0, 68.0, 68.0]), ("finetune", "rte", [60.0, 62.0, 64.0]))
-    found = verdict(plan_of(), scores)
+    result = verdict(plan_of(), scores)
     variance = (2 * 4.0 + 2 * 0.0) / 4  # the prior is of the one other, so it has no more weight than that has
     reach = stats.t.isf(0.025, 4) * math.sqrt(variance * (1 / 3 + math.pi / 2 / 5))
-    assert (found.low, found.high) == pytest.approx((-0.2 - reach, -0.2 + reach))
+    assert (result.low, result.high) == pytest.approx((-0.2 - reach, -0.2 + reach))
     apart = verdict(plan_of(), frame(("theseus", "rte", [68.0] * 3), ("finetune@equal", "rte", [60.0, 62.0, 64.0])))
-    assert found.high > apart.high == pytest.approx(-0.2)
+    assert result.high > apart.high == pytest.approx(-0.2)
 
 
 def test_the_rule_is_the_configurations():
@@ -107,19 +107,19 @@ def test_the_rule_is_the_configurations():
 
 
 def test_ours_is_the_mean_and_few_seeds_decide_nothing():
-    found = verdict(plan_of(), frame(("theseus", "rte", [60.0, 68.0, 91.0])))
-    assert (found.mean, found.seeds, found.verdict, found.reason) == (73.0, 3, "undecided", "")
+    result = verdict(plan_of(), frame(("theseus", "rte", [60.0, 68.0, 91.0])))
+    assert (result.mean, result.seeds, result.verdict, result.reason) == (73.0, 3, "undecided", "")
     for seeds, values in ((1, [68.2]), (2, [68.2, 68.2])):
-        found = verdict(plan_of(), frame(("theseus", "rte", values)))
-        assert (found.seeds, found.verdict, found.reason) == (seeds, "undecided", f"{seeds} of 3 seeds")
-        assert (found.low, found.high) == (None, None)
+        result = verdict(plan_of(), frame(("theseus", "rte", values)))
+        assert (result.seeds, result.verdict, result.reason) == (seeds, "undecided", f"{seeds} of 3 seeds")
+        assert (result.low, result.high) == (None, None)
     few = verdict(plan_of({"seeds": [1, 2]}), frame(("theseus", "rte", [68.2, 68.2])))
     assert (few.verdict, few.reason) == ("undecided", "2 seeds")
 
 
 def test_what_was_not_run_is_not_judged():
-    found = verdict(plan_of(), frame(("finetune", "rte", [62.0] * 3)))
-    assert (found.mean, found.verdict) == (None, "not run")
+    result = verdict(plan_of(), frame(("finetune", "rte", [62.0] * 3)))
+    assert (result.mean, result.verdict) == (None, "not run")
     assert verdict(plan_of(), frame(("theseus@constant", "rte", [68.2] * 3))).verdict == "not run"
 
 
@@ -132,10 +132,10 @@ def test_what_was_not_run_is_not_judged():
     ],
 )
 def test_what_is_of_another_kind_is_not_comparable(changes, reason):
-    found = verdict(plan_of(**changes), frame(("theseus", "rte", [68.2] * 3)))
-    assert found.verdict == "not comparable"
-    assert found.reason.startswith(reason)
-    assert found.mean == 68.2  # shown all the same
+    result = verdict(plan_of(**changes), frame(("theseus", "rte", [68.2] * 3)))
+    assert result.verdict == "not comparable"
+    assert result.reason.startswith(reason)
+    assert result.mean == 68.2  # shown all the same
 
 
 def test_another_tasks_sample_does_no_harm():
@@ -150,9 +150,9 @@ def all_tasks(name, points):
 def test_a_macro_is_of_the_tasks_that_are_printed_and_all_of_them():
     plan = plan_of({"tasks": None})
     printed = PRINTED["theseus"].scores
-    found = verdict(plan, frame(*all_tasks("theseus", printed)), what="macro")
-    assert found.mean == pytest.approx(sum(printed.values()) / 8)
-    assert found.verdict == "reproduced"
+    result = verdict(plan, frame(*all_tasks("theseus", printed)), what="macro")
+    assert result.mean == pytest.approx(sum(printed.values()) / 8)
+    assert result.verdict == "reproduced"
     lacking = frame(*all_tasks("theseus", printed)[1:])
     assert verdict(plan, lacking, what="macro").verdict == "not run"
 
@@ -161,11 +161,11 @@ def test_the_interval_of_a_macro_is_that_of_a_mean_of_tasks():
     """Seeds of variance 1 on each of eight tasks, beside medians of five runs: by hand."""
     points = PRINTED["theseus"].scores
     rows = [("theseus", task, [points[task] - 1, points[task], points[task] + 1]) for task in EIGHT]
-    found = verdict(plan_of({"tasks": None, "methods": ["theseus"]}), frame(*rows), what="macro")
+    result = verdict(plan_of({"tasks": None, "methods": ["theseus"]}), frame(*rows), what="macro")
     reach = stats.t.isf(0.025, 8 * 2) * math.sqrt((1 / 3 + math.pi / 2 / 5) / 8)
     difference = sum(points.values()) / 8 - 81.2
-    assert (found.low, found.high) == pytest.approx((difference - reach, difference + reach))
-    assert found.verdict == "reproduced"
+    assert (result.low, result.high) == pytest.approx((difference - reach, difference + reach))
+    assert result.verdict == "reproduced"
 
 
 def test_printed_rows_stand_beside_runs_by_the_authors_recipe_alone():
@@ -190,10 +190,10 @@ def test_printed_rows_stand_beside_runs_by_the_authors_recipe_alone():
 def test_one_printed_metric_is_compared_with_that_metric():
     plan = plan_of({"methods": ["pkd"], "tasks": ["mrpc"], "compare_with": ["pkd: result files"]})
     scores = frame(("pkd", "mrpc", [10.0] * 3), ("pkd", "mrpc", [84.6] * 3, "accuracy", "validation"))
-    found = verdict(plan, scores, "pkd", "mrpc")
-    assert (found.metric, found.mean) == ("accuracy", 84.6)
-    assert found.verdict == "not comparable"  # a best is not a mean
-    assert "the best of its runs" in found.reason
+    result = verdict(plan, scores, "pkd", "mrpc")
+    assert (result.metric, result.mean) == ("accuracy", 84.6)
+    assert result.verdict == "not comparable"  # a best is not a mean
+    assert "the best of its runs" in result.reason
 
 
 @pytest.mark.parametrize(("method", "printed"), [("pkd", 82.3), ("vanilla_kd", 80.8), ("finetune", 80.3)])
@@ -203,11 +203,11 @@ def test_a_number_of_one_split_is_compared_with_ours_of_that_split(method, print
     halves = [("validation_matched", [81.5, 82.0, 82.5]), ("validation_mismatched", [70.0] * 3)]
     parts = [(method, "mnli", points, "accuracy", split) for split, points in halves]
     whole = (method, "mnli", [76.0] * 3)
-    found = verdict(plan, frame(whole, *parts), method, "mnli")
-    assert (found.reported_score, found.mean, found.seeds) == (printed, 82.0, 3)
-    assert (found.metric, found.split) == ("accuracy", "validation_matched")
-    assert "the best of its runs" in found.reason
-    (row,) = verdicts_table(plan, [found], "One").rows
+    result = verdict(plan, frame(whole, *parts), method, "mnli")
+    assert (result.reported_score, result.mean, result.seeds) == (printed, 82.0, 3)
+    assert (result.metric, result.split) == ("accuracy", "validation_matched")
+    assert "the best of its runs" in result.reason
+    (row,) = verdicts_table(plan, [result], "One").rows
     assert row.cells[1].value == "accuracy (validation_matched)"
     assert verdict(plan, frame(whole, parts[1]), method, "mnli").verdict == "not run"
 
@@ -215,8 +215,8 @@ def test_a_number_of_one_split_is_compared_with_ours_of_that_split(method, print
 def test_each_half_of_a_printed_test_says_which_it_is():
     plan = plan_of({"tasks": ["mnli"], "compare_with": ["theseus: Table 3"]})
     parts = [("theseus", "mnli", [82.4] * 3, "accuracy", f"test_{half}") for half in ("matched", "mismatched")]
-    found = [v for v in judge_numbers(plan, "first", frame(*parts)) if v.name == "theseus"]
-    assert [(v.split, v.reported_score, v.mean) for v in found] == [
+    verdicts = [v for v in judge_numbers(plan, "first", frame(*parts)) if v.name == "theseus"]
+    assert [(v.split, v.reported_score, v.mean) for v in verdicts] == [
         ("test_matched", 82.4, 82.4),
         ("test_mismatched", 82.1, 82.4),
     ]
@@ -226,22 +226,22 @@ def test_test_numbers_are_compared_with_test_numbers_only():
     plan = plan_of({"tasks": ["mrpc", "rte"], "compare_with": ["theseus: Table 3"]})
     dev = [("theseus", "rte", [66.2] * 3), ("theseus", "mrpc", [85.4] * 3)]
     test = [("theseus", "mrpc", [87.6] * 3, "f1", "test"), ("theseus", "mrpc", [80.0] * 3, "accuracy", "test")]
-    found = [v for v in judge_numbers(plan, "first", frame(*dev, *test)) if v.name == "theseus"]
-    ours = [None if v.mean is None else round(v.mean, 6) for v in found]
-    assert [(v.target, v.metric, v.reported_score, one, v.verdict) for v, one in zip(found, ours, strict=True)] == [
+    verdicts = [v for v in judge_numbers(plan, "first", frame(*dev, *test)) if v.name == "theseus"]
+    ours = [None if v.mean is None else round(v.mean, 6) for v in verdicts]
+    assert [(v.target, v.metric, v.reported_score, one, v.verdict) for v, one in zip(verdicts, ours, strict=True)] == [
         ("mrpc", "f1", 87.6, 87.6, "reproduced"),
         ("mrpc", "accuracy", 83.2, 80.0, "not reproduced"),
         ("rte", "accuracy", 66.2, None, "not run"),
     ]
-    assert found[2].reason == "the labels are the GLUE server's"
+    assert verdicts[2].reason == "the labels are the GLUE server's"
 
 
 def test_variants_are_compared_with_their_own_rows_and_by_the_authors_recipe_alone():
     experiment = {"methods": ["theseus", "theseus@constant+base_rate=0.7"], "vary": [{"layers": 6}, {"layers": 4}]}
     experiment |= {"protocols": ["published", "equal"]}
     experiment |= {"compare_with": ["theseus: Table 2", "theseus: Table 6", "theseus: Table 7"]}
-    found = [(v.name, v.reported_score) for v in judge_numbers(plan_of(experiment, equal=EQUAL), "first", frame())]
-    assert found == [
+    numbers = [(v.name, v.reported_score) for v in judge_numbers(plan_of(experiment, equal=EQUAL), "first", frame())]
+    assert numbers == [
         ("theseus", 68.2), ("theseus@constant+base_rate=0.7", 66.4), ("theseus@layers=4", 61.9),
     ]  # fmt: skip
 
@@ -250,9 +250,9 @@ def test_a_rate_that_the_paper_does_not_name_is_compared_with_the_best_of_ours_a
     names = ["theseus@constant", "theseus@constant+base_rate=0.7", "theseus@constant+base_rate=0.9"]
     plan = plan_of({"methods": names, "compare_with": ["theseus: Table 6"]})
     means = [66.0, 66.5, 60.0]
-    (found,) = judge_numbers(plan, "first", frame(*((n, "rte", [m] * 3) for n, m in zip(names, means, strict=True))))
-    assert (found.name, found.reported_score, found.mean) == ("theseus@constant+base_rate=0.7", 66.4, 66.5)
-    assert found.reason == "the best of 3 settings here: the paper does not say which it is"
+    (verdicts,) = judge_numbers(plan, "first", frame(*((n, "rte", [m] * 3) for n, m in zip(names, means, strict=True))))
+    assert (verdicts.name, verdicts.reported_score, verdicts.mean) == ("theseus@constant+base_rate=0.7", 66.4, 66.5)
+    assert verdicts.reason == "the best of 3 settings here: the paper does not say which it is"
     (alone,) = judge_numbers(plan_of({"methods": names[:1], "compare_with": ["theseus: Table 6"]}), "first", frame())
     assert (alone.name, alone.verdict) == ("theseus@constant", "not run")
 
@@ -263,14 +263,14 @@ def test_each_printed_number_is_judged_once_in_the_suite_of_the_paper(tmp_path):
     for experiment in plan.suite.experiments:
         (tmp_path / "scores").mkdir(exist_ok=True)
         frame().astype({"value": float}).to_parquet(tmp_path / f"scores/{experiment}.parquet")
-    found = all_numbers(plan, tmp_path)
+    verdicts = all_numbers(plan, tmp_path)
     printed = 0
     for _, table in load_published(PUBLISHED_FOLDER).values():
         for row in table.rows.values():
             printed += sum(len(v) if isinstance(v, list) else 1 for v in row.scores.values()) + (row.macro is not None)
-    assert len(found) == printed
-    assert {v.verdict for v in found} == {"not run"}
-    assert all(RunName.parse(v.name).protocol == "published" for v in found)
+    assert len(verdicts) == printed
+    assert {v.verdict for v in verdicts} == {"not run"}
+    assert all(RunName.parse(v.name).protocol == "published" for v in verdicts)
 
 
 def test_every_printed_row_has_a_run_of_ours_and_every_counterpart_is_printed():
@@ -330,8 +330,8 @@ def test_a_recipe_that_the_suite_changes_is_adapted_and_not_compared():
     experiment = {"methods": ["finetune", "theseus"], "compare_with": TABLE_2}
     plan = plan_of(experiment, settings=[{"methods": ["theseus"], "set": {"epochs": 3}}])
     scores = frame(("theseus", "rte", [68.2] * 3), ("finetune", "rte", [62.1] * 3))
-    found = verdict(plan, scores, "theseus")
-    assert (found.verdict, found.reason) == ("not comparable", "the suite's settings change its recipe")
+    result = verdict(plan, scores, "theseus")
+    assert (result.verdict, result.reason) == ("not comparable", "the suite's settings change its recipe")
     assert verdict(plan, scores, "finetune").verdict == "reproduced"
     table = verdicts_table(plan, judge_numbers(plan, "first", scores), "One")
     assert {row.label for row in table.rows} == {"Fine-tuning", "BERT-of-Theseus (adapted)"}
@@ -343,19 +343,21 @@ def test_a_recipe_that_the_suite_changes_is_adapted_and_not_compared():
 def test_a_model_is_compared_with_the_printed_one_of_its_depth():
     """With four of twelve layers as the suite's depth, `theseus` is Table 7's and not Table 2's."""
     experiment = {"compare_with": ["theseus: Table 2", "theseus: Table 7"], "methods": ["predecessor", "theseus"]}
-    found = {(v.name, v.reported_score) for v in judge_numbers(plan_of(experiment, student_layers=4), "first", frame())}
-    assert found == {("predecessor", 71.1), ("theseus", 61.9)}
+    numbers = {
+        (v.name, v.reported_score) for v in judge_numbers(plan_of(experiment, student_layers=4), "first", frame())
+    }
+    assert numbers == {("predecessor", 71.1), ("theseus", 61.9)}
     backbone = {"source": "folder", "name": "small", "layers": 6}
     experiment |= {"vary": [{"layers": 3}, {"layers": 2}]}
     plan = plan_of(experiment, student_layers=3, backbone=backbone)
-    found = {(v.name, v.reported_score) for v in judge_numbers(plan, "first", frame())}
-    assert found == {("predecessor", 71.1), ("theseus", 68.2), ("theseus@layers=2", 61.9)}
+    numbers = {(v.name, v.reported_score) for v in judge_numbers(plan, "first", frame())}
+    assert numbers == {("predecessor", 71.1), ("theseus", 68.2), ("theseus@layers=2", 61.9)}
 
 
 def test_a_checkpoint_made_here_is_not_the_published_one():
     plan = plan_of({"methods": ["pd_bert"]})
-    found = verdict(plan, frame(("pd_bert", "rte", [66.7] * 3)), "pd_bert")
-    assert (found.verdict, found.reason) == ("not comparable", "its compact checkpoint was made here, not published")
+    result = verdict(plan, frame(("pd_bert", "rte", [66.7] * 3)), "pd_bert")
+    assert (result.verdict, result.reason) == ("not comparable", "its compact checkpoint was made here, not published")
 
 
 def test_a_macro_has_no_more_seeds_than_its_scarcest_task():
@@ -363,5 +365,5 @@ def test_a_macro_has_no_more_seeds_than_its_scarcest_task():
     printed = PRINTED["theseus"].scores
     scores = frame(*all_tasks("theseus", printed))
     scores = scores[(scores["task"] != "rte") | (scores["seed"] == 1)]
-    found = verdict(plan, scores, what="macro")
-    assert (found.seeds, found.verdict, found.reason) == (1, "undecided", "1 of 3 seeds")
+    result = verdict(plan, scores, what="macro")
+    assert (result.seeds, result.verdict, result.reason) == (1, "undecided", "1 of 3 seeds")

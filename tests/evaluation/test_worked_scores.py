@@ -33,12 +33,12 @@ def test_every_run_has_the_score_that_its_counts_say(scored):
     plan, frame, _ = scored
     runs = {(run.name, run.task.name, run.seed): run for run in plan.experiment_runs("glue")}
     scores = frame[(frame["split"] == "dev") & (frame["metric"] == "score")]
-    found = {
+    scores_by_run = {
         (f"{row.method}@{row.variant}" if row.variant else row.method, row.task, row.seed): row.value
         for row in scores.itertuples()
     }
-    assert found == {key: pytest.approx(score_of(*key), abs=1e-6) for key in runs if key != MISSING}
-    assert len(found) == 9 * 5 * 2 - 1
+    assert scores_by_run == {key: pytest.approx(score_of(*key), abs=1e-6) for key in runs if key != MISSING}
+    assert len(scores_by_run) == 9 * 5 * 2 - 1
     assert (set(frame["suite"]), set(frame["experiment"])) == ({"small"}, {"glue"})
 
 

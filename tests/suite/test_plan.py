@@ -674,8 +674,10 @@ def test_a_suite_cut_to_some_tasks_keeps_what_can_be_made_of_them(root):
 
 def test_a_name_does_not_depend_on_the_suites_tasks(root):
     """pupil's weight is 0.6 on RTE alone, so that it is said even where RTE is the only task."""
-    found = [names(load_plan(values(["pupil@weight=0.6"], tasks=tasks), root)) for tasks in (["rte"], ["rte", "cola"])]
-    assert found == [["pupil@weight=0.6"]] * 2
+    run_names = [
+        names(load_plan(values(["pupil@weight=0.6"], tasks=tasks), root)) for tasks in (["rte"], ["rte", "cola"])
+    ]
+    assert run_names == [["pupil@weight=0.6"]] * 2
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def test_what_is_retained_is_read_against_the_predecessor_of_the_same_protocol(t
     (tmp_path / "scores").mkdir()
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
     write_significance(plan, "first", tmp_path)
-    found = {row["name"]: row for row in read_json(tmp_path / "significance/first.json")["aggregates"]}
-    kept = {name: row["interquartile_mean"] for name, row in found.items()}
+    aggregates = {row["name"]: row for row in read_json(tmp_path / "significance/first.json")["aggregates"]}
+    kept = {name: row["interquartile_mean"] for name, row in aggregates.items()}
     assert kept == {"predecessor": 100, "theseus": 75, "predecessor@equal": 100, "theseus@equal": 100}
     (retention,) = (p for p in experiment_pictures(plan, "first", tmp_path) if p.name == "retention")
     assert retention.figure.axes

@@ -224,10 +224,10 @@ def test_code_revision_outside_git_or_without_it_is_unknown(tmp_path, monkeypatc
 
 
 def test_provenance_is_json_and_names_the_libraries(tmp_path):
-    found = provenance(tmp_path)
-    write_json(tmp_path / "provenance.json", found)
-    assert {"torch", "transformers", "numpy"} <= set(found["libraries"])
-    assert found["code"] == code_revision(tmp_path)
+    machine = provenance(tmp_path)
+    write_json(tmp_path / "provenance.json", machine)
+    assert {"torch", "transformers", "numpy"} <= set(machine["libraries"])
+    assert machine["code"] == code_revision(tmp_path)
 
 
 def test_a_record_that_was_written_anew_is_read_anew(tmp_path):
