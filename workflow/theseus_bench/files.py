@@ -23,21 +23,24 @@ AGAIN = "the same snakemake command mends it"
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, durable: bool = True) -> Iterator[Path]:
     """A place to write `path` to: moved there when the block ends well, removed when it does not. Folders too.
 
-    What is moved has reached the disk, so that a machine that crashes leaves the old or the new, and no half. A writer
+    What is moved has reached the disk, so that a machine that crashes leaves the old or the new, and no half; unless
+    it is not `durable`, since it is soon made again, and waiting for the disk would take longer than that. A writer
     that was killed leaves its scratch folder; the next one for the same path sweeps it away.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch, lock = _scratch_folder(path)
     try:
         yield scratch / path.name
-        _to_disk(scratch / path.name)
+        if durable:
+            _to_disk(scratch / path.name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         os.replace(scratch / path.name, path)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         os.close(lock)
@@ -109,6 +112,6 @@ def read_json(file: Path) -> dict:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically: a reader sees the old file or the whole new one."""
-    with atomic(path) as scratch:
+    """Write `text` to `path` as UTF-8: a reader sees the old file or the whole new one. Not durable (see `atomic`)."""
+    with atomic(path, durable=False) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="\n")
