@@ -9,12 +9,13 @@ import torch
 from theseus_bench.modeling.checkpoints import save_checkpoint
 from theseus_bench.training.loop import fit
 from tiny import (
+    HARDWARE,
     LAYERS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     same,
     stack_layers,
     weights,
@@ -166,7 +167,7 @@ def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
     built = make(checkpoints, epochs=2)
     loss, seen = built.method.loss, []
     built.method.loss = lambda model, batch: seen.append(list(built.layers.present)) or loss(model, batch)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert np.array_equal(seen, drawn(built, 10))
     assert len(np.unique(seen, axis=0)) > 2
 
@@ -188,7 +189,7 @@ def test_training_moves_all_of_the_deep_model(checkpoints, tmp_path, family):
     """Also the layers that are pruned in the end."""
     built = make(checkpoints, family, epochs=2, evaluate_every=50)
     before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     after = weights(built.model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name for name in before if not name.endswith(NO_GRADIENT)} <= moved
@@ -203,7 +204,7 @@ def test_training_moves_all_of_the_deep_model(checkpoints, tmp_path, family):
 def test_the_compressed_model_is_a_plain_one_of_the_layers_kept(checkpoints, tmp_path, family, layers):
     data = make_data()
     built = make(checkpoints, family, data=data, layers=layers)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     batch = make_batch(data)
     expected = logits_of(built.model.eval(), batch).detach()
     trained = weights(built.model)

@@ -16,13 +16,14 @@ from theseus_bench.training.loop import fit, learning_rate
 from theseus_bench.training.method import load_method
 from theseus_bench.training.run import run_length
 from tiny import (
+    HARDWARE,
     LAYERS,
     METHODS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     same,
     weights,
     write_checkpoint,
@@ -194,7 +195,7 @@ def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
     built = make(checkpoints, dropout=0.1, schedule="constant", base_rate=0.5, epochs=2)
     loss, seen = built.method.loss, []
     built.method.loss = lambda model, batch: seen.append(list(built.modules.replaced)) or loss(model, batch)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert np.array_equal(seen, drawn(built, 10))
     assert len(np.unique(seen, axis=0)) > 2
 
@@ -206,7 +207,7 @@ def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
 def test_only_the_successor_moves(checkpoints, tmp_path, clip_frozen):
     built = make(checkpoints, dropout=0.1, clip_frozen=clip_frozen, epochs=2, weight_decay=0.1)
     before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     after = weights(built.model)
     for name in before:
         inside = ".successor." in name
@@ -267,8 +268,8 @@ def test_training_is_the_official_codes(checkpoints, tmp_path, clip_frozen):
     ours = make(checkpoints, data=data, clip_frozen=clip_frozen, **options)
     start = weights(ours.modules.successor)
     seed_everything(5)
-    progress = fit(ours.method, ours.model, data, ours.loop, 1, make_machine(tmp_path))
-    assert progress.step == 10
+    state = fit(ours.method, ours.model, data, ours.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert state.step == 10
     for name, value in weights(reference.modules.successor).items():
         found = ours.modules.successor.state_dict()[name]
         if "key.bias" not in name:  # no attention depends on it: its gradient is rounding, which Adam blows up
@@ -281,7 +282,7 @@ def test_the_clipped_norm_covers_what_the_setting_says(checkpoints, tmp_path, cl
     data = make_data()
     options = {"clip_norm": 0.05, "schedule": "constant", "base_rate": 1.0, "max_steps": 1}
     built = make(checkpoints, data=data, clip_frozen=clip_frozen, **options)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     reference = plain_model(built.folders, "bert", chosen([True] * 3)).train()
     batch = make_batch(data, length_grouped_batches(data.train, "tiny", 1, 0, 8)[0])
     reference(**inputs_of(reference, batch), labels=batch["labels"]).loss.backward()
@@ -300,9 +301,9 @@ def test_steps_with_no_successor_drawn_are_survived_and_counted(checkpoints, tmp
     never = {"schedule": "constant", "base_rate": 0.0, "full_rate_at": 1.0}
     built = make(checkpoints, clip_frozen=clip_frozen, epochs=2, evaluate_every=5, **never)
     before = weights(built.model)
-    progress = fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
-    assert [entry["undrawn_steps"] for entry in progress.curve] == [5, 10]
-    assert all(np.isfinite(entry["loss"]) for entry in progress.curve)
+    state = fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert [entry["undrawn_steps"] for entry in state.curve] == [5, 10]
+    assert all(np.isfinite(entry["loss"]) for entry in state.curve)
     assert same(weights(built.model), before)  # nothing has had a gradient yet, so nothing has momentum
 
 
@@ -382,7 +383,7 @@ def test_an_undrawn_successor_goes_on_by_its_momentum(checkpoints, tmp_path, cli
 
     parameters = list(built.modules.successor.named_parameters())
     built.method.on_step = watched
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     seen.append(weights(built.modules.successor))
     for name, start in seen[0].items():
         module = int(name.split(".")[0])
@@ -409,7 +410,7 @@ def test_an_undrawn_successor_goes_on_by_its_momentum(checkpoints, tmp_path, cli
 def test_the_compressed_model_is_a_plain_one_of_half_the_depth(checkpoints, tmp_path, family):
     data = make_data()
     built = make(checkpoints, family, dropout=0.1, data=data, epochs=1, base_rate=0.5)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     batch = make_batch(data)
     expected = built.model.eval()(**inputs_of(built.model, batch)).logits
     compressed = built.method.compressed(built.model)

@@ -10,12 +10,13 @@ from theseus_bench.errors import UserError
 from theseus_bench.modeling.checkpoints import save_checkpoint
 from theseus_bench.training.loop import fit
 from tiny import (
+    HARDWARE,
     LAYERS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     same,
     stack_layers,
     weights,
@@ -150,7 +151,7 @@ def test_only_the_one_module_moves(checkpoints, tmp_path, family, module, clip_f
     assert {id(p) for p in built.method.parameters(built.model)} == inside
     names = {name for name, p in built.model.named_parameters() if id(p) in inside}
     before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     after = weights(built.model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved <= names
@@ -196,7 +197,7 @@ def test_a_rate_that_is_never_full_stops_early_in_training(checkpoints, tmp_path
     early = make(checkpoints, module=1, **options)
     late = make(checkpoints, module=1, **options | {"full_rate_at": 6.0})
     steps = [
-        fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path / name)).step
+        fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path / name)).step
         for name, built in (("early", early), ("late", late))
     ]
     assert steps == [2, 7]
@@ -231,7 +232,7 @@ def test_module_zero_replaces_all_as_if_nothing_were_said(checkpoints, tmp_path,
         torch.testing.assert_close(logits_of(built.model.eval(), batch), expected, rtol=1e-5, atol=1e-5)
         trained = {id(p) for p in built.method.parameters(built.model)}
         assert trained == {id(p) for p in built.modules.successor.parameters()}
-        fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path / name))
+        fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path / name))
         compressed = built.method.compressed(built.model)
         assert compressed.config.num_hidden_layers == modules
         results.append((choices, weights(compressed)))
@@ -247,7 +248,7 @@ def test_the_compressed_model_is_a_plain_one_with_one_module_less(checkpoints, t
     depth, modules = SHAPES[family]
     data = make_data()
     built = make(checkpoints, family, module=module)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     batch = make_batch(data)
     expected = logits_of(built.model.eval(), batch).detach()
     trained = dict(built.modules.successor[module - 1][0].state_dict())

@@ -17,11 +17,12 @@ from theseus_bench.modeling.flops import operations
 from theseus_bench.training import loop, method
 from theseus_bench.training.loop import fit, predict
 from tiny import (
+    HARDWARE,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     make_task,
     make_teacher,
     same,
@@ -104,17 +105,17 @@ def test_compiled_training_is_the_same_training(checkpoints, counter, tmp_path, 
         monkeypatch.setattr(method, "prepare_for_device", place)
         built = build(case, data, *checkpoints, **settings)
         fuse_attention(built.model)
-        progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
-        return weights(built.model), progress
+        state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+        return weights(built.model), state
 
     plain, expected = trained(lambda model, _device: model)
     assert not counter.frame_count
-    ours, progress = trained(compiling)
+    ours, state = trained(compiling)
     assert counter.frame_count
     assert same(ours, plain)
-    assert progress.curve == expected.curve
-    assert progress.training_flops == expected.training_flops
-    assert operations(progress.training_flops) > 0
+    assert state.curve == expected.curve
+    assert state.training_flops == expected.training_flops
+    assert operations(state.training_flops) > 0
 
 
 def test_evaluation_and_rare_shapes_run_as_they_are(checkpoints, counter, monkeypatch, tmp_path):
@@ -123,7 +124,7 @@ def test_evaluation_and_rare_shapes_run_as_they_are(checkpoints, counter, monkey
     model = load_classifier(checkpoints[0], data.task)
     compile_layers(model)
     for _ in range(3):
-        predict(model, data.dev["validation"], data.pad, make_machine(tmp_path))
+        predict(model, data.dev["validation"], data.pad, HARDWARE)
     batch = make_batch(data)
     for step in range(3):
         assert counter.frame_count == 0, step

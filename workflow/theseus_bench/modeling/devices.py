@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,14 @@ from theseus_bench.errors import UserError
 from theseus_bench.modeling.gpu_slots import take_gpu
 
 MALLOC_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a training or a prediction computes on, and how precisely."""
+
+    device: torch.device
+    precision: str  # bf16 or fp32
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -28,6 +37,13 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("config: device: cuda is wanted but torch sees no GPU; set device to auto or cpu")
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def choose_hardware(device: str, precision: str, threads: int) -> Hardware:
+    """What `choose_device` and `choose_precision` give for a configuration's words; computed on with `threads`."""
+    use_threads(threads)
+    chosen = choose_device(device)
+    return Hardware(chosen, choose_precision(precision, chosen))
 
 
 def device_name(device: torch.device) -> str:

@@ -25,6 +25,7 @@ from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.files import write_json
 from theseus_bench.modeling.checkpoints import save_checkpoint
+from theseus_bench.modeling.devices import Hardware
 from theseus_bench.strict_yaml import parse
 from theseus_bench.suite.config import Suite
 from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, load_specs
@@ -32,7 +33,7 @@ from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.training import method as method_module
 from theseus_bench.training import run
-from theseus_bench.training.loop import Machine, predict
+from theseus_bench.training.loop import predict
 from theseus_bench.training.run import execute, store_teacher_outputs
 
 ROWS, STEPS = 40, 3
@@ -214,8 +215,7 @@ def _check_exports(bench: Bench) -> None:
         return
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     data = bench.folder / "data" / bench.tasks[0]
-    machine = Machine(model.device, "fp32", bench.folder / "checkpoints")
-    again = predict(model, open_split(data, "validation"), summary(data)["pad"], machine)
+    again = predict(model, open_split(data, "validation"), summary(data)["pad"], Hardware(model.device, "fp32"))
     if not np.allclose(again, logits[: len(again)], atol=1e-5):
         raise UserError(
             "the saved model, loaded with plain transformers, gives other predictions than the run recorded"
