@@ -153,13 +153,13 @@ class Clock:
 
     def watch(self, method):
         """The method, watched at the beginning of each of its steps."""
-        on_step = method.on_step
+        on_step_begin = method.on_step_begin
 
         def watched(step: int) -> None:
             self._look(step)
-            on_step(step)
+            on_step_begin(step)
 
-        method.on_step = watched
+        method.on_step_begin = watched
         return method
 
     def _look(self, step: int) -> None:

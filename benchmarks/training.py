@@ -195,7 +195,7 @@ class Ours:
         for _ in range(count):
             examples = self.bench.order[self.step]
             batch = training_batch(self.bench.data, examples, CPU)
-            self.method.on_step(self.step)
+            self.method.on_step_begin(self.step)
             with counted(self.count, observed=self.step == 0):  # in the first round, which does not count
                 given = self.optimizer, self.parameters, RATE, self.loop, self.hardware
                 train_step(self.method, self.model, batch, *given)

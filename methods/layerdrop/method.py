@@ -36,7 +36,7 @@ class LayerDrop(Method):
     def loss(self, model, batch):
         return task_loss(classify(model, batch).logits, batch["labels"])
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.layers.present = self.present[step].tolist()
 
     def compressed(self, model):

@@ -31,13 +31,13 @@ class MiniLM(Method):
         )
         return self.matching({"attention": seen, "inputs_mask": batch["attention_mask"]}, {"attention": wanted})
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.step = step
 
-    def may_stop(self):
+    def allow_early_stopping(self):
         """Not before fine-tuning: until then the classifier is untrained."""
         return self.step >= self.switch
 
-    def log(self):
+    def metrics_to_log(self):
         """Whether the relations are matched (1) or the task is learnt (0)."""
         return {"matching": int(self.step < self.switch)}

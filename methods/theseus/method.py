@@ -74,18 +74,18 @@ class Theseus(Method):
     def clipped_parameters(self, model):
         return model.parameters() if self.clip_frozen else self.parameters(model)
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.step = step
         self.modules.replaced = self.replaced[step].tolist()
 
-    def may_stop(self):
+    def allow_early_stopping(self):
         """Not before replacing is over: until then the successor has not been trained as a whole.
 
         A constant rate that is full at the end alone has no such time to wait for.
         """
         return self.step >= self.full_at or self.endless
 
-    def log(self):
+    def metrics_to_log(self):
         """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""
         return {"replacing_rate": float(self.rates[self.step]), "undrawn_steps": int(self.undrawn[self.step])}
 

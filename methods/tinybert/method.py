@@ -37,13 +37,13 @@ class TinyBert(Method):
         wanted["hidden"] = [teacher.hidden_states[i].float() for i in self.followed]
         return self.matching(seen | {"inputs_mask": batch["attention_mask"]}, wanted)
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.step = step
 
-    def may_stop(self):
+    def allow_early_stopping(self):
         """Not before the predictions are matched: until then the classifier is untrained."""
         return self.step >= self.switch
 
-    def log(self):
+    def metrics_to_log(self):
         """Whether the layers (1) or the predictions (0) are matched."""
         return {"matching": int(self.step < self.switch)}

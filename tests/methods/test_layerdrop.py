@@ -64,7 +64,7 @@ def drawn(built, steps):
     """Which layers are present at each step (steps, layers)."""
     present = []
     for step in range(steps):
-        built.method.on_step(step)
+        built.method.on_step_begin(step)
         present.append(list(built.layers.present))
     return np.array(present)
 

@@ -147,15 +147,15 @@ def test_rates_follow_the_papers_formula(checkpoints, schedule, base, full_at, f
             "anti_curriculum": 1 - curriculum,
             "constant": base if step < full_step else 1.0,
         }[schedule]
-        built.method.on_step(step)
-        assert built.method.log()["replacing_rate"] == pytest.approx(expected, abs=1e-12)
+        built.method.on_step_begin(step)
+        assert built.method.metrics_to_log()["replacing_rate"] == pytest.approx(expected, abs=1e-12)
 
 
 def drawn(built, steps):
     """The choices of all steps (steps, modules)."""
     choices = []
     for step in range(steps):
-        built.method.on_step(step)
+        built.method.on_step_begin(step)
         choices.append(list(built.modules.replaced))
     return np.array(choices)
 
@@ -351,8 +351,8 @@ def test_training_may_stop_only_once_replacing_is_over(checkpoints):
     method = make(checkpoints, schedule="curriculum", full_rate_at=6.0, steps=9).method
     stops = []
     for step in range(9):
-        method.on_step(step)
-        stops.append(bool(method.may_stop()))
+        method.on_step_begin(step)
+        stops.append(bool(method.allow_early_stopping()))
     assert stops == [False] * 6 + [True] * 3
 
 
@@ -360,9 +360,9 @@ def test_undrawn_steps_are_counted_as_drawn(checkpoints):
     built = make(checkpoints, base_rate=0.1, full_rate_at=60.0, steps=80)
     choices = drawn(built, 80)
     for step in range(80):
-        built.method.on_step(step)
-        assert built.method.log()["undrawn_steps"] == (choices[: step + 1].sum(axis=1) == 0).sum()
-    assert 1 < built.method.log()["undrawn_steps"] < 40
+        built.method.on_step_begin(step)
+        assert built.method.metrics_to_log()["undrawn_steps"] == (choices[: step + 1].sum(axis=1) == 0).sum()
+    assert 1 < built.method.metrics_to_log()["undrawn_steps"] < 40
 
 
 @pytest.mark.parametrize("clip_frozen", [True, False])
@@ -373,16 +373,16 @@ def test_an_undrawn_successor_goes_on_by_its_momentum(checkpoints, tmp_path, cli
     built.method.replaced = np.array([[True, False, False], [False, False, False], [False, True, False]])
     seen = [weights(built.modules.successor)]
     gradients = []
-    on_step = built.method.on_step
+    on_step_begin = built.method.on_step_begin
 
     def watched(step):
         if step:
             seen.append(weights(built.modules.successor))
             gradients.append({n: None if p.grad is None else p.grad.clone() for n, p in parameters})
-        on_step(step)
+        on_step_begin(step)
 
     parameters = list(built.modules.successor.named_parameters())
-    built.method.on_step = watched
+    built.method.on_step_begin = watched
     fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     seen.append(weights(built.modules.successor))
     for name, start in seen[0].items():

@@ -71,7 +71,7 @@ def drawn(built, steps):
     """The choices of all steps (steps, modules)."""
     choices = []
     for step in range(steps):
-        built.method.on_step(step)
+        built.method.on_step_begin(step)
         choices.append(list(built.modules.replaced))
     return np.array(choices)
 
@@ -107,7 +107,7 @@ def test_training_passes_through_the_module_drawn_and_the_predecessor_elsewhere(
     assert (expected[True] - expected[False]).abs().max() > 1e-3
     found = set()
     for step in range(40):
-        built.method.on_step(step)
+        built.method.on_step_begin(step)
         replaced = bool(built.modules.replaced[module - 1])
         if replaced not in found:
             found.add(replaced)
@@ -126,7 +126,7 @@ def test_evaluation_is_always_the_predecessor_with_its_one_module_replaced(check
     built.model.eval()
     torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
     for step in range(5):
-        built.method.on_step(step)
+        built.method.on_step_begin(step)
         torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -134,8 +134,8 @@ def test_the_steps_without_a_replacement_are_those_of_the_one_module(checkpoints
     built = make(checkpoints, module=3, steps=80)
     undrawn = np.cumsum(~drawn(built, 80)[:, 2])
     for step in range(80):
-        built.method.on_step(step)
-        assert built.method.log()["undrawn_steps"] == undrawn[step]
+        built.method.on_step_begin(step)
+        assert built.method.metrics_to_log()["undrawn_steps"] == undrawn[step]
     assert 20 < undrawn[-1] < 60
 
 
@@ -177,8 +177,8 @@ def test_a_rate_that_is_never_full_lets_training_stop_at_any_time(checkpoints):
         method = make(checkpoints, module=module, steps=9).method
         stops = []
         for step in range(9):
-            method.on_step(step)
-            stops.append(bool(method.may_stop()))
+            method.on_step_begin(step)
+            stops.append(bool(method.allow_early_stopping()))
         assert stops == [True] * 9
 
 
@@ -186,8 +186,8 @@ def test_a_curriculum_longer_than_the_run_is_not_stopped_before_the_end(checkpoi
     method = make(checkpoints, schedule="curriculum", full_rate_at=30.0, steps=9).method
     stops = []
     for step in range(9):
-        method.on_step(step)
-        stops.append(bool(method.may_stop()))
+        method.on_step_begin(step)
+        stops.append(bool(method.allow_early_stopping()))
     assert stops == [False] * 9
 
 

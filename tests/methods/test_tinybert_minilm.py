@@ -355,10 +355,10 @@ def test_the_loss_switches_at_its_share_of_the_steps_and_training_may_stop_from_
     made = make(checkpoint, name, matching_share=share, steps=steps)
     losses, stops, logs = [], [], []
     for step in range(steps):
-        made.method.on_step(step)
+        made.method.on_step_begin(step)
         losses.append(made.method.loss(made.model, made.batch).detach())
-        stops.append(bool(made.method.may_stop()))
-        logs.append(made.method.log())
+        stops.append(bool(made.method.allow_early_stopping()))
+        logs.append(made.method.metrics_to_log())
     assert all(torch.equal(loss, first if step < switch else second) for step, loss in enumerate(losses))
     assert stops == [False] * switch + [True] * (steps - switch)
     assert logs == [{"matching": 1}] * switch + [{"matching": 0}] * (steps - switch)

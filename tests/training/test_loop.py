@@ -64,7 +64,7 @@ class Lowering(Method):
     def __init__(self, broken_at=math.inf):
         self.numbers, self.step, self.broken_at = [], 0, broken_at
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.step = step
 
     def loss(self, model, batch):
@@ -243,16 +243,16 @@ class Interrupted(Exception):
 def train(name, data, checkpoints, folder, stop_at=None, **settings):
     """Build and fit; what the parameters were before the last step, at the end, and the rest that must be equal."""
     built = build(name, data, checkpoints.backbone, checkpoints.predecessor, **settings)
-    on_step, last, steps = built.method.on_step, {}, planned_steps(built.loop, len(data.train))
+    on_step_begin, last, steps = built.method.on_step_begin, {}, planned_steps(built.loop, len(data.train))
 
     def watched(step):
         if step == stop_at:
             raise Interrupted
         if step == steps - 1:
             last.update(weights(built.model))
-        on_step(step)
+        on_step_begin(step)
 
-    built.method.on_step = watched
+    built.method.on_step_begin = watched
     state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(folder, every=0.0))
     logits = predict(built.model, data.dev["validation"], data.pad, HARDWARE)
     return SimpleNamespace(state=state, last=last, weights=weights(built.model), logits=logits)
@@ -317,7 +317,7 @@ def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatc
             if step == 2:
                 raise Interrupted
 
-        method.on_step = stop
+        method.on_step_begin = stop
         return method
 
     for change, resumed in (("nothing", 1), ("state version", 0), ("data", 0)):

@@ -183,14 +183,14 @@ def _check_resumes(bench: Bench) -> None:
 
     def stopping(folder: Path):
         method = original(folder)
-        on_step = method.on_step
+        on_step_begin = method.on_step_begin
 
         def stop(step):
             if step == STEPS - 1:
                 raise Stop
-            on_step(step)
+            on_step_begin(step)
 
-        method.on_step = stop
+        method.on_step_begin = stop
         return method
 
     run.load_method = stopping

@@ -138,7 +138,7 @@ def fit(
     # a batch: ids, masks and token types (batch, length), labels (batch,), what the teacher says of them
     for batch in training_batches(data, settings, seed, hardware.device, state.step, steps):
         # the method may change its model before each step, as Theseus does with its replacing rate
-        method.on_step(state.step)
+        method.on_step_begin(state.step)
 
         # forward, backward, clip, update
         rate = learning_rate(settings, state.step, steps)
@@ -268,13 +268,15 @@ def _evaluate(method, model, data, settings, hardware, trained, state: TrainerSt
     if not math.isfinite(result):
         state.divergence = f"diverged: the outputs were no longer finite at step {state.step}"
         return
-    state.evaluations_without_improvement = state.evaluations_without_improvement + 1 if method.may_stop() else 0
-    if result > state.best_score:
-        state.best_score, state.best_step, state.evaluations_without_improvement = result, state.step, 0
+    better = result > state.best_score
+    if better:
+        state.best_score, state.best_step = result, state.step
         copy_parameters(state.best_parameters, trained)
+    worse = not better and method.allow_early_stopping()
+    state.evaluations_without_improvement = state.evaluations_without_improvement + 1 if worse else 0
     dev_score = {"dev_score": score(dev)} if dev else {}
     metrics = {f"{split}/{metric}": value for (split, metric), value in (values | dev).items()}
-    state.curve.append(entry | {"score": result} | dev_score | metrics | method.log())
+    state.curve.append(entry | {"score": result} | dev_score | metrics | method.metrics_to_log())
 
 
 def measure_splits(
