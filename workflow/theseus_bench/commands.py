@@ -311,15 +311,16 @@ def check_method(name: str) -> None:
         raise typer.Exit(1)
 
 
-@app.command(name="warm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def warm_command(context: typer.Context) -> None:
-    """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench warm snakemake …"""
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def with_preload(context: typer.Context) -> None:
+    """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench with-preload snakemake …"""
     if not context.args:
-        raise UserError("warm: name the command to run, such as: theseus-bench warm snakemake --cores all")
-    raise typer.Exit(preload.serve(context.args, run))
+        example = "theseus-bench with-preload snakemake --cores all"
+        raise UserError(f"with-preload: name the command to run, such as: {example}")
+    raise typer.Exit(preload.run_with_preload(context.args, run))
 
 
-COMMAND = typer.main.get_command(app)  # made here, once: the children of a warm parent share it
+COMMAND = typer.main.get_command(app)  # made here, once: the children of a fork server share it
 
 
 def run(arguments: list[str]) -> int:

@@ -75,7 +75,7 @@ def autocast(device: torch.device, precision: str):
 def use_threads(threads: int) -> None:
     """Compute with as many processor threads as the workflow gave the job (OMP_NUM_THREADS), else with `threads`.
 
-    Said aloud because a process forked from a warm parent no longer looks at the variable by itself.
+    Said aloud because a process forked from a fork server no longer looks at the variable by itself.
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
 
