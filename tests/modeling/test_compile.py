@@ -13,7 +13,7 @@ from theseus_bench.modeling.architectures import layers_of
 from theseus_bench.modeling.attention import fuse_attention, model_inputs
 from theseus_bench.modeling.checkpoints import load_classifier, save_checkpoint
 from theseus_bench.modeling.compile import compile_layers, padded_length
-from theseus_bench.modeling.flops import operations
+from theseus_bench.modeling.flops import total_flops
 from theseus_bench.training import loop, method
 from theseus_bench.training.loop import fit, predict
 from tiny import (
@@ -49,9 +49,9 @@ def counter(monkeypatch):
     monkeypatch.setattr(dropout, "fast_dropout", functional.dropout)
     monkeypatch.setattr(compile, "BACKEND", made)
     monkeypatch.setattr(compile, "PATIENCE", 1)
-    monkeypatch.setattr(compile._Forward, "met", {})
+    monkeypatch.setattr(compile._Forward, "shapes", {})
     monkeypatch.setattr(compile._Forward, "graph", None)
-    monkeypatch.setattr(compile._Forward, "works", True)
+    monkeypatch.setattr(compile._Forward, "compiles", True)
     torch._dynamo.reset()
     yield made
     torch._dynamo.reset()
@@ -115,7 +115,7 @@ def test_compiled_training_is_the_same_training(checkpoints, counter, tmp_path, 
     assert same(ours, plain)
     assert state.curve == expected.curve
     assert state.training_flops == expected.training_flops
-    assert operations(state.training_flops) > 0
+    assert total_flops(state.training_flops) > 0
 
 
 def test_evaluation_and_rare_shapes_run_as_they_are(checkpoints, counter, monkeypatch, tmp_path):

@@ -27,23 +27,23 @@ class Hardware:
     precision: str  # bf16 or fp32
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device for 'auto' (a GPU where there is one), 'cpu' or 'cuda'; UserError if a GPU is wanted and absent.
+def choose_device(name: str) -> torch.device:
+    """The device for 'auto' (a GPU where there is one), 'cpu' or 'cuda'; UserError where 'cuda' has no GPU.
 
     Of several GPUs it is the one that the fewest runs are on, and the only one that this process sees from then on.
     """
-    if wanted != "cpu" and torch.backends.cuda.is_built():
+    if name != "cpu" and torch.backends.cuda.is_built():
         take_gpu(torch.cuda.device_count)  # which asks the driver's library (NVML), and CUDA only without it
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise UserError("config: device: cuda is wanted but torch sees no GPU; set device to auto or cpu")
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def choose_hardware(device: str, precision: str, threads: int) -> Hardware:
     """What `choose_device` and `choose_precision` give for a configuration's words; computed on with `threads`."""
     use_threads(threads)
-    chosen = choose_device(device)
-    return Hardware(chosen, choose_precision(precision, chosen))
+    torch_device = choose_device(device)
+    return Hardware(torch_device, choose_precision(precision, torch_device))
 
 
 def device_name(device: torch.device) -> str:
@@ -51,10 +51,10 @@ def device_name(device: torch.device) -> str:
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
+def choose_precision(name: str, device: torch.device) -> str:
     """'bf16' or 'fp32'; 'auto' is bf16 where the processor multiplies matrices in it natively."""
-    if wanted != "auto":
-        return wanted
+    if name != "auto":
+        return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = (

@@ -24,7 +24,7 @@ from theseus_bench.modeling.attention import model_inputs
 from theseus_bench.modeling.compile import padded_length, prepare_for_device
 from theseus_bench.modeling.devices import Hardware, autocast, to_tensors
 from theseus_bench.modeling.energy import EnergyMeter
-from theseus_bench.modeling.flops import counted, is_observed
+from theseus_bench.modeling.flops import count_flops, is_observed
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
@@ -142,7 +142,7 @@ def fit(
 
         # forward, backward, clip, update
         rate = learning_rate(settings, state.step, steps)
-        with counted(state.training_flops, is_observed(state.step, steps)):
+        with count_flops(state.training_flops, is_observed(state.step, steps)):
             state.loss_sum += train_step(method, model, batch, optimizer, parameters, rate, settings, hardware)  # ()
         state.step += 1
         state.seconds = time.monotonic() - began
@@ -261,7 +261,7 @@ def _evaluate(method, model, data, settings, hardware, trained, state: TrainerSt
     if not math.isfinite(entry["loss"]):
         state.divergence = f"diverged: the loss was no longer finite before step {state.step}"
         return
-    with counted(state.evaluation_flops, observed=not state.curve):  # the later ones are of the same examples
+    with count_flops(state.evaluation_flops, observed=not state.curve):  # the later ones are of the same examples
         values = measure_splits(model, data, data.chosen_by, hardware)
         dev = measure_splits(model, data, data.dev, hardware) if settings.watch_dev and data.held_out else {}
     result = score(values)

@@ -32,7 +32,7 @@ from theseus_bench.modeling.devices import (
     seed_everything,
     set_malloc_mmap_threshold,
 )
-from theseus_bench.modeling.flops import counted, operations
+from theseus_bench.modeling.flops import count_flops, total_flops
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
@@ -106,7 +106,7 @@ def _execute(
     model = method.build(_context(plan, run, suite_folder, data, steps, hardware.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
-    with counted(state.evaluation_flops, observed=not state.curve):
+    with count_flops(state.evaluation_flops, observed=not state.curve):
         predicted = _predict_all(plan, run, suite_folder, model, data, hardware)
     predictions = pa.concat_tables([predictions_table(split, *part) for split, part in predicted.items()])
     dev_score = _dev_score(run.task, predicted) if state.curve else None
@@ -180,8 +180,8 @@ def _record(plan, run, trial, suite_folder, data, state, steps, compressed, hard
         examples_per_second=per_second * run.settings["batch_size"],
         peak_memory_mb=peak_memory_mb(hardware.device),
         flops={
-            "training": operations(state.training_flops),
-            "evaluation": operations(state.evaluation_flops),
+            "training": total_flops(state.training_flops),
+            "evaluation": total_flops(state.evaluation_flops),
         },
         energy_joules=state.energy_joules,
         data=summary(suite_folder / "data" / run.task.name)["splits"],
