@@ -65,7 +65,7 @@ def drawn(built, steps):
     present = []
     for step in range(steps):
         built.method.on_step_begin(step)
-        present.append(list(built.layers.present))
+        present.append(list(built.layers.step_mask))
     return np.array(present)
 
 
@@ -78,7 +78,7 @@ def test_every_choice_computes_what_a_plain_model_of_the_layers_present_does(che
     batch = make_batch(make_data())
     seen = []
     for choice in CHOICES:
-        built.layers.present = list(choice)
+        built.layers.step_mask = list(choice)
         built.model.train()
         logits = logits_of(built.model, batch)
         reference = plain_model(built, [i for i, present in enumerate(choice) if present]).train()
@@ -98,7 +98,7 @@ def test_evaluation_is_always_the_pruned_model(checkpoints, family, layers):
     built.model.eval()
     torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
     for choice in CHOICES:
-        built.layers.present = list(choice)
+        built.layers.step_mask = list(choice)
         torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -115,7 +115,7 @@ def test_a_layer_left_out_gets_no_gradient(checkpoints):
     built = make(checkpoints)
     batch = make_batch(make_data())
     for choice in CHOICES:
-        built.layers.present = list(choice)
+        built.layers.step_mask = list(choice)
         built.model.train()
         built.model.zero_grad()
         built.method.loss(built.model, batch).backward()
@@ -166,7 +166,7 @@ def test_draws_depend_on_the_seed_alone(checkpoints):
 def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
     built = make(checkpoints, epochs=2)
     loss, seen = built.method.loss, []
-    built.method.loss = lambda model, batch: seen.append(list(built.layers.present)) or loss(model, batch)
+    built.method.loss = lambda model, batch: seen.append(list(built.layers.step_mask)) or loss(model, batch)
     fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert np.array_equal(seen, drawn(built, 10))
     assert len(np.unique(seen, axis=0)) > 2

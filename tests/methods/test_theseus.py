@@ -93,7 +93,7 @@ def test_every_choice_computes_what_a_plain_model_of_its_layers_does(checkpoints
     batch = make_batch(make_data())
     seen = []
     for choice in itertools.product([False, True], repeat=DEPTH[family] // 2):
-        built.modules.replaced = list(choice)
+        built.modules.replacements = list(choice)
         built.model.train()
         logits = built.model(**inputs_of(built.model, batch)).logits
         reference = plain_model(built.folders, family, chosen(choice)).train()
@@ -113,7 +113,7 @@ def test_evaluation_is_always_the_pure_successor(checkpoints, family):
     expected = reference(**inputs_of(reference, batch)).logits
     built.model.eval()
     for choice in itertools.product([False, True], repeat=size):
-        built.modules.replaced = list(choice)
+        built.modules.replacements = list(choice)
         torch.testing.assert_close(built.model(**inputs_of(built.model, batch)).logits, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -156,7 +156,7 @@ def drawn(built, steps):
     choices = []
     for step in range(steps):
         built.method.on_step_begin(step)
-        choices.append(list(built.modules.replaced))
+        choices.append(list(built.modules.replacements))
     return np.array(choices)
 
 
@@ -194,7 +194,7 @@ def test_draws_depend_on_the_seed_alone(checkpoints):
 def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
     built = make(checkpoints, dropout=0.1, schedule="constant", base_rate=0.5, epochs=2)
     loss, seen = built.method.loss, []
-    built.method.loss = lambda model, batch: seen.append(list(built.modules.replaced)) or loss(model, batch)
+    built.method.loss = lambda model, batch: seen.append(list(built.modules.replacements)) or loss(model, batch)
     fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert np.array_equal(seen, drawn(built, 10))
     assert len(np.unique(seen, axis=0)) > 2
@@ -220,7 +220,7 @@ def test_gradients_are_the_same_whether_the_frozen_ones_are_computed(checkpoints
     batch, found = make_batch(make_data()), []
     for clip_frozen in (True, False):
         built = make(checkpoints, dropout=0.1, clip_frozen=clip_frozen)
-        built.modules.replaced = list(choice)
+        built.modules.replacements = list(choice)
         built.model.train()
         seed_everything(8)
         built.method.loss(built.model, batch).backward()
@@ -238,7 +238,7 @@ def official_loop(built, data, choices, clip_frozen):
         for examples in length_grouped_batches(data.train, "tiny", 1, epoch, 8):
             if step == len(choices):
                 return
-            built.modules.replaced = choices[step]
+            built.modules.replacements = choices[step]
             built.model.train()
             batch = make_batch(data, examples)
             loss = functional.cross_entropy(built.model(**inputs_of(built.model, batch)).logits, batch["labels"])
@@ -370,7 +370,7 @@ def test_an_undrawn_successor_goes_on_by_its_momentum(checkpoints, tmp_path, cli
     """AdamW written out, with a gradient of zero where a module took no part; one that never did stays put."""
     options = {"epochs": 1, "max_steps": 3, "warmup": 0.0, "evaluate_every": 50}
     built = make(checkpoints, dropout=0.1, clip_frozen=clip_frozen, **options)
-    built.method.replaced = np.array([[True, False, False], [False, False, False], [False, True, False]])
+    built.method.replacements = np.array([[True, False, False], [False, False, False], [False, True, False]])
     seen = [weights(built.modules.successor)]
     gradients = []
     on_step_begin = built.method.on_step_begin

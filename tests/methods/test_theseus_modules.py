@@ -72,7 +72,7 @@ def drawn(built, steps):
     choices = []
     for step in range(steps):
         built.method.on_step_begin(step)
-        choices.append(list(built.modules.replaced))
+        choices.append(list(built.modules.replacements))
     return np.array(choices)
 
 
@@ -108,7 +108,7 @@ def test_training_passes_through_the_module_drawn_and_the_predecessor_elsewhere(
     found = set()
     for step in range(40):
         built.method.on_step_begin(step)
-        replaced = bool(built.modules.replaced[module - 1])
+        replaced = bool(built.modules.replacements[module - 1])
         if replaced not in found:
             found.add(replaced)
             built.model.train()
@@ -162,7 +162,7 @@ def test_the_frozen_parameters_have_gradients_only_where_they_are_clipped(checkp
     batch = make_batch(make_data())
     for clip_frozen in (True, False):
         built = make(checkpoints, module=2, clip_frozen=clip_frozen)
-        built.modules.replaced = [False, True, False]
+        built.modules.replacements = [False, True, False]
         built.model.train()
         built.method.loss(built.model, batch).backward()
         with_gradient = {id(p) for p in built.model.parameters() if p.grad is not None}

@@ -73,7 +73,7 @@ def test_no_path_of_theseus_compiles_anything_new(checkpoints, counter, clip_fro
     batch = make_batch(make_data(), range(8))
     for _ in range(2):  # the second time everything was met before
         for length, replaced in itertools.product(lengths, itertools.product([False, True], repeat=2)):
-            built.method.modules.replaced = replaced
+            built.method.modules.replacements = replaced
             loss = built.method.loss(built.model, of_length(batch, length))
             if loss.requires_grad:
                 loss.backward()

@@ -45,12 +45,12 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def _scratch_folder(path: Path) -> tuple[Path, int]:
     """A new folder beside `path`, and the open lock on it that tells others of its living writer."""
-    ours = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}")
+    pattern = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}")
     with os.scandir(path.parent) as entries:
-        for left in [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]:
+        for remnant in [Path(entry.path) for entry in entries if pattern.fullmatch(entry.name)]:
             with suppress(OSError):  # it is gone, or held, or nothing can be locked here: then nothing is swept
-                lock = _lock(left)
-                shutil.rmtree(left, ignore_errors=True)
+                lock = _lock(remnant)
+                shutil.rmtree(remnant, ignore_errors=True)
                 os.close(lock)
     while True:
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -111,9 +111,9 @@ def read_json(file: Path) -> dict:
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically: a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(unfinished, path)
+        scratch.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(scratch, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)

@@ -26,18 +26,18 @@ from theseus_bench.training.pretraining import make_compact, make_demo_backbone
 from theseus_bench.training.trainer_state import CHECKPOINTS, Checkpoint
 
 
-def fetch_task(plan: Plan, task: str, output: Path) -> None:
+def fetch_task(plan: Plan, name: str, output: Path) -> None:
     """Put a task's tables into the folder `output`, one parquet file a split."""
-    data, wanted = plan.suite.data, plan.tasks[task]
+    data, task = plan.suite.data, plan.tasks[name]
     with atomic(output) as scratch:
         scratch.mkdir()
         if data.source == "demo":
-            for split, frame in generate(wanted, data.rows).items():
+            for split, frame in generate(task, data.rows).items():
                 frame.to_parquet(scratch / f"{split}.parquet", index=False)
         else:
             with TemporaryDirectory() as cache:
-                for split in wanted.splits:
-                    table = _hub_split(data.name, data.revision, task, split, cache)
+                for split in task.splits:
+                    table = _hub_split(data.name, data.revision, name, split, cache)
                     table.to_parquet(scratch / f"{split}.parquet")
 
 
@@ -70,12 +70,12 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
     A recipe keeps its state every `checkpoint_every` seconds, and goes on from it after a stop.
     """
     compact, output = plan.suite.compact[method], folder / "compact" / method
-    read = [f"backbone/{WEIGHTS}"]
-    read += [f"data/{task}" for task in plan.trained_tasks] if compact.source == "recipe" else []
+    inputs = [f"backbone/{WEIGHTS}"]
+    inputs += [f"data/{task}" for task in plan.trained_tasks] if compact.source == "recipe" else []
     made_from = {
         "settings": compact.model_dump(mode="json"),
         "layers": plan.suite.student_layers,
-        "inputs": {name: checksum(folder / name) for name in read},
+        "inputs": {name: checksum(folder / name) for name in inputs},
     }
     if keep_checkpoint(output, made_from, folder):
         print(f"{output}: kept, as it was made of the same")

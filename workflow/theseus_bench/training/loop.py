@@ -58,9 +58,9 @@ class TaskData:
 
 def without_held_out(data: TaskData) -> TaskData:
     """The same task with a slice of its training set held out to choose the checkpoint by."""
-    kept, held = hold_out(data.train, data.task.name)
-    teacher = None if data.teacher is None else replace(data.teacher, examples=kept)
-    return replace(data, train=take(data.train, kept), held_out=take(data.train, held), teacher=teacher)
+    train, held_out = hold_out(data.train, data.task.name)
+    teacher = None if data.teacher is None else replace(data.teacher, examples=train)
+    return replace(data, train=take(data.train, train), held_out=take(data.train, held_out), teacher=teacher)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def evaluation_steps(settings: LoopSettings, examples: int, steps: int) -> set[i
 
 def learning_rate(settings: LoopSettings, step: int, steps: int) -> float:
     """Linear warm-up from 0, then linear decay to 0 at `steps` (transformers' get_linear_schedule_with_warmup)."""
-    warm = int(settings.warmup * steps)
-    scale = step / max(1, warm) if step < warm else (steps - step) / max(1, steps - warm)
+    rise = int(settings.warmup * steps)
+    scale = step / max(1, rise) if step < rise else (steps - step) / max(1, steps - rise)
     return settings.learning_rate * scale
 
 
@@ -128,11 +128,11 @@ def fit(
         return _evaluate_only(method, model, data, settings, hardware)
     optimizer = make_optimizer(model, trained, settings)
     steps = steps or planned_steps(settings, len(data.train))
-    evaluated = evaluation_steps(settings, len(data.train), steps)
+    evaluations = evaluation_steps(settings, len(data.train), steps)
 
     # go on from the checkpoint of a run that was stopped, or begin
     state = resume_state(checkpoint.file, trained, optimizer, hardware.device) or new_state(trained, hardware.device)
-    began, saved = time.monotonic() - state.seconds, time.monotonic()
+    start_time, save_time = time.monotonic() - state.seconds, time.monotonic()
     meter = EnergyMeter(hardware.device, state.energy_joules)
 
     # a batch: ids, masks and token types (batch, length), labels (batch,), what the teacher says of them
@@ -145,22 +145,22 @@ def fit(
         with count_flops(state.training_flops, is_observed(state.step, steps)):
             state.loss_sum += train_step(method, model, batch, optimizer, parameters, rate, settings, hardware)  # ()
         state.step += 1
-        state.seconds = time.monotonic() - began
+        state.seconds = time.monotonic() - start_time
         state.energy_joules = meter.read(at_most_every=60.0)
 
         # evaluate, keep the best parameters, stop where nothing is finite or nothing has got better for long
-        if state.step in evaluated:
+        if state.step in evaluations:
             _evaluate(method, model, data, settings, hardware, trained, state)
-            state.evaluation_seconds += time.monotonic() - began - state.seconds
-            state.seconds = time.monotonic() - began
+            state.evaluation_seconds += time.monotonic() - start_time - state.seconds
+            state.seconds = time.monotonic() - start_time
             state.energy_joules = meter.read()
             if state.divergence or state.evaluations_without_improvement >= (settings.patience or math.inf):
                 break
 
         # checkpoint
-        if time.monotonic() - saved >= checkpoint.every:
+        if time.monotonic() - save_time >= checkpoint.every:
             save_state(checkpoint.file, trained, optimizer, trainer=vars(state))
-            saved = time.monotonic()
+            save_time = time.monotonic()
 
     # the best parameters are the run's
     copy_parameters(trained, state.best_parameters)
@@ -189,12 +189,12 @@ def predict(model: nn.Module, split: Split, pad: int, hardware: Hardware) -> np.
     """Logits (examples, outputs) float32 of the model on a split, without dropout."""
     was_training = model.training
     model.eval()
-    logits, found = np.empty((len(split), model.config.num_labels), np.float32), []
+    logits, outputs = np.empty((len(split), model.config.num_labels), np.float32), []
     for examples in token_budget_batches(split):
         batch = to_tensors(collate(split, examples, pad), hardware.device)
         with autocast(hardware.device, hardware.precision):
-            found.append((examples, model(**model_inputs(model, batch)).logits.float()))
-    for examples, values in found:  # only now, as the processor waits for a GPU here
+            outputs.append((examples, model(**model_inputs(model, batch)).logits.float()))
+    for examples, values in outputs:  # only now, as the processor waits for a GPU here
         logits[examples] = values.cpu().numpy()
     model.train(was_training)
     return logits

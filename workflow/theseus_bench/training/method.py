@@ -75,9 +75,9 @@ class RunContext:
         return self._of_depth(model, self.compact_folder, "choose a compact checkpoint of that depth")
 
     def _of_depth(self, model: nn.Module, folder: Path, remedy: str) -> nn.Module:
-        found = len(layers_of(model))
-        if found != self.settings.layers:
-            raise UserError(f"{folder}: {found} layers, but the run asks for {self.settings.layers}; {remedy}")
+        depth = len(layers_of(model))
+        if depth != self.settings.layers:
+            raise UserError(f"{folder}: {depth} layers, but the run asks for {self.settings.layers}; {remedy}")
         return model
 
 

@@ -72,17 +72,16 @@ def distil(
     def loss(batch: dict[str, Tensor]) -> Tensor:
         inputs = model_inputs(student, batch)
         with torch.no_grad():
-            taught = teacher(**inputs, output_hidden_states=True)
-        learned = student(**inputs, output_hidden_states=True)
-        logits, wanted, state, wanted_state = (
-            x.flatten(0, 1)[batch["real"]].float()
-            for x in (learned.logits, taught.logits, learned.hidden_states[-1], taught.hidden_states[-1])
-        )
+            teacher_output = teacher(**inputs, output_hidden_states=True)
+        student_output = student(**inputs, output_hidden_states=True)
+        outputs = student_output, teacher_output
+        logits, teacher_logits = (output.logits.flatten(0, 1)[batch["real"]].float() for output in outputs)
+        state, teacher_state = (output.hidden_states[-1].flatten(0, 1)[batch["real"]].float() for output in outputs)
         soft = functional.kl_div(
-            (logits / TEMPERATURE).log_softmax(-1), (wanted / TEMPERATURE).softmax(-1), reduction="batchmean"
+            (logits / TEMPERATURE).log_softmax(-1), (teacher_logits / TEMPERATURE).softmax(-1), reduction="batchmean"
         )
-        cosine = (1 - functional.cosine_similarity(state, wanted_state, dim=-1)).mean()
-        masked = _masked_loss(learned.logits, batch["labels"])
+        cosine = (1 - functional.cosine_similarity(state, teacher_state, dim=-1)).mean()
+        masked = _masked_loss(student_output.logits, batch["labels"])
         return SOFT * TEMPERATURE**2 * soft + COSINE * cosine + MASKED * masked
 
     return _descend(student, list(student.parameters()), loss, text, tokenizer, settings, hardware, checkpoint)
@@ -110,23 +109,25 @@ def make_compact(
     teacher = load_masked_lm(backbone_folder)
     losses = {}
     if recipe.head_steps:
-        inside = {id(p) for p in body_of(teacher).parameters()}
-        head = [p for p in teacher.parameters() if id(p) not in inside]
+        body = {id(p) for p in body_of(teacher).parameters()}
+        head = [p for p in teacher.parameters() if id(p) not in body]
         body_of(teacher).requires_grad_(False)  # so that nothing is computed for it
-        own = replace(checkpoint, folder=checkpoint.folder / "head")
-        fitted = pretrain(teacher, text, tokenizer, _loop(recipe, recipe.head_steps), hardware, own, head)
-        losses |= {"head_first": fitted[0], "head_last": float(np.mean(fitted[-20:]))}
+        head_checkpoint = replace(checkpoint, folder=checkpoint.folder / "head")
+        head_losses = pretrain(
+            teacher, text, tokenizer, _loop(recipe, recipe.head_steps), hardware, head_checkpoint, head
+        )
+        losses |= {"head_first": head_losses[0], "head_last": float(np.mean(head_losses[-20:]))}
     student = load_masked_lm(backbone_folder)
     student.load_state_dict(teacher.state_dict())
     depth = len(layers_of(student))
     keep_layers(student, [i * depth // layers for i in range(layers)])
     loop = _loop(recipe, recipe.steps)
     if recipe.objective == "distillation":
-        made = distil(teacher, student, text, tokenizer, loop, hardware, checkpoint)
+        student_losses = distil(teacher, student, text, tokenizer, loop, hardware, checkpoint)
     else:
-        made = pretrain(student, text, tokenizer, loop, hardware, checkpoint)
+        student_losses = pretrain(student, text, tokenizer, loop, hardware, checkpoint)
     save_checkpoint(student.cpu(), backbone_folder, folder)
-    return losses | {"first": made[0], "last": float(np.mean(made[-20:]))}
+    return losses | {"first": student_losses[0], "last": float(np.mean(student_losses[-20:]))}
 
 
 def make_demo_backbone(layers: int, steps: int, hardware: Hardware, checkpoint: Checkpoint, folder: Path) -> dict:
@@ -210,7 +211,7 @@ def _descend(
     losses = []
     if checkpoint.file.is_file():
         losses = list(restore_state(checkpoint.file, trained, optimizer, hardware.device)["losses"])
-    saved = time.monotonic()
+    save_time = time.monotonic()
     for batch in _masked_batches(text, tokenizer, settings, padded_length(hardware.device), first=len(losses)):
         with autocast(hardware.device, hardware.precision):
             value = loss(to_tensors(batch, hardware.device))
@@ -221,9 +222,9 @@ def _descend(
             group["lr"] = learning_rate(settings, len(losses) + 1, settings.max_steps + 1)
         optimizer.step()
         losses.append(value.detach())
-        if time.monotonic() - saved >= checkpoint.every or len(losses) == settings.max_steps:
+        if time.monotonic() - save_time >= checkpoint.every or len(losses) == settings.max_steps:
             save_state(checkpoint.file, trained, optimizer, losses=torch.stack(losses))
-            saved = time.monotonic()
+            save_time = time.monotonic()
     return torch.stack(losses).tolist()  # only now, as the processor waits for a GPU here
 
 
@@ -247,10 +248,10 @@ def _masked_batches(
         batch = collate(text, order[step % batches], tokenizer.pad_token_id, pad_to_multiple_of)
         batch["real"] = np.flatnonzero(batch["attention_mask"])
         ids = batch["input_ids"]
-        chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
-        batch["example_labels"], batch["labels"] = batch["labels"], np.where(chosen, ids, IGNORED)
-        fate = random.random(ids.shape)
-        ids[chosen & (fate < 0.8)] = tokenizer.mask_token_id
-        swapped = chosen & (fate >= 0.9)
-        ids[swapped] = random.integers(0, len(tokenizer), int(swapped.sum()))
+        mask = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
+        batch["example_labels"], batch["labels"] = batch["labels"], np.where(mask, ids, IGNORED)
+        draw = random.random(ids.shape)
+        ids[mask & (draw < 0.8)] = tokenizer.mask_token_id
+        noise = mask & (draw >= 0.9)
+        ids[noise] = random.integers(0, len(tokenizer), int(noise.sum()))
         yield batch

@@ -98,7 +98,7 @@ def _execute(
     checkpoint: Checkpoint,
     inputs: dict[str, str],
 ) -> RunRecord:
-    began = time.monotonic()
+    start_time = time.monotonic()
     data = _task_data(plan, run, suite_folder)
     seed_everything(run.seed)
     method = load_method(METHODS_FOLDER / run.spec.name)
@@ -107,19 +107,19 @@ def _execute(
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
     with count_flops(state.evaluation_flops, observed=not state.curve):
-        predicted = _predict_all(plan, run, suite_folder, model, data, hardware)
-    predictions = pa.concat_tables([predictions_table(split, *part) for split, part in predicted.items()])
-    dev_score = _dev_score(run.task, predicted) if state.curve else None
-    seconds = {"all": state.seconds_before_resume + time.monotonic() - began}
-    compressed = method.compressed(model)
+        predictions = _predict_all(plan, run, suite_folder, model, data, hardware)
+    table = pa.concat_tables([predictions_table(split, *part) for split, part in predictions.items()])
+    dev_score = _dev_score(run.task, predictions) if state.curve else None
+    seconds = {"all": state.seconds_before_resume + time.monotonic() - start_time}
+    compressed_model = method.compressed(model)
     with atomic(folder / "predictions.parquet") as scratch:
-        pq.write_table(predictions, scratch, compression="zstd")
-    made = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet"), "dev_score": dev_score}
-    record = _record(plan, run, trial, suite_folder, data, state, steps, compressed, hardware, seconds, made)
+        pq.write_table(table, scratch, compression="zstd")
+    results = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet"), "dev_score": dev_score}
+    record = _record(plan, run, trial, suite_folder, data, state, steps, compressed_model, hardware, seconds, results)
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
-    if plan.keeps_model(run) and compressed is not None:
+    if plan.keeps_model(run) and compressed_model is not None:
         card = model_card(run, record)
-        checkpoints_module.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model", card)
+        checkpoints_module.save_checkpoint(compressed_model.cpu(), suite_folder / "backbone", folder / "model", card)
     return record
 
 
@@ -130,25 +130,27 @@ def run_length(run: Run, method: Method, examples: int) -> int:
     """
     steps = planned_steps(_loop(run), examples)
     recipe = run.spec.defaults | run.spec.per_task.get(run.task.name, {})
-    changed = any(run.settings[key] != recipe[key] for key in ("epochs", "max_steps") if key in recipe)
-    return steps if run.protocol == EQUAL or changed else method.run_length(SimpleNamespace(**run.settings), steps)
+    adapted = any(run.settings[key] != recipe[key] for key in ("epochs", "max_steps") if key in recipe)
+    return steps if run.protocol == EQUAL or adapted else method.run_length(SimpleNamespace(**run.settings), steps)
 
 
-def _dev_score(task: Task, predicted: dict[str, tuple[Split, np.ndarray]]) -> float | None:
+def _dev_score(task: Task, predictions: dict[str, tuple[Split, np.ndarray]]) -> float | None:
     """The task's score of the predictions on its dev splits; None where they are not finite."""
-    dev = {split: predicted[split] for split in task.dev}
+    dev = {split: predictions[split] for split in task.dev}
     value = score(
         measure_task(task, {k: logits for k, (_, logits) in dev.items()}, {k: r.labels for k, (r, _) in dev.items()})
     )
     return value if np.isfinite(value) else None
 
 
-def _record(plan, run, trial, suite_folder, data, state, steps, compressed, hardware, seconds, made) -> RunRecord:
+def _record(
+    plan, run, trial, suite_folder, data, state, steps, compressed_model, hardware, seconds, results
+) -> RunRecord:
     majority = majority_score(data)
     compact = plan.suite.compact.get(run.spec.name)
-    status, reason = run_status(run.spec.role, state.divergence, made["dev_score"], majority)
-    training = state.seconds - state.evaluation_seconds
-    per_second = state.step / training if training > 0 else 0.0
+    status, reason = run_status(run.spec.role, state.divergence, results["dev_score"], majority)
+    training_seconds = state.seconds - state.evaluation_seconds
+    per_second = state.step / training_seconds if training_seconds > 0 else 0.0
     return RunRecord(
         schema_version=SCHEMA,
         method=run.spec.name,
@@ -170,7 +172,7 @@ def _record(plan, run, trial, suite_folder, data, state, steps, compressed, hard
         planned_steps=steps if state.step else 0,
         resumed=state.resumes,
         curve=state.curve,
-        **_size(compressed),
+        **_size(compressed_model),
         precision=hardware.precision,
         device=device_name(hardware.device),
         threads=torch.get_num_threads(),
@@ -190,7 +192,7 @@ def _record(plan, run, trial, suite_folder, data, state, steps, compressed, hard
         compact=compact.model_dump(exclude_none=True) if "compact_checkpoint" in run.needs else None,
         teacher=plan.fingerprint(plan.teacher_of(run)) if run.learns else None,
         source=plan.fingerprint(plan.source_of(run)) if run.spec.source else None,
-        **made,
+        **results,
         provenance=provenance(),
     )
 
@@ -227,10 +229,10 @@ def majority_score(data: TaskData) -> float:
     return score(measure_task(data.task, constant, {name: split.labels for name, split in data.dev.items()}))
 
 
-def run_status(role: str, diverged: str, dev_score: float | None, majority: float) -> tuple[str, str]:
+def run_status(role: str, divergence: str, dev_score: float | None, majority: float) -> tuple[str, str]:
     """The run's status and its reason: a run that diverged or is no better than the majority class has failed."""
-    if diverged:
-        return "failed", diverged
+    if divergence:
+        return "failed", divergence
     if role != "control" and (dev_score is None or dev_score <= majority):
         return "failed", "at or below the majority class"
     return "complete", ""
@@ -289,7 +291,7 @@ def _predict_all(
 ) -> dict[str, tuple[Split, np.ndarray]]:
     """Rows and logits of every dev and test split of the task, of the tasks that its model predicts (AX), and of the
     slice that was held out."""
-    known = data.dev | data.chosen_by
+    splits = data.dev | data.chosen_by
     parts = {split: rows for split, rows in data.chosen_by.items() if split not in run.task.splits}
     for name in plan.predicted_with(run.task.name):
         folder = suite_folder / "data" / name
@@ -297,7 +299,7 @@ def _predict_all(
             if split != "train":
                 own = name == run.task.name
                 key = split if own else f"{name}/{split}"
-                parts[key] = known[split] if own and split in known else open_split(folder, split)
+                parts[key] = splits[split] if own and split in splits else open_split(folder, split)
     return {key: (rows, predict(model, rows, data.pad, hardware)) for key, rows in parts.items()}
 
 
@@ -313,12 +315,12 @@ def predictions_table(split: str, rows: Split, logits: np.ndarray) -> pa.Table:
     )
 
 
-def _size(compressed: nn.Module | None) -> dict:
-    if compressed is None:
+def _size(compressed_model: nn.Module | None) -> dict:
+    if compressed_model is None:
         return {"parameters": None, "embedding_parameters": None, "architecture": None}
-    total, embeddings = architectures.count_parameters(compressed)
+    total, embeddings = architectures.count_parameters(compressed_model)
     return {
         "parameters": total,
         "embedding_parameters": embeddings,
-        "architecture": checkpoints_module.architecture(compressed),
+        "architecture": checkpoints_module.architecture(compressed_model),
     }

@@ -61,37 +61,37 @@ class TrainerState:
         return float(self.loss_sum) / max(1, steps)
 
 
-def new_state(trained: list[nn.Parameter], device: torch.device) -> TrainerState:
+def new_state(parameters: list[nn.Parameter], device: torch.device) -> TrainerState:
     """The state before the first step."""
-    return TrainerState([p.detach().clone() for p in trained], torch.zeros((), device=device))
+    return TrainerState([p.detach().clone() for p in parameters], torch.zeros((), device=device))
 
 
-def resume_state(file: Path, trained: list[nn.Parameter], optimizer, device: torch.device) -> TrainerState | None:
+def resume_state(file: Path, parameters: list[nn.Parameter], optimizer, device: torch.device) -> TrainerState | None:
     """The state in a checkpoint, with parameters, optimizer and generators put back; None where there is no file."""
     if not file.is_file():
         return None
-    state = TrainerState(**restore_state(file, trained, optimizer, device)["trainer"])
+    state = TrainerState(**restore_state(file, parameters, optimizer, device)["trainer"])
     state.resumes += 1
     state.seconds_before_resume = state.seconds
     return state
 
 
-def save_state(file: Path, trained: list[nn.Parameter], optimizer, **others: Any) -> None:
+def save_state(file: Path, parameters: list[nn.Parameter], optimizer, **others: Any) -> None:
     """Write a checkpoint: parameters, optimizer and torch's generators, and the caller's `others`."""
     state = {
-        "trained": [p.detach() for p in trained],
+        "parameters": [p.detach() for p in parameters],
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state(trained[0].device) if trained[0].is_cuda else None,
+        "random_cuda": torch.cuda.get_rng_state(parameters[0].device) if parameters[0].is_cuda else None,
     }
     with atomic(file) as scratch:
         torch.save(state | others, scratch)
 
 
-def restore_state(file: Path, trained: list[nn.Parameter], optimizer, device: torch.device) -> dict[str, Any]:
+def restore_state(file: Path, parameters: list[nn.Parameter], optimizer, device: torch.device) -> dict[str, Any]:
     """Put parameters, optimizer and torch's generators back as a checkpoint has them; all that is in it."""
     state = torch.load(file, map_location=device, weights_only=True)
-    copy_parameters(trained, state["trained"])
+    copy_parameters(parameters, state["parameters"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"].cpu())
     if state["random_cuda"] is not None:
