@@ -26,6 +26,7 @@ from theseus_bench.modeling.devices import Hardware, autocast, to_tensors
 from theseus_bench.modeling.energy import EnergyMeter
 from theseus_bench.modeling.flops import count_flops, is_observed
 from theseus_bench.suite.config import LoopSettings
+from theseus_bench.training.method import Method
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
     Checkpoint,
@@ -106,7 +107,7 @@ def learning_rate(settings: LoopSettings, step: int, steps: int) -> float:
 
 
 def fit(
-    method,
+    method: Method,
     model: nn.Module,
     data: TaskData,
     settings: LoopSettings,
@@ -117,9 +118,8 @@ def fit(
 ) -> TrainerState:
     """Train `model` for `steps` (those that the settings plan) and leave it with the parameters of its best score.
 
-    The score is that of `data.chosen_by`. `method` fulfils theseus_bench.training.method.Method. A loss that is no
-    longer finite ends the run; the best parameters so far stay. A run that was killed goes on from its checkpoint; on
-    a CPU it ends bit-equal to one that was not. A method that trains nothing is scored once.
+    The score is that of `data.chosen_by`. A loss that is not finite ends the run; the best parameters so far stay. A
+    run that was killed goes on from its checkpoint, on a CPU bit-equal. A method that trains nothing is scored once.
     """
     prepare_for_device(model, hardware.device).train()
     parameters = parameters_of(method, model)
