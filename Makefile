@@ -12,8 +12,8 @@ install: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-# One preloaded process serves all the short runs of the demo: see theseus-bench warm --help.
-DEMO = PATH="$(CURDIR)/$(BIN):$$PATH" theseus-bench warm snakemake --cores all
+# One preloaded process serves all the short runs of the demo: see theseus-bench with-preload --help.
+DEMO = PATH="$(CURDIR)/$(BIN):$$PATH" theseus-bench with-preload snakemake --cores all
 
 demo: install
 	$(DEMO) --configfile config/demo.yaml
@@ -56,7 +56,7 @@ bench: install
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/gpu.py
 	for action in prepare batches teacher; do $(BIN)/python benchmarks/data.py $$action || exit; done
-	for action in parse first jobs warm grid; do $(BIN)/python benchmarks/workflow.py $$action || exit; done
+	for action in parse first jobs preload grid; do $(BIN)/python benchmarks/workflow.py $$action || exit; done
 	for action in training aggregation; do $(BIN)/python benchmarks/memory.py $$action || exit; done
 	for shape in base minilm; do $(BIN)/python benchmarks/speed.py $$shape || exit; done
 	for action in time size; do $(BIN)/python benchmarks/significance.py $$action || exit; done

@@ -28,7 +28,7 @@ from theseus_bench.data.parquet import ROW
 from theseus_bench.data.synthetic import write_tokenizer
 from theseus_bench.files import write_json
 from theseus_bench.modeling.checkpoints import save_checkpoint
-from theseus_bench.modeling.flops import OBSERVED
+from theseus_bench.modeling.flops import OBSERVED_STEPS
 from theseus_bench.suite.load import load_plan, read_plan
 from theseus_bench.training import run as run_module
 from transformers import BertConfig, BertForMaskedLM
@@ -47,7 +47,7 @@ class Size:
 
     shape: dict[str, int] = field(default_factory=dict)  # {} is BERT-base
     student_layers: int = 6
-    steps: int = 2000  # a multiple of OBSERVED, and enough that all usual lengths are compiled when the time is taken
+    steps: int = 2000  # a multiple of OBSERVED_STEPS; all usual lengths are compiled before the time is taken
     examples: int = 16_000
     batch: int = 32
     device: str = "cuda"
@@ -55,7 +55,7 @@ class Size:
     @property
     def begin(self) -> int:
         """The step from which on time is taken: after the last of those that theseus_bench.modeling.flops observes."""
-        return (OBSERVED - 1) * (self.steps // OBSERVED) + 1
+        return (OBSERVED_STEPS - 1) * (self.steps // OBSERVED_STEPS) + 1
 
     @property
     def end(self) -> int:
@@ -153,13 +153,13 @@ class Clock:
 
     def watch(self, method):
         """The method, watched at the beginning of each of its steps."""
-        on_step = method.on_step
+        on_step_begin = method.on_step_begin
 
         def watched(step: int) -> None:
             self._look(step)
-            on_step(step)
+            on_step_begin(step)
 
-        method.on_step = watched
+        method.on_step_begin = watched
         return method
 
     def _look(self, step: int) -> None:

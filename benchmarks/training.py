@@ -40,11 +40,11 @@ from theseus_bench.data.synthetic import write_tokenizer
 from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.modeling.architectures import layers_of, set_layers
 from theseus_bench.modeling.checkpoints import quiet_transformers
-from theseus_bench.modeling.devices import choose_precision
-from theseus_bench.modeling.flops import counted, new_count, operations
+from theseus_bench.modeling.devices import Hardware, choose_precision
+from theseus_bench.modeling.flops import count_flops, new_count, total_flops
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, resolve_settings
-from theseus_bench.training.loop import Machine, TaskData, make_optimizer, parameters_of, train_step, training_batch
+from theseus_bench.training.loop import TaskData, make_optimizer, parameters_of, train_step, training_batch
 from theseus_bench.training.method import RunContext, load_method
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from torch import nn
@@ -187,7 +187,7 @@ class Ours:
         self.parameters = parameters_of(self.method, self.model)
         self.loop = LoopSettings(**{key: settings[key] for key in LoopSettings.model_fields})
         self.optimizer = make_optimizer(self.model, self.parameters.trained, self.loop)
-        self.machine = Machine(CPU, bench.precision, Path("nowhere"))
+        self.hardware = Hardware(CPU, bench.precision)
         self.step, self.examples, self.count = 0, 0, new_count()
 
     def steps(self, count: int) -> tuple[int, float]:
@@ -195,18 +195,18 @@ class Ours:
         for _ in range(count):
             examples = self.bench.order[self.step]
             batch = training_batch(self.bench.data, examples, CPU)
-            self.method.on_step(self.step)
-            with counted(self.count, observed=self.step == 0):  # in the first round, which does not count
-                given = self.optimizer, self.parameters, RATE, self.loop, self.machine
+            self.method.on_step_begin(self.step)
+            with count_flops(self.count, observed=self.step == 0):  # in the first round, which does not count
+                given = self.optimizer, self.parameters, RATE, self.loop, self.hardware
                 train_step(self.method, self.model, batch, *given)
             self.step += 1
             self.examples += len(examples)
         return self.examples - before, time.perf_counter() - began
 
     @property
-    def operations(self) -> float:
+    def total_flops(self) -> float:
         """Floating point operations an example, of real tokens alone."""
-        return operations(self.count) / self.examples * (1 - self.bench.padding)
+        return total_flops(self.count) / self.examples * (1 - self.bench.padding)
 
 
 def peers(bench: Bench) -> dict[str, tuple[int, Steps]]:

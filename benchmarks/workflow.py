@@ -3,7 +3,7 @@
     python benchmarks/workflow.py parse      parsing the demo's Snakefile, and a dry run of it
     python benchmarks/workflow.py first      from the call to the first job, of the demo and of the paper
     python benchmarks/workflow.py jobs       the overhead of a job
-    python benchmarks/workflow.py warm       a short command, by itself and from a warm parent
+    python benchmarks/workflow.py preload    a short command, by itself and from a fork server
     python benchmarks/workflow.py grid       the dry run of all of the paper's jobs
 
 Ours and the other run in turn, each in a process of its own. Each pair gives a ratio, of processor seconds or, where
@@ -76,7 +76,7 @@ esac
 
 
 def main() -> None:
-    actions = {"parse": parse, "first": first, "jobs": jobs, "warm": warm, "grid": grid}
+    actions = {"parse": parse, "first": first, "jobs": jobs, "preload": preload, "grid": grid}
     actions[sys.argv[1]](*map(int, sys.argv[2:]))
 
 
@@ -131,8 +131,8 @@ def jobs(rounds: int = 3, seeds: int = 10) -> None:
         )
 
 
-def warm(rounds: int = 7) -> None:
-    """Seconds of the clock of a run that trains nothing: by itself, and from a warm parent."""
+def preload(rounds: int = 7) -> None:
+    """Seconds of the clock of a run that trains nothing: by itself, and from a fork server."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "suite"
         config = read_yaml(ROOT / "config" / "demo.yaml")
@@ -141,11 +141,11 @@ def warm(rounds: int = 7) -> None:
         for words in (["backbone"], ["fetch", "rte", str(folder / "source" / "rte")], ["encode", "rte"]):
             processes.run([COMMAND, words[0], str(folder), *words[1:]], ROOT)
         run = [COMMAND, "train", str(folder), "majority", "rte", "1"]
-        with _warm_parent() as parent:
+        with _fork_server() as server:
             _compare(
-                "a run that trains nothing, beside the same from a warm parent",
+                "a run that trains nothing, beside the same from a fork server",
                 lambda: processes.run(run, ROOT),
-                lambda: processes.run(run, ROOT, {SOCKET: parent}),
+                lambda: processes.run(run, ROOT, {SOCKET: server}),
                 rounds,
                 of="clock",
             )
@@ -227,14 +227,14 @@ def _least(waits: list[list[int]]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _warm_parent() -> Iterator[str]:
-    """The socket of a warm parent that lives as long as the block."""
-    command = [COMMAND, "warm", "sh", "-c", f"echo ${SOCKET}; read ended"]
-    parent = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def _fork_server() -> Iterator[str]:
+    """The socket of a fork server that lives as long as the block."""
+    command = [COMMAND, "with-preload", "sh", "-c", f"echo ${SOCKET}; read ended"]
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        yield parent.stdout.readline().strip()
+        yield server.stdout.readline().strip()
     finally:
-        parent.communicate("\n")
+        server.communicate("\n")
 
 
 def _until_first(folder: Path, *words: str) -> processes.Used:

@@ -16,4 +16,5 @@ class MyMethod(Method):
         return (1 - self.weight) * task_loss(logits, batch["labels"]) + self.weight * imitation
 
     # More of the contract, each with a default (theseus_bench/training/method.py): parameters(model), what the
-    # optimizer moves; on_step(step); log(), numbers for the curve; compressed(model), the plain model that results.
+    # optimizer moves; on_step_begin(step); metrics_to_log(), numbers for the curve; compressed(model), the plain model
+    # that results.

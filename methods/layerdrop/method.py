@@ -7,16 +7,16 @@ from torch import nn
 class DroppingLayers(nn.ModuleList):
     """The model's list of layers; iterated, it gives those of the current step, in evaluation the pruned model's.
 
-    `present` and `pruned` say for each layer whether it is among them.
+    `step_mask` and `pruned_mask` say for each layer whether it is among them.
     """
 
-    def __init__(self, layers, pruned):
+    def __init__(self, layers, pruned_mask):
         super().__init__(layers)
-        self.pruned = self.present = pruned
+        self.pruned_mask = self.step_mask = pruned_mask
 
     def __iter__(self):
-        there = self.present if self.training else self.pruned
-        return (self[i] for i in range(len(self)) if there[i])
+        mask = self.step_mask if self.training else self.pruned_mask
+        return (self[i] for i in range(len(self)) if mask[i])
 
 
 class LayerDrop(Method):
@@ -25,20 +25,20 @@ class LayerDrop(Method):
         model = run.load_predecessor() if settings.start == "predecessor" else run.load_backbone()
         depth = len(layers_of(model))
         every = depth // settings.layers
-        self.kept = list(range(0, depth, every))
-        self.layers = DroppingLayers(layers_of(model), [i in self.kept for i in range(depth)])
+        self.kept_layers = list(range(0, depth, every))
+        self.layers = DroppingLayers(layers_of(model), [i in self.kept_layers for i in range(depth)])
         set_layers(model, self.layers)
         # All draws are made at once, so that a resumed run sees the same ones.
         draws = np.random.default_rng([run.seed, 0x1A7E]).random((run.steps, depth))
-        self.present = draws >= settings.drop_rate
+        self.step_masks = draws >= settings.drop_rate
         return model
 
     def loss(self, model, batch):
         return task_loss(classify(model, batch).logits, batch["labels"])
 
-    def on_step(self, step):
-        self.layers.present = self.present[step].tolist()
+    def on_step_begin(self, step):
+        self.layers.step_mask = self.step_masks[step].tolist()
 
     def compressed(self, model):
         set_layers(model, nn.ModuleList([self.layers[i] for i in range(len(self.layers))]))
-        return keep_layers(model, self.kept)
+        return keep_layers(model, self.kept_layers)

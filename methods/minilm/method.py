@@ -11,33 +11,33 @@ class MiniLM(Method):
         settings = run.settings
         model, self.teacher = run.load_start(), run.load_teacher()
         last = [settings.layers - 1], [run.predecessor_layers - 1]
-        self.watches = AttentionRecorder(model, last[0]), AttentionRecorder(self.teacher, last[1])
+        self.recorders = AttentionRecorder(model, last[0]), AttentionRecorder(self.teacher, last[1])
         relations = [(i, "attention", "attention_ce", 1.0) for i in range(2)]
         self.matching = objective(0.0, 0.0, 1.0, run.task.regression, relations)
-        self.switch = round(settings.matching_share * run.steps)
+        self.switch_step = round(settings.matching_share * run.steps)
         self.step = 0
         return model
 
     def loss(self, model, batch):
         logits = classify(model, batch).logits
-        if self.step >= self.switch:
+        if self.step >= self.switch_step:
             return task_loss(logits, batch["labels"])
         with torch.no_grad():
             classify(self.teacher, batch)
-        padded = (batch["attention_mask"] == 0)[:, None, None, :]
-        seen, wanted = (
-            [scores.masked_fill(padded, MASKED) for scores in (watch.scores(0), watch.value_scores(0))]
-            for watch in self.watches
+        padding = (batch["attention_mask"] == 0)[:, None, None, :]
+        student, teacher = (
+            [scores.masked_fill(padding, MASKED) for scores in (recorder.scores(0), recorder.value_scores(0))]
+            for recorder in self.recorders
         )
-        return self.matching({"attention": seen, "inputs_mask": batch["attention_mask"]}, {"attention": wanted})
+        return self.matching({"attention": student, "inputs_mask": batch["attention_mask"]}, {"attention": teacher})
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.step = step
 
-    def may_stop(self):
+    def allow_early_stopping(self):
         """Not before fine-tuning: until then the classifier is untrained."""
-        return self.step >= self.switch
+        return self.step >= self.switch_step
 
-    def log(self):
+    def metrics_to_log(self):
         """Whether the relations are matched (1) or the task is learnt (0)."""
-        return {"matching": int(self.step < self.switch)}
+        return {"matching": int(self.step < self.switch_step)}

@@ -9,7 +9,7 @@ class PatientKD(Method):
         # PKD-Skip: student layer i (the last apart) follows predecessor layer i·L/n; 12 → 6: 2, 4, 6, 8, 10.
         self.pairs = settings.layers - 1
         every = run.predecessor_layers // settings.layers
-        self.followed = [run.teacher_layers.index(i * every) for i in range(1, settings.layers)]
+        self.distilled_layers = [run.teacher_layers.index(i * every) for i in range(1, settings.layers)]
         weight = settings.beta / (max(1, self.pairs) * (model.config.hidden_size if settings.normalise else 1))
         match = "pkd" if settings.normalise else "hidden_mse"
         self.objective = objective(
@@ -32,6 +32,6 @@ class PatientKD(Method):
         }
         teacher = {
             "logits": [batch["teacher_logits"]],
-            "hidden": [batch["teacher_cls"][:, i] for i in self.followed],
+            "hidden": [batch["teacher_cls"][:, i] for i in self.distilled_layers],
         }
         return self.objective(student, teacher)

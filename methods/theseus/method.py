@@ -19,10 +19,10 @@ class ReplaceableLayers(nn.Module):
         self.predecessor = nn.ModuleList(predecessor)
         self.successor = nn.ModuleList(successor)
         self.replaceable = replaceable
-        self.replaced = replaceable  # r_i of the current forward pass
+        self.replacements = replaceable  # r_i of the current forward pass
 
     def __iter__(self):
-        choice = self.replaced if self.training else self.replaceable
+        choice = self.replacements if self.training else self.replaceable
         for prd, scc, replaced in zip(self.predecessor, self.successor, choice, strict=True):
             yield from scc if replaced else prd
 
@@ -37,8 +37,8 @@ class Theseus(Method):
     def build(self, run):
         settings = run.settings
         model = run.load_predecessor()
-        start = model if settings.start == "predecessor" else run.load_backbone()
-        prd, scc = list(layers_of(model)), layers_of(start)[: settings.layers]
+        donor = model if settings.start == "predecessor" else run.load_backbone()
+        prd, scc = list(layers_of(model)), layers_of(donor)[: settings.layers]
         size = len(prd) // settings.layers
         self.modules = ReplaceableLayers(
             [nn.ModuleList(prd[i : i + size]) for i in range(0, len(prd), size)],
@@ -54,12 +54,12 @@ class Theseus(Method):
                 parameter.requires_grad_(True)
         self.clip_frozen = settings.clip_frozen
         # All draws are made at once, one per module and step, so that a resumed run sees the same ones.
-        self.full_at = settings.full_rate_at if settings.full_rate_at > 1 else settings.full_rate_at * run.steps
-        self.rates = replacing_rates(settings.schedule, settings.base_rate, self.full_at, run.steps)
-        self.endless = settings.schedule == "constant" and self.full_at >= run.steps
+        self.full_rate_step = settings.full_rate_at if settings.full_rate_at > 1 else settings.full_rate_at * run.steps
+        self.rates = replacing_rates(settings.schedule, settings.base_rate, self.full_rate_step, run.steps)
+        self.constant_throughout = settings.schedule == "constant" and self.full_rate_step >= run.steps
         draws = np.random.default_rng([run.seed, 0x7E5E]).random((run.steps, settings.layers))
-        self.replaced = (draws < self.rates[:, None]) & self.modules.replaceable
-        self.undrawn = np.cumsum(~self.replaced.any(axis=1))
+        self.replacements = (draws < self.rates[:, None]) & self.modules.replaceable
+        self.undrawn_steps = np.cumsum(~self.replacements.any(axis=1))
         self.step = 0
         return model
 
@@ -74,20 +74,20 @@ class Theseus(Method):
     def clipped_parameters(self, model):
         return model.parameters() if self.clip_frozen else self.parameters(model)
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.step = step
-        self.modules.replaced = self.replaced[step].tolist()
+        self.modules.replacements = self.replacements[step].tolist()
 
-    def may_stop(self):
+    def allow_early_stopping(self):
         """Not before replacing is over: until then the successor has not been trained as a whole.
 
         A constant rate that is full at the end alone has no such time to wait for.
         """
-        return self.step >= self.full_at or self.endless
+        return self.step >= self.full_rate_step or self.constant_throughout
 
-    def log(self):
+    def metrics_to_log(self):
         """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""
-        return {"replacing_rate": float(self.rates[self.step]), "undrawn_steps": int(self.undrawn[self.step])}
+        return {"replacing_rate": float(self.rates[self.step]), "undrawn_steps": int(self.undrawn_steps[self.step])}
 
     def compressed(self, model):
         result = list(self.modules.eval())

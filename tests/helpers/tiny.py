@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from theseus_bench.data.batches import collate
 from theseus_bench.data.parquet import ROW, Split
 from theseus_bench.data.tasks import Task
-from theseus_bench.modeling.devices import seed_everything, to_tensors
+from theseus_bench.modeling.devices import Hardware, seed_everything, to_tensors
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import load_spec, resolve_settings
-from theseus_bench.training.loop import Machine, TaskData, planned_steps
+from theseus_bench.training.loop import TaskData, planned_steps
 from theseus_bench.training.method import Method, RunContext, load_method
 from theseus_bench.training.teacher_outputs import TeacherOutputs
+from theseus_bench.training.trainer_state import Checkpoint
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 METHODS = ROOT / "methods"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(55))]
 PAD, CLS, SEP, FIRST_WORD = 0, 2, 3, 5
+HARDWARE = Hardware(torch.device("cpu"), "fp32")
 LAYERS = {
     "bert": "bert.encoder.layer",
     "roberta": "roberta.encoder.layer",
@@ -116,9 +118,9 @@ def make_data(outputs: int = 2, train: int = 36, dev: int = 20, teacher: Teacher
     return TaskData(make_task(outputs), PAD, make_split(train, outputs), dev_split, teacher)
 
 
-def make_machine(folder: Path, every: float = 600.0, precision: str = "fp32") -> Machine:
-    """The CPU, with the run's checkpoint in `folder`."""
-    return Machine(torch.device("cpu"), precision, folder / "checkpoint", every)
+def make_checkpoint(folder: Path, every: float = 600.0) -> Checkpoint:
+    """A run's checkpoint in `folder`."""
+    return Checkpoint(folder / "checkpoint", every)
 
 
 def make_teacher(examples: int, outputs: int, layers: list[int], hidden: int = 16, seed: int = 3) -> TeacherOutputs:

@@ -8,6 +8,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.suite import method_spec
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.training import conformance
+from theseus_bench.training.method import load_method
 
 METHODS = sorted(path.parent.name for path in METHODS_FOLDER.glob("[!_]*/method.yaml"))
 
@@ -79,3 +80,16 @@ def test_a_broken_method_is_found(project, title):
     assert old in text
     file.write_text(text.replace(old, new))
     assert any(title in found for found in problems("mine")), problems("mine")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("on_step", "on_step_begin"), ("may_stop", "allow_early_stopping"), ("log", "metrics_to_log")]
+)
+def test_a_hook_by_its_old_name_is_refused_in_one_line(project, old, new):
+    file = method_spec.create_method("mine") / "method.py"
+    file.write_text(file.read_text() + f"\n    def {old}(self, *arguments):\n        pass\n")
+    problem = f"{file}: MyMethod.{old} is never called; the hook is now {new}, so rename it"
+    assert next(conformance.check(file.parent)) == ("metadata complete", problem)
+    with pytest.raises(UserError) as refused:
+        load_method(file.parent)
+    assert str(refused.value) == problem

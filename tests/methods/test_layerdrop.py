@@ -9,12 +9,13 @@ import torch
 from theseus_bench.modeling.checkpoints import save_checkpoint
 from theseus_bench.training.loop import fit
 from tiny import (
+    HARDWARE,
     LAYERS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     same,
     stack_layers,
     weights,
@@ -63,8 +64,8 @@ def drawn(built, steps):
     """Which layers are present at each step (steps, layers)."""
     present = []
     for step in range(steps):
-        built.method.on_step(step)
-        present.append(list(built.layers.present))
+        built.method.on_step_begin(step)
+        present.append(list(built.layers.step_mask))
     return np.array(present)
 
 
@@ -77,7 +78,7 @@ def test_every_choice_computes_what_a_plain_model_of_the_layers_present_does(che
     batch = make_batch(make_data())
     seen = []
     for choice in CHOICES:
-        built.layers.present = list(choice)
+        built.layers.step_mask = list(choice)
         built.model.train()
         logits = logits_of(built.model, batch)
         reference = plain_model(built, [i for i, present in enumerate(choice) if present]).train()
@@ -97,7 +98,7 @@ def test_evaluation_is_always_the_pruned_model(checkpoints, family, layers):
     built.model.eval()
     torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
     for choice in CHOICES:
-        built.layers.present = list(choice)
+        built.layers.step_mask = list(choice)
         torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -114,7 +115,7 @@ def test_a_layer_left_out_gets_no_gradient(checkpoints):
     built = make(checkpoints)
     batch = make_batch(make_data())
     for choice in CHOICES:
-        built.layers.present = list(choice)
+        built.layers.step_mask = list(choice)
         built.model.train()
         built.model.zero_grad()
         built.method.loss(built.model, batch).backward()
@@ -165,8 +166,8 @@ def test_draws_depend_on_the_seed_alone(checkpoints):
 def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
     built = make(checkpoints, epochs=2)
     loss, seen = built.method.loss, []
-    built.method.loss = lambda model, batch: seen.append(list(built.layers.present)) or loss(model, batch)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    built.method.loss = lambda model, batch: seen.append(list(built.layers.step_mask)) or loss(model, batch)
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert np.array_equal(seen, drawn(built, 10))
     assert len(np.unique(seen, axis=0)) > 2
 
@@ -188,7 +189,7 @@ def test_training_moves_all_of_the_deep_model(checkpoints, tmp_path, family):
     """Also the layers that are pruned in the end."""
     built = make(checkpoints, family, epochs=2, evaluate_every=50)
     before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     after = weights(built.model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name for name in before if not name.endswith(NO_GRADIENT)} <= moved
@@ -203,7 +204,7 @@ def test_training_moves_all_of_the_deep_model(checkpoints, tmp_path, family):
 def test_the_compressed_model_is_a_plain_one_of_the_layers_kept(checkpoints, tmp_path, family, layers):
     data = make_data()
     built = make(checkpoints, family, data=data, layers=layers)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     batch = make_batch(data)
     expected = logits_of(built.model.eval(), batch).detach()
     trained = weights(built.model)

@@ -16,13 +16,14 @@ from theseus_bench.training.loop import fit, learning_rate
 from theseus_bench.training.method import load_method
 from theseus_bench.training.run import run_length
 from tiny import (
+    HARDWARE,
     LAYERS,
     METHODS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     same,
     weights,
     write_checkpoint,
@@ -92,7 +93,7 @@ def test_every_choice_computes_what_a_plain_model_of_its_layers_does(checkpoints
     batch = make_batch(make_data())
     seen = []
     for choice in itertools.product([False, True], repeat=DEPTH[family] // 2):
-        built.modules.replaced = list(choice)
+        built.modules.replacements = list(choice)
         built.model.train()
         logits = built.model(**inputs_of(built.model, batch)).logits
         reference = plain_model(built.folders, family, chosen(choice)).train()
@@ -112,7 +113,7 @@ def test_evaluation_is_always_the_pure_successor(checkpoints, family):
     expected = reference(**inputs_of(reference, batch)).logits
     built.model.eval()
     for choice in itertools.product([False, True], repeat=size):
-        built.modules.replaced = list(choice)
+        built.modules.replacements = list(choice)
         torch.testing.assert_close(built.model(**inputs_of(built.model, batch)).logits, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -146,16 +147,16 @@ def test_rates_follow_the_papers_formula(checkpoints, schedule, base, full_at, f
             "anti_curriculum": 1 - curriculum,
             "constant": base if step < full_step else 1.0,
         }[schedule]
-        built.method.on_step(step)
-        assert built.method.log()["replacing_rate"] == pytest.approx(expected, abs=1e-12)
+        built.method.on_step_begin(step)
+        assert built.method.metrics_to_log()["replacing_rate"] == pytest.approx(expected, abs=1e-12)
 
 
 def drawn(built, steps):
     """The choices of all steps (steps, modules)."""
     choices = []
     for step in range(steps):
-        built.method.on_step(step)
-        choices.append(list(built.modules.replaced))
+        built.method.on_step_begin(step)
+        choices.append(list(built.modules.replacements))
     return np.array(choices)
 
 
@@ -193,8 +194,8 @@ def test_draws_depend_on_the_seed_alone(checkpoints):
 def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
     built = make(checkpoints, dropout=0.1, schedule="constant", base_rate=0.5, epochs=2)
     loss, seen = built.method.loss, []
-    built.method.loss = lambda model, batch: seen.append(list(built.modules.replaced)) or loss(model, batch)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    built.method.loss = lambda model, batch: seen.append(list(built.modules.replacements)) or loss(model, batch)
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert np.array_equal(seen, drawn(built, 10))
     assert len(np.unique(seen, axis=0)) > 2
 
@@ -206,7 +207,7 @@ def test_one_draw_serves_the_whole_step(checkpoints, tmp_path):
 def test_only_the_successor_moves(checkpoints, tmp_path, clip_frozen):
     built = make(checkpoints, dropout=0.1, clip_frozen=clip_frozen, epochs=2, weight_decay=0.1)
     before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     after = weights(built.model)
     for name in before:
         inside = ".successor." in name
@@ -219,7 +220,7 @@ def test_gradients_are_the_same_whether_the_frozen_ones_are_computed(checkpoints
     batch, found = make_batch(make_data()), []
     for clip_frozen in (True, False):
         built = make(checkpoints, dropout=0.1, clip_frozen=clip_frozen)
-        built.modules.replaced = list(choice)
+        built.modules.replacements = list(choice)
         built.model.train()
         seed_everything(8)
         built.method.loss(built.model, batch).backward()
@@ -237,7 +238,7 @@ def official_loop(built, data, choices, clip_frozen):
         for examples in length_grouped_batches(data.train, "tiny", 1, epoch, 8):
             if step == len(choices):
                 return
-            built.modules.replaced = choices[step]
+            built.modules.replacements = choices[step]
             built.model.train()
             batch = make_batch(data, examples)
             loss = functional.cross_entropy(built.model(**inputs_of(built.model, batch)).logits, batch["labels"])
@@ -267,8 +268,8 @@ def test_training_is_the_official_codes(checkpoints, tmp_path, clip_frozen):
     ours = make(checkpoints, data=data, clip_frozen=clip_frozen, **options)
     start = weights(ours.modules.successor)
     seed_everything(5)
-    progress = fit(ours.method, ours.model, data, ours.loop, 1, make_machine(tmp_path))
-    assert progress.step == 10
+    state = fit(ours.method, ours.model, data, ours.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert state.step == 10
     for name, value in weights(reference.modules.successor).items():
         found = ours.modules.successor.state_dict()[name]
         if "key.bias" not in name:  # no attention depends on it: its gradient is rounding, which Adam blows up
@@ -281,7 +282,7 @@ def test_the_clipped_norm_covers_what_the_setting_says(checkpoints, tmp_path, cl
     data = make_data()
     options = {"clip_norm": 0.05, "schedule": "constant", "base_rate": 1.0, "max_steps": 1}
     built = make(checkpoints, data=data, clip_frozen=clip_frozen, **options)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     reference = plain_model(built.folders, "bert", chosen([True] * 3)).train()
     batch = make_batch(data, length_grouped_batches(data.train, "tiny", 1, 0, 8)[0])
     reference(**inputs_of(reference, batch), labels=batch["labels"]).loss.backward()
@@ -300,9 +301,9 @@ def test_steps_with_no_successor_drawn_are_survived_and_counted(checkpoints, tmp
     never = {"schedule": "constant", "base_rate": 0.0, "full_rate_at": 1.0}
     built = make(checkpoints, clip_frozen=clip_frozen, epochs=2, evaluate_every=5, **never)
     before = weights(built.model)
-    progress = fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
-    assert [entry["undrawn_steps"] for entry in progress.curve] == [5, 10]
-    assert all(np.isfinite(entry["loss"]) for entry in progress.curve)
+    state = fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert [entry["undrawn_steps"] for entry in state.curve] == [5, 10]
+    assert all(np.isfinite(entry["loss"]) for entry in state.curve)
     assert same(weights(built.model), before)  # nothing has had a gradient yet, so nothing has momentum
 
 
@@ -350,8 +351,8 @@ def test_training_may_stop_only_once_replacing_is_over(checkpoints):
     method = make(checkpoints, schedule="curriculum", full_rate_at=6.0, steps=9).method
     stops = []
     for step in range(9):
-        method.on_step(step)
-        stops.append(bool(method.may_stop()))
+        method.on_step_begin(step)
+        stops.append(bool(method.allow_early_stopping()))
     assert stops == [False] * 6 + [True] * 3
 
 
@@ -359,9 +360,9 @@ def test_undrawn_steps_are_counted_as_drawn(checkpoints):
     built = make(checkpoints, base_rate=0.1, full_rate_at=60.0, steps=80)
     choices = drawn(built, 80)
     for step in range(80):
-        built.method.on_step(step)
-        assert built.method.log()["undrawn_steps"] == (choices[: step + 1].sum(axis=1) == 0).sum()
-    assert 1 < built.method.log()["undrawn_steps"] < 40
+        built.method.on_step_begin(step)
+        assert built.method.metrics_to_log()["undrawn_steps"] == (choices[: step + 1].sum(axis=1) == 0).sum()
+    assert 1 < built.method.metrics_to_log()["undrawn_steps"] < 40
 
 
 @pytest.mark.parametrize("clip_frozen", [True, False])
@@ -369,20 +370,20 @@ def test_an_undrawn_successor_goes_on_by_its_momentum(checkpoints, tmp_path, cli
     """AdamW written out, with a gradient of zero where a module took no part; one that never did stays put."""
     options = {"epochs": 1, "max_steps": 3, "warmup": 0.0, "evaluate_every": 50}
     built = make(checkpoints, dropout=0.1, clip_frozen=clip_frozen, **options)
-    built.method.replaced = np.array([[True, False, False], [False, False, False], [False, True, False]])
+    built.method.replacements = np.array([[True, False, False], [False, False, False], [False, True, False]])
     seen = [weights(built.modules.successor)]
     gradients = []
-    on_step = built.method.on_step
+    on_step_begin = built.method.on_step_begin
 
     def watched(step):
         if step:
             seen.append(weights(built.modules.successor))
             gradients.append({n: None if p.grad is None else p.grad.clone() for n, p in parameters})
-        on_step(step)
+        on_step_begin(step)
 
     parameters = list(built.modules.successor.named_parameters())
-    built.method.on_step = watched
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    built.method.on_step_begin = watched
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     seen.append(weights(built.modules.successor))
     for name, start in seen[0].items():
         module = int(name.split(".")[0])
@@ -409,7 +410,7 @@ def test_an_undrawn_successor_goes_on_by_its_momentum(checkpoints, tmp_path, cli
 def test_the_compressed_model_is_a_plain_one_of_half_the_depth(checkpoints, tmp_path, family):
     data = make_data()
     built = make(checkpoints, family, dropout=0.1, data=data, epochs=1, base_rate=0.5)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     batch = make_batch(data)
     expected = built.model.eval()(**inputs_of(built.model, batch)).logits
     compressed = built.method.compressed(built.model)

@@ -10,12 +10,13 @@ from theseus_bench.errors import UserError
 from theseus_bench.modeling.checkpoints import save_checkpoint
 from theseus_bench.training.loop import fit
 from tiny import (
+    HARDWARE,
     LAYERS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     same,
     stack_layers,
     weights,
@@ -70,8 +71,8 @@ def drawn(built, steps):
     """The choices of all steps (steps, modules)."""
     choices = []
     for step in range(steps):
-        built.method.on_step(step)
-        choices.append(list(built.modules.replaced))
+        built.method.on_step_begin(step)
+        choices.append(list(built.modules.replacements))
     return np.array(choices)
 
 
@@ -106,8 +107,8 @@ def test_training_passes_through_the_module_drawn_and_the_predecessor_elsewhere(
     assert (expected[True] - expected[False]).abs().max() > 1e-3
     found = set()
     for step in range(40):
-        built.method.on_step(step)
-        replaced = bool(built.modules.replaced[module - 1])
+        built.method.on_step_begin(step)
+        replaced = bool(built.modules.replacements[module - 1])
         if replaced not in found:
             found.add(replaced)
             built.model.train()
@@ -125,7 +126,7 @@ def test_evaluation_is_always_the_predecessor_with_its_one_module_replaced(check
     built.model.eval()
     torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
     for step in range(5):
-        built.method.on_step(step)
+        built.method.on_step_begin(step)
         torch.testing.assert_close(logits_of(built.model, batch), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -133,8 +134,8 @@ def test_the_steps_without_a_replacement_are_those_of_the_one_module(checkpoints
     built = make(checkpoints, module=3, steps=80)
     undrawn = np.cumsum(~drawn(built, 80)[:, 2])
     for step in range(80):
-        built.method.on_step(step)
-        assert built.method.log()["undrawn_steps"] == undrawn[step]
+        built.method.on_step_begin(step)
+        assert built.method.metrics_to_log()["undrawn_steps"] == undrawn[step]
     assert 20 < undrawn[-1] < 60
 
 
@@ -150,7 +151,7 @@ def test_only_the_one_module_moves(checkpoints, tmp_path, family, module, clip_f
     assert {id(p) for p in built.method.parameters(built.model)} == inside
     names = {name for name, p in built.model.named_parameters() if id(p) in inside}
     before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     after = weights(built.model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved <= names
@@ -161,7 +162,7 @@ def test_the_frozen_parameters_have_gradients_only_where_they_are_clipped(checkp
     batch = make_batch(make_data())
     for clip_frozen in (True, False):
         built = make(checkpoints, module=2, clip_frozen=clip_frozen)
-        built.modules.replaced = [False, True, False]
+        built.modules.replacements = [False, True, False]
         built.model.train()
         built.method.loss(built.model, batch).backward()
         with_gradient = {id(p) for p in built.model.parameters() if p.grad is not None}
@@ -176,8 +177,8 @@ def test_a_rate_that_is_never_full_lets_training_stop_at_any_time(checkpoints):
         method = make(checkpoints, module=module, steps=9).method
         stops = []
         for step in range(9):
-            method.on_step(step)
-            stops.append(bool(method.may_stop()))
+            method.on_step_begin(step)
+            stops.append(bool(method.allow_early_stopping()))
         assert stops == [True] * 9
 
 
@@ -185,8 +186,8 @@ def test_a_curriculum_longer_than_the_run_is_not_stopped_before_the_end(checkpoi
     method = make(checkpoints, schedule="curriculum", full_rate_at=30.0, steps=9).method
     stops = []
     for step in range(9):
-        method.on_step(step)
-        stops.append(bool(method.may_stop()))
+        method.on_step_begin(step)
+        stops.append(bool(method.allow_early_stopping()))
     assert stops == [False] * 9
 
 
@@ -196,7 +197,7 @@ def test_a_rate_that_is_never_full_stops_early_in_training(checkpoints, tmp_path
     early = make(checkpoints, module=1, **options)
     late = make(checkpoints, module=1, **options | {"full_rate_at": 6.0})
     steps = [
-        fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path / name)).step
+        fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path / name)).step
         for name, built in (("early", early), ("late", late))
     ]
     assert steps == [2, 7]
@@ -231,7 +232,7 @@ def test_module_zero_replaces_all_as_if_nothing_were_said(checkpoints, tmp_path,
         torch.testing.assert_close(logits_of(built.model.eval(), batch), expected, rtol=1e-5, atol=1e-5)
         trained = {id(p) for p in built.method.parameters(built.model)}
         assert trained == {id(p) for p in built.modules.successor.parameters()}
-        fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path / name))
+        fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path / name))
         compressed = built.method.compressed(built.model)
         assert compressed.config.num_hidden_layers == modules
         results.append((choices, weights(compressed)))
@@ -247,7 +248,7 @@ def test_the_compressed_model_is_a_plain_one_with_one_module_less(checkpoints, t
     depth, modules = SHAPES[family]
     data = make_data()
     built = make(checkpoints, family, module=module)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     batch = make_batch(data)
     expected = logits_of(built.model.eval(), batch).detach()
     trained = dict(built.modules.successor[module - 1][0].state_dict())

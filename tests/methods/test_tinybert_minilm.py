@@ -9,12 +9,13 @@ from theseus_bench.modeling.attention import AttentionRecorder
 from theseus_bench.training.loop import fit, predict
 from tiny import (
     FIRST_WORD,
+    HARDWARE,
     LAYERS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     make_split,
     same,
     weights,
@@ -199,8 +200,8 @@ def test_two_watched_models_do_not_see_each_other(checkpoint):
 def test_evaluation_between_two_steps_does_not_change_the_loss(checkpoint, tmp_path, name):
     made = make(checkpoint, name)
     before = made.method.loss(made.model, made.batch).detach()
-    predict(made.model, make_split(5, seed=9), made.data.pad, make_machine(tmp_path))
-    predict(made.method.teacher, make_split(7, seed=8), made.data.pad, make_machine(tmp_path))
+    predict(made.model, make_split(5, seed=9), made.data.pad, HARDWARE)
+    predict(made.method.teacher, make_split(7, seed=8), made.data.pad, HARDWARE)
     after = made.method.loss(made.model, made.batch)
     assert torch.equal(after, before)
     after.backward()  # an evaluation's scores have no graph
@@ -354,10 +355,10 @@ def test_the_loss_switches_at_its_share_of_the_steps_and_training_may_stop_from_
     made = make(checkpoint, name, matching_share=share, steps=steps)
     losses, stops, logs = [], [], []
     for step in range(steps):
-        made.method.on_step(step)
+        made.method.on_step_begin(step)
         losses.append(made.method.loss(made.model, made.batch).detach())
-        stops.append(bool(made.method.may_stop()))
-        logs.append(made.method.log())
+        stops.append(bool(made.method.allow_early_stopping()))
+        logs.append(made.method.metrics_to_log())
     assert all(torch.equal(loss, first if step < switch else second) for step, loss in enumerate(losses))
     assert stops == [False] * switch + [True] * (steps - switch)
     assert logs == [{"matching": 1}] * switch + [{"matching": 0}] * (steps - switch)
@@ -367,9 +368,9 @@ def test_the_loss_switches_at_its_share_of_the_steps_and_training_may_stop_from_
 def test_patience_begins_with_the_second_phase(checkpoint, tmp_path, name):
     """A learning rate too small to change a prediction: the first evaluation that counts as stale ends training."""
     made = make(checkpoint, name, matching_share=0.5, epochs=2, learning_rate=1e-12, patience=1, evaluate_every=1)
-    progress = fit(made.method, made.model, made.data, made.built.loop, 1, make_machine(tmp_path))
-    assert progress.step == 6
-    assert [entry["matching"] for entry in progress.curve] == [1] * 5 + [0]
+    state = fit(made.method, made.model, made.data, made.built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert state.step == 6
+    assert [entry["matching"] for entry in state.curve] == [1] * 5 + [0]
 
 
 # -- what is trained
@@ -397,7 +398,7 @@ def test_training_moves_the_student_alone(checkpoint, tmp_path, family, name):
     made = make(checkpoint, name, family, matching_share=0.5, epochs=2, weight_decay=0.1, evaluate_every=50)
     teacher, before = weights(made.method.teacher), weights(made.model)
     assert same(teacher, weights(made.teacher))
-    fit(made.method, made.model, made.data, made.built.loop, 1, make_machine(tmp_path))
+    fit(made.method, made.model, made.data, made.built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert same(weights(made.method.teacher), teacher)
     assert not any(p.requires_grad or p.grad is not None for p in made.method.teacher.parameters())
     assert not any(module.training for module in made.method.teacher.modules())
@@ -409,7 +410,7 @@ def test_training_moves_the_student_alone(checkpoint, tmp_path, family, name):
 def test_the_first_phase_leaves_the_head_as_it_was(checkpoint, tmp_path, name):
     made = make(checkpoint, name, matching_share=1.0, evaluate_every=50, weight_decay=0.1)
     before = weights(made.model)
-    fit(made.method, made.model, made.data, made.built.loop, 1, make_machine(tmp_path))
+    fit(made.method, made.model, made.data, made.built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     after = weights(made.model)
     assert all(torch.equal(after[key], before[key]) for key in before if key.startswith(("classifier", "bert.pooler")))
     assert not torch.equal(

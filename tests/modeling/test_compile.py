@@ -13,15 +13,16 @@ from theseus_bench.modeling.architectures import layers_of
 from theseus_bench.modeling.attention import fuse_attention, model_inputs
 from theseus_bench.modeling.checkpoints import load_classifier, save_checkpoint
 from theseus_bench.modeling.compile import compile_layers, padded_length
-from theseus_bench.modeling.flops import operations
+from theseus_bench.modeling.flops import total_flops
 from theseus_bench.training import loop, method
 from theseus_bench.training.loop import fit, predict
 from tiny import (
+    HARDWARE,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     make_task,
     make_teacher,
     same,
@@ -48,9 +49,9 @@ def counter(monkeypatch):
     monkeypatch.setattr(dropout, "fast_dropout", functional.dropout)
     monkeypatch.setattr(compile, "BACKEND", made)
     monkeypatch.setattr(compile, "PATIENCE", 1)
-    monkeypatch.setattr(compile._Forward, "met", {})
+    monkeypatch.setattr(compile._Forward, "shapes", {})
     monkeypatch.setattr(compile._Forward, "graph", None)
-    monkeypatch.setattr(compile._Forward, "works", True)
+    monkeypatch.setattr(compile._Forward, "compiles", True)
     torch._dynamo.reset()
     yield made
     torch._dynamo.reset()
@@ -72,7 +73,7 @@ def test_no_path_of_theseus_compiles_anything_new(checkpoints, counter, clip_fro
     batch = make_batch(make_data(), range(8))
     for _ in range(2):  # the second time everything was met before
         for length, replaced in itertools.product(lengths, itertools.product([False, True], repeat=2)):
-            built.method.modules.replaced = replaced
+            built.method.modules.replacements = replaced
             loss = built.method.loss(built.model, of_length(batch, length))
             if loss.requires_grad:
                 loss.backward()
@@ -104,17 +105,17 @@ def test_compiled_training_is_the_same_training(checkpoints, counter, tmp_path, 
         monkeypatch.setattr(method, "prepare_for_device", place)
         built = build(case, data, *checkpoints, **settings)
         fuse_attention(built.model)
-        progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
-        return weights(built.model), progress
+        state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+        return weights(built.model), state
 
     plain, expected = trained(lambda model, _device: model)
     assert not counter.frame_count
-    ours, progress = trained(compiling)
+    ours, state = trained(compiling)
     assert counter.frame_count
     assert same(ours, plain)
-    assert progress.curve == expected.curve
-    assert progress.training_flops == expected.training_flops
-    assert operations(progress.training_flops) > 0
+    assert state.curve == expected.curve
+    assert state.training_flops == expected.training_flops
+    assert total_flops(state.training_flops) > 0
 
 
 def test_evaluation_and_rare_shapes_run_as_they_are(checkpoints, counter, monkeypatch, tmp_path):
@@ -123,7 +124,7 @@ def test_evaluation_and_rare_shapes_run_as_they_are(checkpoints, counter, monkey
     model = load_classifier(checkpoints[0], data.task)
     compile_layers(model)
     for _ in range(3):
-        predict(model, data.dev["validation"], data.pad, make_machine(tmp_path))
+        predict(model, data.dev["validation"], data.pad, HARDWARE)
     batch = make_batch(data)
     for step in range(3):
         assert counter.frame_count == 0, step

@@ -46,7 +46,7 @@ def test_packages_add_up_and_their_parts_do_not_count_twice(counters):
 
 def test_a_counter_that_starts_again_and_a_run_that_goes_on(counters):
     counters.set("intel-rapl:0", 990)
-    meter = EnergyMeter(CPU, earlier=7.0)
+    meter = EnergyMeter(CPU, joules_before=7.0)
     counters.set("intel-rapl:0", 20)
     assert meter.read() == pytest.approx(7 + 30)
 
@@ -62,7 +62,7 @@ def test_between_two_looks_the_last_one_stands(counters):
 def test_energy_that_cannot_be_measured_is_none(counters):
     assert EnergyMeter(CPU).read() is None  # there are no counters
     counters.set("intel-rapl:0", 10)
-    assert EnergyMeter(CPU, earlier=None).read() is None  # an earlier try had none, so the sum is not known
+    assert EnergyMeter(CPU, joules_before=None).read() is None  # an earlier try had none, so the sum is not known
     meter = EnergyMeter(CPU)
     (counters.folder / "intel-rapl:0" / "energy_uj").unlink()
     assert meter.read() is None

@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from theseus_bench.modeling.flops import OBSERVED, counted, is_observed, new_count, operations
+from theseus_bench.modeling.devices import Hardware
+from theseus_bench.modeling.flops import OBSERVED_STEPS, count_flops, is_observed, new_count, total_flops
 from theseus_bench.training import loop
 from theseus_bench.training.loop import fit, predict
-from tiny import build, make_data, make_machine, write_pair
+from tiny import HARDWARE, build, make_checkpoint, make_data, write_pair
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,10 +40,10 @@ def head_by_hand(batch=BATCH, hidden=HIDDEN, outputs=2):
 def test_a_fine_tuning_is_three_forward_passes_a_step(checkpoints, tmp_path):
     data = even_data()
     built = build("finetune", data, *checkpoints, epochs=1)
-    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     forward = 2 * layer_by_hand() + head_by_hand()
-    assert operations(progress.training_flops) == 20 * 3 * forward
-    assert operations(progress.evaluation_flops) == forward
+    assert total_flops(state.training_flops) == 20 * 3 * forward
+    assert total_flops(state.evaluation_flops) == forward
 
 
 def test_what_is_frozen_or_replaced_costs_less(checkpoints, tmp_path):
@@ -50,12 +51,12 @@ def test_what_is_frozen_or_replaced_costs_less(checkpoints, tmp_path):
     data = even_data()
     settings = {"schedule": "constant", "base_rate": 1.0, "full_rate_at": 0.9, "clip_frozen": False, "epochs": 1}
     built = build("theseus", data, *checkpoints, **settings)
-    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     linear = BATCH * LENGTH * 16 * HIDDEN**2
     attention = layer_by_hand() - linear
     # The first layer's queries, keys and values pass no gradient on to the embeddings.
     layers = 2 * 3 * (linear + attention) - 3 * 2 * BATCH * LENGTH * HIDDEN**2
-    assert operations(progress.training_flops) == 20 * (layers + 2 * head_by_hand())
+    assert total_flops(state.training_flops) == 20 * (layers + 2 * head_by_hand())
 
 
 WHOLE = {
@@ -81,41 +82,41 @@ def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeyp
         return loss
 
     monkeypatch.setattr(loop, "train_step", watched)
-    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
-    assert sum(is_observed(step, progress.step) for step in range(progress.step)) == OBSERVED < progress.step
+    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert sum(is_observed(step, state.step) for step in range(state.step)) == OBSERVED_STEPS < state.step
     # Attention is a fifth of this tiny model's work, and its share moves with length and replacing; of a real one's it
     # is a thirtieth, and so the deviation.
-    assert operations(progress.training_flops) == pytest.approx(total, rel=0.05)
+    assert total_flops(state.training_flops) == pytest.approx(total, rel=0.05)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_observed_block_counts_what_torch_counts(checkpoints, tmp_path, precision):
-    data, machine = make_data(train=32), make_machine(tmp_path, precision=precision)
+    data, hardware = make_data(train=32), Hardware(torch.device("cpu"), precision)
     built = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
     counts = new_count(), new_count()
-    with counted(counts[0], observed=True):  # under inference_mode, where compound operations come undivided
-        predict(built.model, data.dev["validation"], data.pad, machine)
-    with counted(counts[1], observed=True):  # backward passes too
-        fit(built.method, built.model, data, built.loop, 1, machine)
+    with count_flops(counts[0], observed=True):  # under inference_mode, where compound operations come undivided
+        predict(built.model, data.dev["validation"], data.pad, hardware)
+    with count_flops(counts[1], observed=True):  # backward passes too
+        fit(built.method, built.model, data, built.loop, 1, hardware, make_checkpoint(tmp_path))
     with FlopCounterMode(display=False) as predicting:
-        predict(built.model, data.dev["validation"], data.pad, machine)
+        predict(built.model, data.dev["validation"], data.pad, hardware)
     built = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
     with FlopCounterMode(display=False) as fitting:
-        fit(built.method, built.model, data, built.loop, 1, machine)
+        fit(built.method, built.model, data, built.loop, 1, hardware, make_checkpoint(tmp_path))
     assert counts[0]["observed"] == predicting.get_total_flops() > 0
     assert counts[1]["observed"] == fitting.get_total_flops() > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_observing_changes_no_number_and_draws_none(checkpoints, tmp_path, precision):
-    data, machine = make_data(), make_machine(tmp_path, precision=precision)
+    data, hardware = make_data(), Hardware(torch.device("cpu"), precision)
     model = build("finetune", data, *checkpoints).model
     torch.manual_seed(3)
-    alone = predict(model, data.dev["validation"], data.pad, machine)
+    alone = predict(model, data.dev["validation"], data.pad, hardware)
     state = torch.get_rng_state()
     torch.manual_seed(3)
-    with counted(new_count(), observed=True):
-        observed = predict(model, data.dev["validation"], data.pad, machine)
+    with count_flops(new_count(), observed=True):
+        observed = predict(model, data.dev["validation"], data.pad, hardware)
     assert (alone == observed).all()
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -123,17 +124,17 @@ def test_observing_changes_no_number_and_draws_none(checkpoints, tmp_path, preci
 def test_products_outside_of_linear_layers_count_too():
     count, matrix = new_count(), torch.ones(4, 4)
     for _ in range(3):
-        with counted(count, observed=True):
+        with count_flops(count, observed=True):
             matrix @ matrix
-    assert operations(count) == 3 * 2 * 4**3
-    assert operations(new_count()) == 0
+    assert total_flops(count) == 3 * 2 * 4**3
+    assert total_flops(new_count()) == 0
 
 
 def test_a_block_that_fails_leaves_no_count_and_no_hook():
     count, layer = new_count(), nn.Linear(4, 4)
 
     def fail():
-        with counted(count, observed=False):
+        with count_flops(count, observed=False):
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
@@ -146,5 +147,5 @@ def test_a_block_that_fails_leaves_no_count_and_no_hook():
 def test_every_run_is_observed_a_few_times_from_its_first_step_on(steps):
     observed = [step for step in range(steps) if is_observed(step, steps)]
     assert observed[0] == 0
-    assert len(observed) == min(steps, OBSERVED)
-    assert all(right - left <= -(-steps // OBSERVED) for left, right in pairwise([*observed, steps]))
+    assert len(observed) == min(steps, OBSERVED_STEPS)
+    assert all(right - left <= -(-steps // OBSERVED_STEPS) for left, right in pairwise([*observed, steps]))

@@ -9,36 +9,36 @@ import sys
 import pytest
 from theseus_bench.errors import UserError
 from theseus_bench.modeling import devices, gpu_slots
-from theseus_bench.modeling.gpu_slots import claim, take_gpu, visible_gpus
+from theseus_bench.modeling.gpu_slots import claim_slot, take_gpu, visible_gpus
 
 IDS = {
     "indices": ["0", "1", "2"],
     "uuids": ["GPU-5c0fd2d1", "GPU-b7a1e4c2", "GPU-0a9b8c7d"],
     "mig": ["MIG-GPU-5c0fd2d1/1/0", "MIG-GPU-5c0fd2d1/2/0", "MIG-b7a1e4c2"],
 }
-HOLD = "import sys; from pathlib import Path; from theseus_bench.modeling.gpu_slots import claim\n"
-HOLD += "name, place = claim(sys.argv[2:], Path(sys.argv[1])); print(name, flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from theseus_bench.modeling.gpu_slots import claim_slot\n"
+HOLD += "name, slot = claim_slot(sys.argv[2:], Path(sys.argv[1])); print(name, flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
-    """A process that has taken no GPU yet, and a folder of places of its own."""
-    monkeypatch.setattr(gpu_slots, "_held", [])
+    """A process that has taken no GPU yet, and a folder of slots of its own."""
+    monkeypatch.setattr(gpu_slots, "_own_slot", [])
     monkeypatch.setattr(gpu_slots, "SLOTS", tmp_path / "slots")
     monkeypatch.setenv(gpu_slots.VISIBLE, "0")  # so that it is as it was after the test
 
 
 @pytest.mark.parametrize("kind", IDS)
 def test_runs_spread_evenly_over_the_gpus(tmp_path, kind):
-    taken = [claim(IDS[kind], tmp_path / "slots") for _ in range(8)]
+    taken = [claim_slot(IDS[kind], tmp_path / "slots") for _ in range(8)]
     assert [name for name, _ in taken] == (IDS[kind] * 3)[:8]
 
 
-def test_a_place_that_is_free_again_is_taken_again(tmp_path):
-    taken = [claim(["0", "1"], tmp_path / "slots") for _ in range(6)]
+def test_a_slot_that_is_free_again_is_taken_again(tmp_path):
+    taken = [claim_slot(["0", "1"], tmp_path / "slots") for _ in range(6)]
     for i in (1, 3):  # both of GPU 1; one is left there, and three on GPU 0
         taken[i][1].close()
-    later = [claim(["0", "1"], tmp_path / "slots") for _ in range(2)]
+    later = [claim_slot(["0", "1"], tmp_path / "slots") for _ in range(2)]
     assert collections.Counter(name for name, _ in later) == {"1": 2}
 
 
@@ -57,10 +57,10 @@ def test_processes_share_the_gpus_and_a_killed_one_leaves_nothing(tmp_path):
     for run in on["1"]:
         run.send_signal(signal.SIGKILL)
         run.wait()
-    assert claim(["0", "1"], folder)[0] == "1"
+    assert claim_slot(["0", "1"], folder)[0] == "1"
     for run in on["0"]:
         run.communicate("")  # ends as a run does
-    claim(["0"], folder)
+    claim_slot(["0"], folder)
     assert all(len(list((folder / name).iterdir())) <= 1 for name in ("0", "1"))
 
 
@@ -80,13 +80,13 @@ def test_only_what_cuda_would_see_is_on_offer(value, names):
 
 
 def test_a_run_sees_the_gpu_it_took_and_no_other(fresh, monkeypatch):
-    other = claim(["1", "GPU-b7a1e4c2"], gpu_slots.SLOTS)
+    other = claim_slot(["1", "GPU-b7a1e4c2"], gpu_slots.SLOTS)
     assert other[0] == "1"
     monkeypatch.setenv(gpu_slots.VISIBLE, "1,GPU-b7a1e4c2")
     for _ in range(2):  # it asks for its device more than once, and stays where it is
         take_gpu(lambda: 0)
         assert os.environ[gpu_slots.VISIBLE] == "GPU-b7a1e4c2"
-    assert claim(["1", "GPU-b7a1e4c2"], gpu_slots.SLOTS)[0] == "1"
+    assert claim_slot(["1", "GPU-b7a1e4c2"], gpu_slots.SLOTS)[0] == "1"
 
 
 def test_a_record_says_which_model_of_gpu(monkeypatch):
@@ -103,7 +103,7 @@ def test_the_device_of_a_run_is_the_least_used_gpu(fresh, monkeypatch, wanted):
     monkeypatch.setattr(
         devices.torch.cuda, "is_available", lambda: os.environ.get(gpu_slots.VISIBLE) == "1"
     )  # asked after
-    busy = claim(["0", "1"], gpu_slots.SLOTS)
+    busy = claim_slot(["0", "1"], gpu_slots.SLOTS)
     assert busy[0] == "0"
     assert devices.choose_device(wanted).type == "cuda"
 
@@ -119,4 +119,4 @@ def test_a_run_on_the_processor_takes_no_gpu(fresh, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "slots").write_text("not a folder")
     with pytest.raises(UserError, match=r"slots.*TMPDIR"):
-        claim(["0"], tmp_path / "slots")
+        claim_slot(["0"], tmp_path / "slots")

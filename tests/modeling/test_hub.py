@@ -86,7 +86,7 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(hub, tmp_path_factory):
-    """Where `theseus-bench` finds the hub. A warm parent imports the libraries once, with HF_ENDPOINT in sight."""
+    """Where `theseus-bench` finds the hub. A fork server imports the libraries once, with HF_ENDPOINT in sight."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
     environment = inherited | {
         "HF_ENDPOINT": hub.address,
@@ -96,11 +96,11 @@ def environment(hub, tmp_path_factory):
         "NO_PROXY": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
     }
-    command = [COMMAND, "warm", "sh", "-c", "echo $THESEUS_BENCH_WARM; read end"]
+    command = [COMMAND, "with-preload", "sh", "-c", "echo $THESEUS_BENCH_PRELOAD; read end"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
     ) as parent:
-        yield environment | {"THESEUS_BENCH_WARM": parent.stdout.readline().strip()}
+        yield environment | {"THESEUS_BENCH_PRELOAD": parent.stdout.readline().strip()}
         parent.stdin.close()
 
 

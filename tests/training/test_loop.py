@@ -11,19 +11,20 @@ from theseus_bench.data import batches
 from theseus_bench.data.batches import collate, length_grouped_batches
 from theseus_bench.data.held_out import hold_out, take
 from theseus_bench.data.parquet import ROW, Split
-from theseus_bench.modeling.devices import autocast, choose_precision, seed_everything
+from theseus_bench.modeling.devices import Hardware, autocast, choose_precision, seed_everything
 from theseus_bench.training import run as runs_module
 from theseus_bench.training.conformance import make_bench
-from theseus_bench.training.loop import discard_checkpoint, fit, learning_rate, planned_steps, predict, without_held_out
+from theseus_bench.training.loop import fit, learning_rate, planned_steps, predict, without_held_out
 from theseus_bench.training.method import Method, classify, task_loss
 from theseus_bench.training.run import majority_score, run_status
 from tiny import (
+    HARDWARE,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
     make_loop,
-    make_machine,
     make_split,
     make_teacher,
     same,
@@ -63,7 +64,7 @@ class Lowering(Method):
     def __init__(self, broken_at=math.inf):
         self.numbers, self.step, self.broken_at = [], 0, broken_at
 
-    def on_step(self, step):
+    def on_step_begin(self, step):
         self.step = step
 
     def loss(self, model, batch):
@@ -153,10 +154,10 @@ def test_fit_is_bit_equal_to_a_plain_loop(checkpoints, tmp_path, outputs, start)
     seed_everything(5)
     losses = plain_loop(theirs.model, data, theirs.loop, seed=1, steps=12)
     seed_everything(5)
-    progress = fit(ours.method, ours.model, data, ours.loop, 1, make_machine(tmp_path))
-    assert progress.step == 12
+    state = fit(ours.method, ours.model, data, ours.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert state.step == 12
     assert same(weights(ours.model), weights(theirs.model))
-    assert progress.curve[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert state.curve[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_weight_decay_leaves_biases_and_norms_alone(checkpoints, tmp_path):
@@ -164,7 +165,7 @@ def test_weight_decay_leaves_biases_and_norms_alone(checkpoints, tmp_path):
     built = build("finetune", data, checkpoints.backbone, weight_decay=0.5, epochs=1, warmup=0.0)
     built.method.loss = lambda model, batch: sum(0.0 * p.sum() for p in model.parameters())
     before = weights(built.model)
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     shrunk = math.prod(1 - 1e-3 * (5 - step) / 5 * 0.5 for step in range(5))
     for name, value in built.model.state_dict().items():
         if value.ndim == 1:
@@ -176,18 +177,18 @@ def test_weight_decay_leaves_biases_and_norms_alone(checkpoints, tmp_path):
 def test_the_best_parameters_are_kept_not_the_last(tmp_path):
     model, method = Dial(window(-4.3e-3, -2.6e-3)), Lowering()
     settings = make_loop(epochs=2, evaluate_every=1, warmup=0.0)  # numbers: -1e-3, -1.9e-3, -2.7e-3, -3.4e-3, -4e-3, …
-    progress = fit(method, model, dial_data(), settings, 1, make_machine(tmp_path))
-    assert [entry["score"] for entry in progress.curve] == [0.25] * 2 + [0.75] * 3 + [0.25] * 5
-    assert (progress.step, progress.best_step, progress.best_score) == (10, 3, 0.75)
+    state = fit(method, model, dial_data(), settings, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert [entry["score"] for entry in state.curve] == [0.25] * 2 + [0.75] * 3 + [0.25] * 5
+    assert (state.step, state.best_step, state.best_score) == (10, 3, 0.75)
     assert model.number.item() == method.numbers[3] == pytest.approx(-2.7e-3)
 
 
 def test_patience_counts_evaluations_since_the_best(tmp_path):
     settings = make_loop(epochs=4, evaluate_every=2, patience=3, warmup=0.0)
     model = Dial(window(-8e-3, -3e-3))  # class 1 from step 4 to step 9 or so
-    progress = fit(Lowering(), model, dial_data(), settings, 1, make_machine(tmp_path))
-    assert (progress.best_step, progress.step, progress.stale) == (4, 10, 3)
-    assert progress.step < planned_steps(settings, 36)
+    state = fit(Lowering(), model, dial_data(), settings, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert (state.best_step, state.step, state.evaluations_without_improvement) == (4, 10, 3)
+    assert state.step < planned_steps(settings, 36)
 
 
 @pytest.mark.parametrize(
@@ -203,30 +204,32 @@ def test_patience_counts_evaluations_since_the_best(tmp_path):
     ],
 )
 def test_evaluation_steps(tmp_path, options, expected):
-    progress = fit(Lowering(), Dial(window(0, 1)), dial_data(), make_loop(**options), 1, make_machine(tmp_path))
-    assert [entry["step"] for entry in progress.curve] == expected
-    assert [entry["epoch"] for entry in progress.curve] == [step / 5 for step in expected]
+    state = fit(
+        Lowering(), Dial(window(0, 1)), dial_data(), make_loop(**options), 1, HARDWARE, make_checkpoint(tmp_path)
+    )
+    assert [entry["step"] for entry in state.curve] == expected
+    assert [entry["epoch"] for entry in state.curve] == [step / 5 for step in expected]
 
 
 @pytest.mark.parametrize(("broken_at", "best_step"), [(4, 4), (5, 4), (0, 0)])
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_best(tmp_path, broken_at, best_step):
     model = Dial(window(-1, -2.6e-3))
     settings = make_loop(epochs=2, evaluate_every=2, warmup=0.0)
-    progress = fit(Lowering(broken_at), model, dial_data(), settings, 1, make_machine(tmp_path))
-    assert progress.diverged.startswith("diverged: the loss")
-    assert progress.step == broken_at - broken_at % 2 + 2  # seen at the next evaluation
-    assert progress.best_step == best_step
+    state = fit(Lowering(broken_at), model, dial_data(), settings, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert state.divergence.startswith("diverged: the loss")
+    assert state.step == broken_at - broken_at % 2 + 2  # seen at the next evaluation
+    assert state.best_step == best_step
     assert model.number.item() == pytest.approx([0.0, 0, 0, 0, -3.4e-3][best_step])
-    assert run_status("baseline", progress.diverged, 0.9, 0.1)[0] == "failed"
+    assert run_status("baseline", state.divergence, 0.9, 0.1)[0] == "failed"
 
 
 def test_outputs_that_are_not_finite_end_the_run_at_its_best(tmp_path):
     shown = window(-1, 1)
     model = Dial(lambda number: torch.where(number < -2.5e-3, math.nan, shown(number)))
     settings = make_loop(epochs=2, evaluate_every=1, warmup=0.0)
-    progress = fit(Lowering(), model, dial_data(), settings, 1, make_machine(tmp_path))
-    assert progress.diverged.startswith("diverged: the outputs")
-    assert (progress.step, progress.best_step, len(progress.curve)) == (3, 1, 2)
+    state = fit(Lowering(), model, dial_data(), settings, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert state.divergence.startswith("diverged: the outputs")
+    assert (state.step, state.best_step, len(state.curve)) == (3, 1, 2)
     assert model.number.item() == pytest.approx(-1e-3)
 
 
@@ -240,19 +243,19 @@ class Interrupted(Exception):
 def train(name, data, checkpoints, folder, stop_at=None, **settings):
     """Build and fit; what the parameters were before the last step, at the end, and the rest that must be equal."""
     built = build(name, data, checkpoints.backbone, checkpoints.predecessor, **settings)
-    on_step, last, steps = built.method.on_step, {}, planned_steps(built.loop, len(data.train))
+    on_step_begin, last, steps = built.method.on_step_begin, {}, planned_steps(built.loop, len(data.train))
 
     def watched(step):
         if step == stop_at:
             raise Interrupted
         if step == steps - 1:
             last.update(weights(built.model))
-        on_step(step)
+        on_step_begin(step)
 
-    built.method.on_step = watched
-    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(folder, every=0.0))
-    logits = predict(built.model, data.dev["validation"], data.pad, make_machine(folder))
-    return SimpleNamespace(progress=progress, last=last, weights=weights(built.model), logits=logits)
+    built.method.on_step_begin = watched
+    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(folder, every=0.0))
+    logits = predict(built.model, data.dev["validation"], data.pad, HARDWARE)
+    return SimpleNamespace(state=state, last=last, weights=weights(built.model), logits=logits)
 
 
 RESUMED = {
@@ -270,7 +273,7 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_pat
     settings = {"epochs": 1.8, "evaluate_every": 3, "patience": None, "weight_decay": 0.01, "clip_norm": 0.1}
     settings |= RESUMED[case]
     whole = train(name, data, checkpoints, tmp_path / "whole", **settings)
-    assert whole.progress.step == 9
+    assert whole.state.step == 9
     for stop_at in range(1, 9):  # within an evaluation's interval, within an epoch (of five) and at its end
         folder = tmp_path / str(stop_at)
         with pytest.raises(Interrupted):
@@ -280,10 +283,13 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_pat
         assert same(resumed.last, whole.last), f"stopped before step {stop_at}"
         assert same(resumed.weights, whole.weights)
         assert np.array_equal(resumed.logits, whole.logits)
-        assert resumed.progress.resumed == 1
-        assert 0 < resumed.progress.earlier < resumed.progress.seconds
-        skipped = {"seconds": 0, "evaluating": 0, "earlier": 0, "resumed": 0, "energy_joules": 0}
-        assert vars(resumed.progress) | skipped == vars(whole.progress) | skipped
+        assert resumed.state.resumes == 1
+        assert 0 < resumed.state.seconds_before_resume < resumed.state.seconds
+        best = zip(resumed.state.best_parameters, whole.state.best_parameters, strict=True)
+        assert all(torch.equal(one, other) for one, other in best)
+        skipped = ("best_parameters", "seconds", "evaluation_seconds", "seconds_before_resume", "resumes")
+        skipped = dict.fromkeys([*skipped, "energy_joules"])
+        assert vars(resumed.state) | skipped == vars(whole.state) | skipped
 
 
 def test_a_run_may_be_interrupted_again_and_again(checkpoints, tmp_path):
@@ -293,10 +299,10 @@ def test_a_run_may_be_interrupted_again_and_again(checkpoints, tmp_path):
         with pytest.raises(Interrupted):
             train("finetune", data, checkpoints, tmp_path / "parts", stop_at, **settings)
     parts = train("finetune", data, checkpoints, tmp_path / "parts", **settings)
-    assert parts.progress.resumed == 3
+    assert parts.state.resumes == 3
     assert same(parts.weights, whole.weights)
-    assert parts.progress.curve == whole.progress.curve
-    discard_checkpoint(make_machine(tmp_path / "parts"))
+    assert parts.state.curve == whole.state.curve
+    make_checkpoint(tmp_path / "parts").discard()
     assert not list((tmp_path / "parts").iterdir())
 
 
@@ -311,16 +317,18 @@ def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatc
             if step == 2:
                 raise Interrupted
 
-        method.on_step = stop
+        method.on_step_begin = stop
         return method
 
-    for change, resumed in ((False, 1), (True, 0)):
+    for change, resumed in (("nothing", 1), ("state version", 0), ("data", 0)):
         place = f"changed-{change}"
         with monkeypatch.context() as patch:
             patch.setattr(runs_module, "load_method", stopping)
             with pytest.raises(Interrupted):
                 bench.execute("rte", place, checkpoint_every=0.0)
-        if change:  # the same data, said in other words
+        if change == "state version":
+            monkeypatch.setattr(runs_module, "STATE_VERSION", runs_module.STATE_VERSION + 1)
+        if change == "data":  # the same, said in other words
             file = tmp_path / "data/rte/data.json"
             file.write_text(file.read_text() + " ")
         record, _ = bench.execute("rte", place, checkpoint_every=0.0)
@@ -419,16 +427,16 @@ def test_a_run_neither_trains_on_the_slice_nor_chooses_by_dev(checkpoints, tmp_p
     seen, built = [], build("vanilla_kd", data, checkpoints.backbone, epochs=2)
     loss = built.method.loss
     built.method.loss = lambda model, batch: seen.append(batch["teacher_logits"]) or loss(model, batch)
-    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     epoch = torch.cat(seen[:7])  # 54 examples in batches of 8
     wanted = torch.from_numpy(teacher.logits[kept])
     assert torch.equal(epoch.sort(dim=0).values, wanted.sort(dim=0).values)
-    for entry in progress.curve:
+    for entry in state.curve:
         assert {name.partition("/")[0] for name in entry if "/" in name} == {"held_out"}
         assert entry["score"] == entry["held_out/accuracy"]
-    logits = predict(built.model, take(whole.train, held), data.pad, make_machine(tmp_path))
+    logits = predict(built.model, take(whole.train, held), data.pad, HARDWARE)
     accuracy = (logits.argmax(axis=1) == whole.train.labels[held]).mean()
-    assert progress.best_score == accuracy == max(entry["score"] for entry in progress.curve)
+    assert state.best_score == accuracy == max(entry["score"] for entry in state.curve)
 
 
 def test_dev_is_watched_for_the_record_alone(checkpoints, tmp_path):
@@ -436,8 +444,8 @@ def test_dev_is_watched_for_the_record_alone(checkpoints, tmp_path):
     runs = []
     for watched in (False, True):
         built = build("finetune", data, checkpoints.backbone, epochs=3, watch_dev=watched)
-        progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path / str(watched)))
-        runs.append((progress, weights(built.model)))
+        state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path / str(watched)))
+        runs.append((state, weights(built.model)))
     (plain, before), (watching, after) = runs
     assert same(before, after)
     assert plain.best_step == watching.best_step
@@ -460,9 +468,9 @@ def test_every_step_trains_with_dropout_also_after_an_evaluation(checkpoints, tm
         return loss(model, batch)
 
     monkeypatch.setattr(built.method, "loss", watched)
-    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
-    assert len(progress.curve) == 2
-    assert modes == [True] * progress.step
+    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert len(state.curve) == 2
+    assert modes == [True] * state.step
 
 
 def test_predict_gives_the_splits_own_order(checkpoints, tmp_path, monkeypatch):
@@ -470,7 +478,7 @@ def test_predict_gives_the_splits_own_order(checkpoints, tmp_path, monkeypatch):
     data = make_data(3)
     model = build("finetune", data, checkpoints.backbone).model.train()
     rows = make_split(40, seed=7)
-    logits = predict(model, rows, data.pad, make_machine(tmp_path))
+    logits = predict(model, rows, data.pad, HARDWARE)
     assert model.training
     model.eval()
     for i in range(len(rows)):
@@ -494,7 +502,7 @@ def test_choose_precision(monkeypatch, kernels, registers):
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_training_computes_in_the_machines_precision(checkpoints, tmp_path, precision, dtype):
+def test_training_computes_in_the_precision_of_its_hardware(checkpoints, tmp_path, precision, dtype):
     data, seen = make_data(), []
     built = build("finetune", data, checkpoints.backbone, epochs=0.2)
 
@@ -504,7 +512,7 @@ def test_training_computes_in_the_machines_precision(checkpoints, tmp_path, prec
         return task_loss(logits, batch["labels"])
 
     built.method.loss = loss
-    fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path, precision=precision))
+    fit(built.method, built.model, data, built.loop, 1, Hardware(CPU, precision), make_checkpoint(tmp_path))
     assert seen == [dtype]
     assert {p.dtype for p in built.model.parameters()} == {torch.float32}
     with autocast(CPU, precision):
@@ -514,12 +522,12 @@ def test_training_computes_in_the_machines_precision(checkpoints, tmp_path, prec
 def test_a_method_that_trains_nothing_is_scored_once(checkpoints, tmp_path):
     data = make_data()
     built = build("majority", data, checkpoints.backbone)
-    progress = fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path))
+    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     commonest = np.bincount(data.train.labels.astype(int)).argmax()
     score = (data.dev["validation"].labels == commonest).mean()
-    assert progress.step == progress.best_step == 0
-    assert progress.best_score == score == majority_score(data)
-    assert [entry["score"] for entry in progress.curve] == [score]
+    assert state.step == state.best_step == 0
+    assert state.best_score == score == majority_score(data)
+    assert [entry["score"] for entry in state.curve] == [score]
 
 
 def test_methods_see_identical_batches(checkpoints, tmp_path):
@@ -528,7 +536,7 @@ def test_methods_see_identical_batches(checkpoints, tmp_path):
         seen, built = [], build(name, data, checkpoints.backbone, checkpoints.predecessor, seed=seed, epochs=1.4)
         loss = built.method.loss
         built.method.loss = lambda model, batch: seen.append(batch) or loss(model, batch)
-        fit(built.method, built.model, data, built.loop, seed, make_machine(tmp_path / f"{name}-{seed}"))
+        fit(built.method, built.model, data, built.loop, seed, HARDWARE, make_checkpoint(tmp_path / f"{name}-{seed}"))
         return seen
 
     def equal(one, other):

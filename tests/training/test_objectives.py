@@ -5,7 +5,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from theseus_bench.training.loop import fit
-from tiny import build, inputs_of, make_batch, make_data, make_machine, make_teacher, weights, write_checkpoint
+from tiny import (
+    HARDWARE,
+    build,
+    inputs_of,
+    make_batch,
+    make_checkpoint,
+    make_data,
+    make_teacher,
+    weights,
+    write_checkpoint,
+)
 from torch.nn import functional
 
 
@@ -160,7 +170,7 @@ def test_gradient_reaches_all_of_the_student_and_nothing_else(backbone, tmp_path
     assert not any(made.batch[part].requires_grad for part in ("teacher_logits", "teacher_cls"))
     stored = made.data.teacher
     before, model_before = (stored.logits.copy(), stored.cls.copy()), weights(made.model)
-    fit(made.built.method, made.model, made.data, made.built.loop, 1, make_machine(tmp_path))
+    fit(made.built.method, made.model, made.data, made.built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert (stored.logits == before[0]).all()
     assert (stored.cls == before[1]).all()
     assert all(not torch.equal(value, model_before[key]) for key, value in made.model.state_dict().items())

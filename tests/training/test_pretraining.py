@@ -11,12 +11,13 @@ from theseus_bench.training import pretraining
 from theseus_bench.training.pretraining import IGNORED, distil, make_compact, pretrain
 from tiny import (
     FIRST_WORD,
+    HARDWARE,
     LAYERS,
     PAD,
     WORDS,
     inputs_of,
+    make_checkpoint,
     make_loop,
-    make_machine,
     make_split,
     same,
     weights,
@@ -98,7 +99,9 @@ def test_pretraining_starts_at_the_loss_that_transformers_computes_and_lowers_it
     batch, _ = next(batches(text, tokenizer, 1))
     batch = {name: torch.from_numpy(value) for name, value in batch.items()}
     expected = model(**inputs_of(model, batch), labels=batch["labels"]).loss.item()
-    losses = pretrain(model, text, tokenizer, make_loop(max_steps=40, learning_rate=1e-2), make_machine(tmp_path))
+    losses = pretrain(
+        model, text, tokenizer, make_loop(max_steps=40, learning_rate=1e-2), HARDWARE, make_checkpoint(tmp_path)
+    )
     assert len(losses) == 40
     assert losses[0] == pytest.approx(expected, rel=1e-5)
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
@@ -114,8 +117,8 @@ def test_a_batch_without_a_masked_token_does_no_harm(backbone, tokenizer, tmp_pa
     teacher, student = (AutoModelForMaskedLM.from_pretrained(backbone) for _ in range(2))
     settings = make_loop(max_steps=12)
     for losses in (
-        pretrain(student, text, tokenizer, settings, make_machine(tmp_path / "one")),
-        distil(teacher, student, text, tokenizer, settings, make_machine(tmp_path / "other")),
+        pretrain(student, text, tokenizer, settings, HARDWARE, make_checkpoint(tmp_path / "one")),
+        distil(teacher, student, text, tokenizer, settings, HARDWARE, make_checkpoint(tmp_path / "other")),
     ):
         assert np.isfinite(losses).all()
     assert all(torch.isfinite(p).all() for p in student.parameters())
@@ -146,7 +149,7 @@ def test_distillation_starts_at_distilberts_loss_and_lowers_it(tmp_path):
     before = weights(teacher)
     teacher.train()  # distil() must put it into evaluation
     settings = make_loop(max_steps=60, learning_rate=5e-3)
-    losses = distil(teacher, student, text, tokenizer, settings, make_machine(tmp_path))
+    losses = distil(teacher, student, text, tokenizer, settings, HARDWARE, make_checkpoint(tmp_path))
     assert losses[0] == pytest.approx(expected, rel=1e-5)
     assert np.mean(losses[-6:]) < 0.85 * np.mean(losses[:6])
     assert same(weights(teacher), before)
@@ -162,7 +165,9 @@ def numbered(state, prefix, number):
 def test_a_compact_checkpoint_starts_from_evenly_spaced_layers(tmp_path, family, layers, kept):
     folder = write_checkpoint(tmp_path / "backbone", family, layers=6, seed=1)
     recipe = Compact(source="recipe", steps=1, batch_size=8, learning_rate=1e-9)  # hardly moved from where it started
-    report = make_compact(folder, make_split(8), recipe, layers, make_machine(tmp_path), tmp_path / "compact")
+    report = make_compact(
+        folder, make_split(8), recipe, layers, HARDWARE, make_checkpoint(tmp_path), tmp_path / "compact"
+    )
     assert report.keys() == {"first", "last"}
     model, problems = AutoModelForMaskedLM.from_pretrained(tmp_path / "compact", output_loading_info=True)
     assert not any(problems.values()), problems
@@ -197,7 +202,7 @@ def test_fitting_a_head_leaves_the_body_as_it_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pretraining, "distil", spied)
     recipe = Compact(source="recipe", steps=2, head_steps=60, batch_size=8, learning_rate=1e-2)
-    report = make_compact(folder, few_words(32), recipe, 2, make_machine(tmp_path), tmp_path / "compact")
+    report = make_compact(folder, few_words(32), recipe, 2, HARDWARE, make_checkpoint(tmp_path), tmp_path / "compact")
     assert report["head_last"] < 0.9 * report["head_first"]
     inside = {name: value for name, value in seen["teacher"].items() if name.startswith("bert.")}
     assert same({name.removeprefix("bert."): value for name, value in inside.items()}, weights(body))

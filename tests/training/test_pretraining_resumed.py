@@ -22,7 +22,7 @@ from theseus_bench.suite.load import read_plan
 from theseus_bench.training import pretraining
 from theseus_bench.training.inputs import make_backbone, make_compact_checkpoint
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
-from tiny import ROOT, make_machine, make_split, same, write_checkpoint
+from tiny import HARDWARE, ROOT, make_checkpoint, make_split, same, write_checkpoint
 
 BATCH = {"source": "recipe", "batch_size": 8, "learning_rate": 1e-2}
 
@@ -82,12 +82,12 @@ def maker(case, backbone):
     phases = {"steps": 7, "head_steps": 5} if case == "distillation" else {"steps": TOTAL}
 
     def made(folder, every):
-        machine, output = make_machine(folder, every), folder / "output"
+        checkpoint, output = make_checkpoint(folder, every), folder / "output"
         if case == "demo backbone":
-            report = make_demo_backbone(2, TOTAL, machine, output)
+            report = make_demo_backbone(2, TOTAL, HARDWARE, checkpoint, output)
         else:
             recipe = Compact(objective=case, **phases, **BATCH)
-            report = make_compact(backbone, make_split(36), recipe, 2, machine, output)
+            report = make_compact(backbone, make_split(36), recipe, 2, HARDWARE, checkpoint, output)
         return report, load_file(output / "model.safetensors")
 
     return made

@@ -11,7 +11,7 @@ from theseus_bench.modeling.checkpoints import load_masked_lm
 from theseus_bench.training import loop, method, pretraining
 from theseus_bench.training.loop import fit
 from theseus_bench.training.pretraining import distil, pretrain
-from tiny import build, make_data, make_loop, make_machine, make_split, make_teacher, write_pair
+from tiny import HARDWARE, build, make_checkpoint, make_data, make_loop, make_split, make_teacher, write_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoTokenizer
 
@@ -85,7 +85,7 @@ def test_no_step_of_a_method_waits(checkpoints, as_on_a_gpu, tmp_path, monkeypat
             return step(*arguments)
 
     monkeypatch.setattr(loop, "train_step", watched)
-    assert fit(built.method, built.model, data, built.loop, 1, make_machine(tmp_path)).step == 10
+    assert fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path)).step == 10
     assert not waits.seen
 
 
@@ -93,8 +93,8 @@ def test_no_step_of_a_method_waits(checkpoints, as_on_a_gpu, tmp_path, monkeypat
 def test_no_step_of_pretraining_waits(checkpoints, as_on_a_gpu, tmp_path, kind):
     teacher, student = load_masked_lm(checkpoints[0]), load_masked_lm(checkpoints[0])
     given = (make_split(40), AutoTokenizer.from_pretrained(checkpoints[0]), make_loop(max_steps=4))
-    machine = make_machine(tmp_path)
+    where = HARDWARE, make_checkpoint(tmp_path)
     with Waits() as waits:
-        losses = pretrain(student, *given, machine) if kind == "pretrain" else distil(teacher, student, *given, machine)
+        losses = pretrain(student, *given, *where) if kind == "pretrain" else distil(teacher, student, *given, *where)
     assert len(losses) == 4
     assert not waits.seen

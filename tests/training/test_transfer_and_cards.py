@@ -16,12 +16,13 @@ from theseus_bench.training.loop import fit
 from theseus_bench.training.method import RunContext
 from theseus_bench.training.model_card import model_card
 from tiny import (
+    HARDWARE,
     LAYERS,
     build,
     inputs_of,
     make_batch,
+    make_checkpoint,
     make_data,
-    make_machine,
     make_task,
     same,
     weights,
@@ -164,7 +165,7 @@ def test_transfer_trains_all_parameters(sources, tmp_path, family):
     built = transfer(sources, family, epochs=2, evaluate_every=50)
     assert {id(p) for p in built.method.parameters(built.model)} == {id(p) for p in built.model.parameters()}
     before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, make_machine(tmp_path))
+    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     still = {name for name, value in built.model.state_dict().items() if torch.equal(value, before[name])}
     assert still <= {name for name in before if name.endswith(NO_GRADIENT)}
     assert built.method.compressed(built.model) is built.model

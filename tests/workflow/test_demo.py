@@ -18,7 +18,7 @@ TASKS = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
 
 def build(project: Path, *configs: Path) -> str:
     """Build the suite of these configuration files; what snakemake said."""
-    command = ["theseus-bench", "warm", "snakemake", "--cores", "2", "--configfile", *map(str, configs)]
+    command = ["theseus-bench", "with-preload", "snakemake", "--cores", "2", "--configfile", *map(str, configs)]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout + done.stderr

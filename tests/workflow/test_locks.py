@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 from theseus_bench.errors import UserError
-from theseus_bench.locks import alone, check_suite, hold_suite
+from theseus_bench.locks import check_suite, exclusive_lock, hold_suite
 
 HOLDER = """
 import sys
 from pathlib import Path
-from theseus_bench.locks import alone, hold_suite
+from theseus_bench.locks import exclusive_lock, hold_suite
 folder = Path(sys.argv[2])
 if sys.argv[1] == "suite":
     hold_suite(folder)
     print("held", flush=True)
     sys.stdin.read()
 else:
-    with alone(folder / "place", folder / "locks"):
+    with exclusive_lock(folder / "place", folder / "locks"):
         print("held", flush=True)
         sys.stdin.read()
 """
@@ -49,7 +49,7 @@ def test_nobody_waits_for_a_writer_that_was_killed(tmp_path, capsys):
         assert first.stdout.readline() == "held\n"
         first.kill()
         first.wait(30)
-        with alone(tmp_path / "place", tmp_path / "locks"):
+        with exclusive_lock(tmp_path / "place", tmp_path / "locks"):
             pass
     assert capsys.readouterr().out == ""
 

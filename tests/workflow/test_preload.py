@@ -1,4 +1,4 @@
-"""The preloaded parent: each request is served as if the one who asked had run it himself."""
+"""The fork server: each request is run as if the client had run it itself."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import pytest
 from theseus_bench import preload
 from theseus_bench.errors import UserError
 
-# The parent, with nothing preloaded. Its `run` shows what a command sees, and ends as its first argument says.
-PARENT = """
+# The server, with nothing preloaded. Its `run` shows what a command sees, and ends as its first argument says.
+SERVER = """
 import json, os, signal, sys
 from theseus_bench import preload
 preload.preload = lambda: None
@@ -30,25 +30,25 @@ def run(arguments):
     print("a word to say", file=sys.stderr)
     return int(arguments[0])
 
-sys.exit(preload.serve(sys.argv[1:], run))
+sys.exit(preload.run_with_preload(sys.argv[1:], run))
 """
-ASK = "import sys; from theseus_bench import preload; sys.exit(preload.ask(sys.argv[1:]))"
+CLIENT = "import sys; from theseus_bench import preload; sys.exit(preload.forward_command(sys.argv[1:]))"
 
 
-def serve(script: str, tmp_path: Path, **environment) -> subprocess.CompletedProcess:
-    """Run `script` under a warm parent. It has `ask(*arguments, **options)`, which runs a client to its end."""
+def run_script(script: str, tmp_path: Path, **environment) -> subprocess.CompletedProcess:
+    """Run `script` under a fork server. It has `ask(*arguments, **options)`, which runs a client to its end."""
     preamble = f"""
         import json, os, socket, subprocess, sys
         from theseus_bench import preload
 
         def ask(*arguments, **options):
-            command = [sys.executable, "-c", {ASK!r}, *arguments]
+            command = [sys.executable, "-c", {CLIENT!r}, *arguments]
             return subprocess.run(command, capture_output=True, text=True, timeout=30, **{{"input": ""}} | options)
         """
     file = tmp_path / "script.py"
     file.write_text(textwrap.dedent(preamble) + textwrap.dedent(script))
     return subprocess.run(
-        [sys.executable, "-c", PARENT, sys.executable, str(file)],
+        [sys.executable, "-c", SERVER, sys.executable, str(file)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
         capture_output=True,
         text=True,
@@ -56,17 +56,17 @@ def serve(script: str, tmp_path: Path, **environment) -> subprocess.CompletedPro
     )
 
 
-def test_the_parents_exit_code_is_the_commands(tmp_path):
-    assert [serve(f"sys.exit({code})", tmp_path).returncode for code in (0, 3)] == [0, 3]
+def test_the_servers_exit_code_is_the_commands(tmp_path):
+    assert [run_script(f"sys.exit({code})", tmp_path).returncode for code in (0, 3)] == [0, 3]
 
 
 def test_a_command_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(preload, "preload", lambda: None)
     with pytest.raises(UserError, match="cannot run 'no-such-command': No such file"):
-        preload.serve(["no-such-command"], lambda arguments: 0)
+        preload.run_with_preload(["no-such-command"], lambda arguments: 0)
 
 
-def test_the_parent_preloads_all_without_asking_cuda_anything():
+def test_the_server_preloads_all_without_asking_cuda_anything():
     """A fork of a process that has asked CUDA cannot use a GPU."""
     script = """
         import gc, sys
@@ -82,20 +82,20 @@ def test_the_parent_preloads_all_without_asking_cuda_anything():
 
 
 def test_each_request_gets_its_own_exit_code(tmp_path):
-    done = serve("print([ask(str(code)).returncode for code in (0, 1, 130, 0)])", tmp_path)
+    done = run_script("print([ask(str(code)).returncode for code in (0, 1, 130, 0)])", tmp_path)
     assert done.stdout == "[0, 1, 130, 0]\n"
     assert done.stderr == ""
 
 
-def test_a_command_sees_the_folder_environment_and_streams_of_who_asked(tmp_path):
+def test_a_command_sees_the_folder_environment_and_streams_of_the_client(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     script = f"""
         there = {{"cwd": {str(tmp_path / "elsewhere")!r}, "env": os.environ | {{"MARK": "client"}}}}
         done = ask("0", "--flag", "two words", input="from the client", **there)
         print(json.dumps([done.stdout, done.stderr]))
         """
-    done = serve(script, tmp_path, MARK="parent")
-    assert done.stderr == ""  # nothing went to the parent's own streams
+    done = run_script(script, tmp_path, MARK="server")
+    assert done.stderr == ""  # nothing went to the server's own streams
     stdout, stderr = json.loads(done.stdout)
     seen = json.loads(stdout)
     del seen["ppid"]
@@ -108,11 +108,11 @@ def test_a_command_sees_the_folder_environment_and_streams_of_who_asked(tmp_path
     assert stderr == "a word to say\n"
 
 
-def test_what_only_the_parent_has_in_its_environment_is_not_seen(tmp_path):
+def test_what_only_the_server_has_in_its_environment_is_not_seen(tmp_path):
     script = """
         print(ask("0", env={key: value for key, value in os.environ.items() if key != "MARK"}).stdout)
         """
-    assert json.loads(serve(script, tmp_path, MARK="parent").stdout)["mark"] is None
+    assert json.loads(run_script(script, tmp_path, MARK="server").stdout)["mark"] is None
 
 
 def test_one_request_leaves_no_trace_in_the_next(tmp_path):
@@ -120,32 +120,32 @@ def test_one_request_leaves_no_trace_in_the_next(tmp_path):
         ask("0", cwd="/", env=os.environ | {"MARK": "first"})
         print(ask("0").stdout)
         """
-    seen = json.loads(serve(script, tmp_path, MARK="parent").stdout)
-    assert (seen["folder"], seen["mark"]) == (os.getcwd(), "parent")
+    seen = json.loads(run_script(script, tmp_path, MARK="server").stdout)
+    assert (seen["folder"], seen["mark"]) == (os.getcwd(), "server")
 
 
-def test_all_requests_are_served_by_children_of_one_parent(tmp_path):
+def test_all_requests_are_run_by_children_of_one_server(tmp_path):
     script = """
-        found = [json.loads(ask("0").stdout)["ppid"] for _ in range(3)]
-        print(json.dumps([found, os.getppid()]))
+        parents = [json.loads(ask("0").stdout)["ppid"] for _ in range(3)]
+        print(json.dumps([parents, os.getppid()]))
         """
-    found, parent = json.loads(serve(script, tmp_path).stdout)
-    assert found == [parent] * 3
+    parents, server = json.loads(run_script(script, tmp_path).stdout)
+    assert parents == [server] * 3
 
 
 def test_requests_run_side_by_side(tmp_path):
     script = f"""
         # The first waits for its input, which is closed only when the second is done.
-        first = subprocess.Popen([sys.executable, "-c", {ASK!r}, "wait"], stdin=subprocess.PIPE)
+        first = subprocess.Popen([sys.executable, "-c", {CLIENT!r}, "wait"], stdin=subprocess.PIPE)
         second = ask("4").returncode
         first.stdin.close()
         print(second, first.wait(timeout=30))
         """
-    assert serve(script, tmp_path).stdout == "4 0\n"
+    assert run_script(script, tmp_path).stdout == "4 0\n"
 
 
-def test_a_crash_is_told_to_who_asked(tmp_path):
-    done = serve(
+def test_a_crash_is_told_to_the_client(tmp_path):
+    done = run_script(
         'done = ask("crash"); print(json.dumps([done.returncode, done.stderr]), ask("0").returncode)', tmp_path
     )
     told, after = done.stdout.rsplit(" ", 1)
@@ -157,7 +157,7 @@ def test_a_crash_is_told_to_who_asked(tmp_path):
 
 
 def test_a_child_that_is_killed_is_a_failure_and_the_rest_goes_on(tmp_path):
-    done = serve('print(ask("die").returncode, ask("0").returncode)', tmp_path)
+    done = run_script('print(ask("die").returncode, ask("0").returncode)', tmp_path)
     assert done.stdout == "1 0\n"
 
 
@@ -165,15 +165,15 @@ HANG_UP = """
     def request(*arguments, stdin, stdout):
         client = socket.socket(socket.AF_UNIX)
         client.connect(os.environ[preload.SOCKET])
-        wanted = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-        data = json.dumps(wanted).encode()
+        request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+        data = json.dumps(request).encode()
         socket.send_fds(client, [len(data).to_bytes(8)], [stdin, stdout, stdout])
         client.sendall(data)
         return client
 """
 
 
-def test_who_asked_may_be_killed_while_the_command_runs(tmp_path):
+def test_the_client_may_be_killed_while_the_command_runs(tmp_path):
     script = """
     hold, ours = os.pipe()
     theirs, out = os.pipe()
@@ -185,13 +185,13 @@ def test_who_asked_may_be_killed_while_the_command_runs(tmp_path):
     os.read(theirs, 1)  # until the child is gone
     print(ask("0").returncode, os.path.exists(os.environ[preload.SOCKET]))
     """
-    done = serve(textwrap.dedent(HANG_UP) + textwrap.dedent(script), tmp_path)
+    done = run_script(textwrap.dedent(HANG_UP) + textwrap.dedent(script), tmp_path)
     assert done.stdout == "0 True\n"
     assert done.returncode == 0
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0", (1000).to_bytes(8) + b'{"argu'], ids=["nothing", "size", "half"])
-def test_who_asks_may_be_killed_before_the_request_is_out(tmp_path, sent):
+def test_a_client_may_be_killed_before_the_request_is_out(tmp_path, sent):
     script = f"""
         client = socket.socket(socket.AF_UNIX)
         client.connect(os.environ[preload.SOCKET])
@@ -199,25 +199,25 @@ def test_who_asks_may_be_killed_before_the_request_is_out(tmp_path, sent):
         client.close()
         print(ask("0").returncode)
         """
-    assert serve(script, tmp_path).stdout == "0\n"
+    assert run_script(script, tmp_path).stdout == "0\n"
 
 
 def test_the_socket_goes_with_the_command(tmp_path):
-    done = serve("print(os.environ[preload.SOCKET])", tmp_path)
+    done = run_script("print(os.environ[preload.SOCKET])", tmp_path)
     assert not Path(done.stdout.strip()).exists()
     assert not Path(done.stdout.strip()).parent.exists()
 
 
-def test_a_parent_that_is_gone_is_told_apart_from_a_command_that_failed(tmp_path, monkeypatch):
+def test_a_server_that_is_gone_is_told_apart_from_a_command_that_failed(tmp_path, monkeypatch):
     monkeypatch.setenv(preload.SOCKET, str(tmp_path / "nowhere"))
-    assert preload.ask(["0"]) is None
+    assert preload.forward_command(["0"]) is None
     done = subprocess.run(["theseus-bench", "plan", "config/demo.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "glue_dev" in done.stdout
 
 
-def test_a_parent_asked_to_end_ends_its_command(tmp_path):
-    done = serve(
+def test_a_server_asked_to_end_ends_its_command(tmp_path):
+    done = run_script(
         """
         import signal
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
@@ -229,7 +229,7 @@ def test_a_parent_asked_to_end_ends_its_command(tmp_path):
     assert done.returncode == 5
 
 
-def test_who_asks_imports_next_to_nothing():
+def test_a_client_imports_next_to_nothing():
     code = "import sys; import theseus_bench.cli; print(sorted({name.partition('.')[0] for name in sys.modules}))"
     paths = os.pathsep.join(sys.path)
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True)

@@ -28,16 +28,16 @@ COMPACT = "runs/distilbert@equal+learning_rate=0.0015/rte/seed-1"
 
 
 @pytest.fixture(scope="module")
-def warmed() -> Iterator[dict[str, str]]:
-    """The environment of commands that share one preloaded parent."""
-    shown = ["theseus-bench", "warm", "sh", "-c", f'echo "${SOCKET}"; cat']
+def preloaded() -> Iterator[dict[str, str]]:
+    """The environment of commands that share one fork server."""
+    shown = ["theseus-bench", "with-preload", "sh", "-c", f'echo "${SOCKET}"; cat']
     with subprocess.Popen(shown, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         yield os.environ | {SOCKET: parent.stdout.readline().strip()}
         parent.stdin.close()
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, warmed) -> Path:
+def built(tmp_path_factory, preloaded) -> Path:
     """A copy of the project with a small demo suite, run once without a disturbance."""
     project = tmp_path_factory.mktemp("project")
     copy_project(project)
@@ -51,7 +51,7 @@ def built(tmp_path_factory, warmed) -> Path:
     config["search"]["budget"] = {"equal": 2}
     config["speed"].update(repetitions=3, seconds=0.01, batch_sizes=[1], headline={"batch_size": 1, "length": 32})
     (project / "config/mini.yaml").write_text(yaml.safe_dump(config))
-    assert_completes(project, warmed)
+    assert_completes(project, preloaded)
     return project
 
 
@@ -141,61 +141,61 @@ def assert_shown(project: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupted", "asked to end"])
-def test_a_stopped_snakemake_shows_what_is_there_and_the_same_command_goes_on(number, built, project, warmed):
+def test_a_stopped_snakemake_shows_what_is_there_and_the_same_command_goes_on(number, built, project, preloaded):
     unfinish(project)
-    first = start(project, warmed)
+    first = start(project, preloaded)
     begun(project)
     first.send_signal(number)
     assert first.wait(PATIENCE) != 0
     assert_shown(project)
-    assert_completes(project, warmed)
+    assert_completes(project, preloaded)
     assert predictions(project) == predictions(built)
 
 
-def test_after_a_killed_snakemake_the_same_command_goes_on_at_once(built, project, warmed):
+def test_after_a_killed_snakemake_the_same_command_goes_on_at_once(built, project, preloaded):
     """The run that it had started lives on: it is waited for, and its record kept."""
     unfinish(project)
-    first = start(project, warmed)
+    first = start(project, preloaded)
     run = begun(project)
     first.kill()
     first.wait(PATIENCE)
     os.kill(run, signal.SIGSTOP)
-    second = start(project, warmed)
+    second = start(project, preloaded)
     log = project / SUITE / "logs/train" / STUDENT.removeprefix("runs/").replace("/seed-1", "/seed-1.log")
     wait_for(lambda: (log.is_file() and f"waiting for process {run}" in log.read_text()) or None, "the wait")
     os.kill(run, signal.SIGCONT)
     assert second.wait(PATIENCE) == 0, (project / "first.log").read_text()
     assert "kept, as it was made of the same" in log.read_text()
-    assert_completes(project, warmed)
+    assert_completes(project, preloaded)
     assert predictions(project) == predictions(built)
 
 
-def test_a_killed_run_is_made_again(built, project, warmed):
+def test_a_killed_run_is_made_again(built, project, preloaded):
     unfinish(project)
-    first = start(project, warmed)
+    first = start(project, preloaded)
     os.kill(begun(project), signal.SIGKILL)
     assert first.wait(PATIENCE) != 0
     assert_shown(project)
-    assert_completes(project, warmed)
+    assert_completes(project, preloaded)
     assert predictions(project) == predictions(built)
 
 
-def test_a_killed_preloaded_parent_takes_all_with_it_and_the_same_command_goes_on(built, project, warmed):
+def test_a_killed_fork_server_takes_all_with_it_and_the_same_command_goes_on(built, project, preloaded):
     unfinish(project)
-    parent = start(project, dict(os.environ), "theseus-bench", "warm")
+    parent = start(project, dict(os.environ), "theseus-bench", "with-preload")
     run = begun(project)
     parent.kill()
     parent.wait(PATIENCE)
-    assert_completes(project, warmed)  # at once: nothing is left that holds the suite
+    assert_completes(project, preloaded)  # at once: nothing is left that holds the suite
     assert not Path(f"/proc/{run}").exists()
     assert predictions(project) == predictions(built)
 
 
-def test_a_second_snakemake_on_the_suite_ends_before_it_begins(project, warmed):
+def test_a_second_snakemake_on_the_suite_ends_before_it_begins(project, preloaded):
     unfinish(project)
-    first = start(project, warmed)
+    first = start(project, preloaded)
     begun(project)
-    second = subprocess.run(COMMAND, cwd=project, env=warmed, capture_output=True, text=True)
+    second = subprocess.run(COMMAND, cwd=project, env=preloaded, capture_output=True, text=True)
     assert second.returncode != 0
     assert [line for line in second.stderr.splitlines() if line.startswith("theseus-bench: ")] == [
         f"theseus-bench: another snakemake (process {first.pid}) is running on {SUITE}: wait for it, or stop it"
@@ -205,7 +205,7 @@ def test_a_second_snakemake_on_the_suite_ends_before_it_begins(project, warmed):
     first.wait(PATIENCE)
 
 
-def test_a_run_that_raised_an_error_is_made_again(built, project, warmed):
+def test_a_run_that_raised_an_error_is_made_again(built, project, preloaded):
     unfinish(project)
     file = project / "methods/vanilla_kd/method.py"
     once = "import pathlib\n        raised = pathlib.Path('raised')\n        if not raised.exists():\n"
@@ -213,11 +213,11 @@ def test_a_run_that_raised_an_error_is_made_again(built, project, warmed):
     lines = file.read_text().split("loss(self, model, batch):\n        ")
     assert len(lines) == 2
     file.write_text(f"loss(self, model, batch):\n        {once}".join(lines))
-    first = subprocess.run(COMMAND, cwd=project, env=warmed, capture_output=True, text=True)
+    first = subprocess.run(COMMAND, cwd=project, env=preloaded, capture_output=True, text=True)
     assert first.returncode != 0
     page = (project / SUITE / "partial/report/index.html").read_text()
     assert "crashed: ValueError: out of paper" in page
-    assert_completes(project, warmed)
+    assert_completes(project, preloaded)
     assert predictions(project) == predictions(built)
 
 
@@ -237,10 +237,10 @@ PLANNED = {
 }
 
 
-def test_each_product_that_is_gone_is_made_again_and_nothing_else(project, tmp_path, warmed):
+def test_each_product_that_is_gone_is_made_again_and_nothing_else(project, tmp_path, preloaded):
     for place, rules in PLANNED.items():
         os.rename(project / SUITE / place, tmp_path / "gone")
-        dry = subprocess.run([*COMMAND, "--dry-run"], cwd=project, env=warmed, capture_output=True, text=True)
+        dry = subprocess.run([*COMMAND, "--dry-run"], cwd=project, env=preloaded, capture_output=True, text=True)
         os.rename(tmp_path / "gone", project / SUITE / place)
         counts = re.findall(r"^(\w+) +\d+$", dry.stdout + dry.stderr, re.MULTILINE)  # the table of jobs
         assert set(counts) == rules | {"all", "total"}
@@ -266,13 +266,13 @@ DELETED = [
 ]
 
 
-def test_what_is_deleted_is_made_again_and_no_other_run_is_trained(built, project, warmed):
+def test_what_is_deleted_is_made_again_and_no_other_run_is_trained(built, project, preloaded):
     for places in DELETED:
         records = contents(project, "runs/**/run.json")
         checkpoints = contents(project, "compact/*/model.safetensors")
         for place in places:
             remove(project / SUITE / place)
-        done = subprocess.run(COMMAND, cwd=project, env=warmed, capture_output=True, text=True)
+        done = subprocess.run(COMMAND, cwd=project, env=preloaded, capture_output=True, text=True)
         assert done.returncode == 0, (places, done.stderr[-4000:])
         assert [place for place in places if not (project / SUITE / place).exists()] == []
         changed = {path for path, text in contents(project, "runs/**/run.json").items() if text != records[path]}
@@ -280,7 +280,7 @@ def test_what_is_deleted_is_made_again_and_no_other_run_is_trained(built, projec
         assert changed == {str(SUITE / run / "run.json") for run in trained}, places
         assert contents(project, "compact/*/model.safetensors") == checkpoints
         assert predictions(project) == predictions(built), places
-    assert "Nothing to be done" in assert_completes(project, warmed)
+    assert "Nothing to be done" in assert_completes(project, preloaded)
 
 
 def damage(file: Path) -> None:
@@ -298,7 +298,7 @@ def of_an_old_schema(file: Path) -> None:
     file.write_text(json.dumps(record | {"schema_version": 3}, indent=1) + "\n")
 
 
-def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(built, project, warmed):
+def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(built, project, preloaded):
     runs = [path for path in sorted((project / SUITE / "runs").glob("*/*/*")) if "predecessor" not in str(path)]
     changes = [damage, of_other_settings, of_an_old_schema, damage]
     files = ["run.json", "run.json", "run.json", "predictions.parquet"]
@@ -309,13 +309,13 @@ def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(buil
     damage(project / SUITE / "search/vanilla_kd@equal/rte.json")
     shutil.rmtree(project / ".snakemake")
     before = contents(project, "runs/**/run.json")
-    assert_completes(project, warmed)
+    assert_completes(project, preloaded)
     changed = {path for path, text in contents(project, "runs/**/run.json").items() if text != before[path]}
     assert changed == {str((run / "run.json").relative_to(project)) for run in runs[:4]}
     assert predictions(project) == predictions(built)
 
 
-def test_stopped_at_random_moments_it_is_complete_in_the_end(built, project, warmed):
+def test_stopped_at_random_moments_it_is_complete_in_the_end(built, project, preloaded):
     seed = int(os.environ.get("STOPS_SEED", 14))  # others by hand: the moments fall elsewhere on each machine anyway
     choose = random.Random(seed)
     for place in ("runs", "teacher", "search", "scores", "tables", "report"):
@@ -323,11 +323,11 @@ def test_stopped_at_random_moments_it_is_complete_in_the_end(built, project, war
     for _ in range(3):
         number, after = choose.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]), choose.uniform(2, 8)
         print(f"STOPS_SEED={seed}: {number.name} after {after:.2f} s")  # shown if it fails
-        stopped = start(project, warmed)
+        stopped = start(project, preloaded)
         try:
             stopped.wait(after)
         except subprocess.TimeoutExpired:
             stopped.send_signal(number)
             stopped.wait(PATIENCE)
-    assert_completes(project, warmed)
+    assert_completes(project, preloaded)
     assert predictions(project) == predictions(built)

@@ -27,8 +27,8 @@ EXPERIMENTS = {
 }
 
 
-def snakemake(project: Path, *arguments: str, warm: bool = False) -> subprocess.CompletedProcess:
-    command = ["theseus-bench", "warm"] if warm else []
+def snakemake(project: Path, *arguments: str, preload: bool = False) -> subprocess.CompletedProcess:
+    command = ["theseus-bench", "with-preload"] if preload else []
     command += ["snakemake", "--cores", "2", "--configfile", "config/mini.yaml", *arguments]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
 
@@ -78,7 +78,7 @@ def built(tmp_path_factory) -> Path:
         config["experiments"] = EXPERIMENTS
 
     edit_config(project, shrink)
-    run = snakemake(project, warm=True)
+    run = snakemake(project, preload=True)
     assert run.returncode == 0, run.stderr[-3000:]
     return project
 
@@ -369,7 +369,7 @@ def test_a_failed_run_is_a_gap_with_its_reason_and_stops_no_other(project):
     file.write_text(
         file.read_text().replace("return task_loss", "raise ValueError('out of paper')\n        return task_loss")
     )
-    run = snakemake(project, warm=True)
+    run = snakemake(project, preload=True)
     assert run.returncode != 0
     report = (project / "results/mini/partial/report/index.html").read_text()
     assert "crashed: ValueError: out of paper" in report
@@ -454,7 +454,7 @@ def test_a_job_of_each_rule_reads_its_declared_inputs_alone(built, project, tmp_
             (shutil.copytree if (built / name).is_dir() else shutil.copyfile)(built / name, target)
         (staged[rule] / command.rpartition(" > ")[2].split()[0]).parent.mkdir(parents=True, exist_ok=True)
     script = "\n".join(f"cd {staged[rule]}; {command} || echo {rule} failed" for rule, (*_, command) in jobs.items())
-    done = subprocess.run(["theseus-bench", "warm", "bash", "-c", script], capture_output=True, text=True)
+    done = subprocess.run(["theseus-bench", "with-preload", "bash", "-c", script], capture_output=True, text=True)
     assert done.stdout == ""
     for rule, (_, outputs, _) in jobs.items():
         for name in outputs.split(", "):

@@ -42,13 +42,13 @@ def plan(configs: Configs) -> None:
     from theseus_bench.suite.load import load_plan
 
     values = read_config(*configs)
-    made = load_plan(values)
-    for name in values["experiments"].keys() - made.suite.experiments.keys():
+    suite_plan = load_plan(values)
+    for name in values["experiments"].keys() - suite_plan.suite.experiments.keys():
         print(f"{name}: left out, as the suite lacks its tasks")
-    for name, experiment in made.suite.experiments.items():
-        final, needed = len(made.experiment_runs(name)), len(made.all_runs(name))
-        print(f"{name}: {experiment.title}: {final} runs, {needed} with the searches and models that they need")
-    print(f"in all {len(made.runs)} runs, each trained once")
+    for name, experiment in suite_plan.suite.experiments.items():
+        final, total = len(suite_plan.experiment_runs(name)), len(suite_plan.all_runs(name))
+        print(f"{name}: {experiment.title}: {final} runs, {total} with the searches and models that they need")
+    print(f"in all {len(suite_plan.runs)} runs, each trained once")
 
 
 @app.command()
@@ -63,22 +63,22 @@ def fetch(folder: Folder, task: str, output: Path) -> None:
 @app.command()
 def backbone(folder: Folder, checkpoint_every: Interval = 600.0) -> None:
     """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
-    from theseus_bench.locks import alone
+    from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.inputs import make_backbone
 
-    with alone(folder / "backbone"):
+    with exclusive_lock(folder / "backbone"):
         make_backbone(read_plan(folder), folder, checkpoint_every)
 
 
 @app.command()
 def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> None:
     """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
-    from theseus_bench.locks import alone
+    from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.inputs import make_compact_checkpoint
 
-    with alone(folder / "compact" / method):
+    with exclusive_lock(folder / "compact" / method):
         make_compact_checkpoint(read_plan(folder), method, folder, checkpoint_every)
 
 
@@ -89,12 +89,12 @@ def encode(folder: Folder, task: str) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.suite.plan import source_files
 
-    made = read_plan(folder)
-    data = made.suite.data
-    files = {Path(file).stem: Path(file) for file in source_files(made, task)}
+    suite_plan = read_plan(folder)
+    data = suite_plan.suite.data
+    files = {Path(file).stem: Path(file) for file in source_files(suite_plan, task)}
     sample = task in data.samples or data.source == "demo"
     encode_task(
-        made.tasks[task],
+        suite_plan.tasks[task],
         files,
         folder / "backbone",
         folder / "data" / task,
@@ -110,19 +110,19 @@ def train(folder: Folder, method: str, task: str, seed: int) -> None:
 
     A run whose record is there already, of the same settings and made of the same contents, is kept as it is.
     """
-    from theseus_bench.locks import alone
+    from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
     from theseus_bench.suite.run_files import keep_run, shelter
 
-    made = read_plan(folder)
-    run = made.run(method, task, seed)
-    with alone(folder / run.path):
-        if keep_run(made, run, folder):
+    suite_plan = read_plan(folder)
+    run = suite_plan.run(method, task, seed)
+    with exclusive_lock(folder / run.path):
+        if keep_run(suite_plan, run, folder):
             print(f"{run.path}: kept, as it was made of the same")
             return
         from theseus_bench.training.run import execute
 
-        record = execute(made, run, folder)
+        record = execute(suite_plan, run, folder)
         shelter(run, folder)
     score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
     print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
@@ -134,8 +134,8 @@ def select_settings(folder: Folder, method: str, task: str) -> None:
     from theseus_bench.evaluation.search import select_settings
     from theseus_bench.suite.load import read_plan
 
-    made = read_plan(folder)
-    select_settings(made, made.run(method, task, made.suite.seeds[0]), folder)
+    suite_plan = read_plan(folder)
+    select_settings(suite_plan, suite_plan.run(method, task, suite_plan.suite.seeds[0]), folder)
 
 
 @app.command()
@@ -153,18 +153,18 @@ def teacher_outputs(folder: Folder, predecessor: str, task: str, seed: int) -> N
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.run import store_teacher_outputs
 
-    made = read_plan(folder)
-    store_teacher_outputs(made, made.run(predecessor, task, seed), folder)
+    suite_plan = read_plan(folder)
+    store_teacher_outputs(suite_plan, suite_plan.run(predecessor, task, seed), folder)
 
 
 @app.command()
 def speed(folder: Folder, experiment: str) -> None:
     """Measure the compressed models of an experiment, interleaved, into SUITE/speed/EXPERIMENT.json."""
     from theseus_bench.evaluation.speed_benchmark import measure_experiment
-    from theseus_bench.locks import alone
+    from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
 
-    with alone(folder / "speed"):  # of any experiment: two at once would slow each other down
+    with exclusive_lock(folder / "speed"):  # of any experiment: two at once would slow each other down
         measure_experiment(read_plan(folder), experiment, folder)
 
 
@@ -247,11 +247,11 @@ def report(
     from theseus_bench.report import build
     from theseus_bench.suite.load import read_plan
 
-    made = read_plan(folder)
+    suite_plan = read_plan(folder)
     if not partial:
-        build.write_suite_report(made, folder)
+        build.write_suite_report(suite_plan, folder)
         print(f"report: {folder / 'report' / 'index.html'}")
-    elif rebuild.write_partial(made, folder):
+    elif rebuild.write_partial(suite_plan, folder):
         page = folder / "partial" / "report" / "index.html"
         print(f"a report of what is there: {page}; the same snakemake command goes on with the rest")
     else:
@@ -274,17 +274,20 @@ def status(
     """Say which runs of a suite are complete, failed or missing, and why."""
     from theseus_bench.suite.load import read_plan
     from theseus_bench.suite.status import states
+    from theseus_bench.wording import count_noun
 
-    # A try that failed is a result of its search, not a fault of the suite.
-    found = [
-        (run, "tried in vain" if run.is_trial and state == "failed" else state, reason)
+    # A trial that failed is a result of its search, not a fault of the suite.
+    rows = [
+        (run, "failed trial" if run.is_trial and state == "failed" else state, reason)
         for run, state, reason in states(read_plan(folder), folder)
     ]
-    for run, state, reason in found:
+    for run, state, reason in rows:
         if state in ("failed", "missing"):
             print(f"{state:8} {run.path}: {reason}")
-    counts = {kind: sum(s == kind for _, s, _ in found) for kind in ("complete", "tried in vain", "failed", "missing")}
-    print(", ".join(f"{count} {state}" for state, count in counts.items() if count or state != "tried in vain"))
+    counts = {kind: sum(s == kind for _, s, _ in rows) for kind in ("complete", "failed", "missing")}
+    trials = sum(state == "failed trial" for _, state, _ in rows)
+    parts = [f"{count} {state}" for state, count in counts.items()]
+    print(", ".join(parts + ([count_noun(trials, "failed trial")] if trials else [])))
     if strict and counts["failed"] + counts["missing"]:
         raise typer.Exit(1)
 
@@ -311,15 +314,16 @@ def check_method(name: str) -> None:
         raise typer.Exit(1)
 
 
-@app.command(name="warm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def warm_command(context: typer.Context) -> None:
-    """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench warm snakemake …"""
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def with_preload(context: typer.Context) -> None:
+    """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench with-preload snakemake …"""
     if not context.args:
-        raise UserError("warm: name the command to run, such as: theseus-bench warm snakemake --cores all")
-    raise typer.Exit(preload.serve(context.args, run))
+        example = "theseus-bench with-preload snakemake --cores all"
+        raise UserError(f"with-preload: name the command to run, such as: {example}")
+    raise typer.Exit(preload.run_with_preload(context.args, run))
 
 
-COMMAND = typer.main.get_command(app)  # made here, once: the children of a warm parent share it
+COMMAND = typer.main.get_command(app)  # made here, once: the children of a fork server share it
 
 
 def run(arguments: list[str]) -> int:

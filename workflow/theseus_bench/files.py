@@ -48,12 +48,12 @@ def atomic(path: Path, durable: bool = True) -> Iterator[Path]:
 
 def _scratch_folder(path: Path) -> tuple[Path, int]:
     """A new folder beside `path`, and the open lock on it that tells others of its living writer."""
-    ours = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}")
+    pattern = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}")
     with os.scandir(path.parent) as entries:
-        for left in [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]:
+        for remnant in [Path(entry.path) for entry in entries if pattern.fullmatch(entry.name)]:
             with suppress(OSError):  # it is gone, or held, or nothing can be locked here: then nothing is swept
-                lock = _lock(left)
-                shutil.rmtree(left, ignore_errors=True)
+                lock = _lock(remnant)
+                shutil.rmtree(remnant, ignore_errors=True)
                 os.close(lock)
     while True:
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))

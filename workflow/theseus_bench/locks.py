@@ -12,19 +12,19 @@ from pathlib import Path
 from theseus_bench.errors import UserError
 
 LOCKS = Path(".cache/locks")
-HELD = ".lock"  # the file in a suite's folder that the snakemake at work on it holds
-_held: list[int] = []  # open files whose locks last as long as the process
+SUITE_LOCK = ".lock"  # the file in a suite's folder that the snakemake at work on it holds
+_suite_locks: list[int] = []  # open files whose locks last as long as the process
 
 
 @contextmanager
-def alone(place: Path, locks: Path = LOCKS) -> Iterator[None]:
-    """Be the only process that makes `place`; wait, with one line that says for whom, while another one does."""
+def exclusive_lock(path: Path, locks: Path = LOCKS) -> Iterator[None]:
+    """Be the only process that makes `path`; wait, with one line that says for whom, while another one does."""
     locks.mkdir(parents=True, exist_ok=True)
-    file = locks / lock_name(place)
-    descriptor = _take(file)
+    file = locks / lock_name(path)
+    descriptor = _acquire(file)
     if descriptor is None:
-        print(f"waiting for process {_owner(file)}, which is at work on {place}", flush=True)
-        descriptor = _take(file, wait=True)
+        print(f"waiting for process {_owner(file)}, which is at work on {path}", flush=True)
+        descriptor = _acquire(file, wait=True)
     try:
         yield
     finally:
@@ -32,9 +32,9 @@ def alone(place: Path, locks: Path = LOCKS) -> Iterator[None]:
         os.close(descriptor)
 
 
-def lock_name(place: Path) -> str:
-    """The name of the file that is locked while `place` is made; the maker's process number is in it."""
-    return hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:24]
+def lock_name(path: Path) -> str:
+    """The name of the file that is locked while `path` is made; the maker's process number is in it."""
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
 
 
 def hold_suite(folder: Path) -> None:
@@ -43,29 +43,29 @@ def hold_suite(folder: Path) -> None:
     Snakemake's own lock outlives a snakemake that was killed, and would refuse the command that goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _take(folder / HELD)
+    descriptor = _acquire(folder / SUITE_LOCK)
     if descriptor is None:
-        raise UserError(_busy(folder))
-    _held.append(descriptor)
+        raise UserError(_busy_message(folder))
+    _suite_locks.append(descriptor)
 
 
 def check_suite(folder: Path) -> None:
     """UserError if another snakemake is at work on the suite in `folder`; nothing is written."""
     try:
-        with open(folder / HELD, "rb") as file:
+        with open(folder / SUITE_LOCK, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         pass
     except BlockingIOError:
-        raise UserError(_busy(folder)) from None
+        raise UserError(_busy_message(folder)) from None
 
 
-def _busy(folder: Path) -> str:
+def _busy_message(folder: Path) -> str:
     """Who is at work on the suite in `folder`, and what to do."""
-    return f"another snakemake (process {_owner(folder / HELD)}) is running on {folder}: wait for it, or stop it"
+    return f"another snakemake (process {_owner(folder / SUITE_LOCK)}) is running on {folder}: wait for it, or stop it"
 
 
-def _take(file: Path, wait: bool = False) -> int | None:
+def _acquire(file: Path, wait: bool = False) -> int | None:
     """Open `file` and lock it, with our process's number in it; None if another process has it and we do not wait."""
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -1,14 +1,14 @@
-"""A preloaded parent that forks: many short commands without the seconds that importing torch costs each.
+"""A fork server: many short commands without the seconds that importing torch costs each.
 
-    theseus-bench warm snakemake --cores all --configfile config/demo.yaml
+    theseus-bench with-preload snakemake --cores all --configfile config/demo.yaml
 
-starts the command given and imports all that ours need. While that runs, every `theseus-bench` it calls hands its
-arguments to the parent, which forks a child for it. So one run is still one process with its own record, the rules are
-the same as without it, and no run can leave anything behind in the next, as several trained in one process could. The
-parent never computes, so no thread is lost in a fork, and it ends with the command it started. If it is killed, so are
-that command and its children.
+starts the command given and imports all that ours need. While that runs, every `theseus-bench` it calls is a client: it
+hands its arguments to the server, which forks a child for it. So one run is still one process with its own record, the
+rules are the same as without it, and no run can leave anything behind in the next, as several trained in one process
+could. The server never computes, so no thread is lost in a fork, and it ends with the command it process. If it is
+killed, so are that command and its children.
 
-Who asks imports this module too, some hundreds of times: what the parent alone needs is imported inside its functions.
+A client imports this module too, some hundreds of times: what the server alone needs is imported inside its functions.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from collections.abc import Callable
 
 from theseus_bench.errors import UserError
 
-SOCKET = "THESEUS_BENCH_WARM"  # environment variable that names the parent's socket
+SOCKET = "THESEUS_BENCH_PRELOAD"  # environment variable that names the server's socket
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 NOT_PRELOADED = {"theseus_bench.commands", "theseus_bench.cli"}  # they import this module
-LATE = [  # what our modules and the libraries import only when it is first used
+LAZY_IMPORTS = [  # what our modules and the libraries import only when it is first used
     "textbrewer",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.bert.modeling_bert",
@@ -34,7 +34,7 @@ LATE = [  # what our modules and the libraries import only when it is first used
 ]
 
 
-def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
+def run_with_preload(command: list[str], run: Callable[[list[str]], int]) -> int:
     """Start `command`; until it ends, fork a child for each request and `run` its arguments there. The exit code."""
     import subprocess
     import tempfile
@@ -44,30 +44,30 @@ def serve(command: list[str], run: Callable[[list[str]], int]) -> int:
         listener.bind(path)
         listener.listen(64)
         try:
-            parent = os.getpid()
-            started = subprocess.Popen(
+            server = os.getpid()
+            process = subprocess.Popen(
                 command,
                 env=os.environ | {SOCKET: path},
-                preexec_fn=lambda: _die_with(parent),
+                preexec_fn=lambda: _end_with(server),
             )
         except OSError as error:
-            raise UserError(f"warm: cannot run {command[0]!r}: {error.strerror}") from None
+            raise UserError(f"with-preload: cannot run {command[0]!r}: {error.strerror}") from None
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what an interrupt means
-        signal.signal(signal.SIGTERM, lambda *_: started.terminate())  # and a request to end
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # and a request to end
         try:
-            preload()  # while the command starts: its first request waits for us
+            preload()  # while the command starts: its first request waits for this
             children: set[int] = set()
-            with selectors.DefaultSelector() as ready:
-                ready.register(listener, selectors.EVENT_READ)
-                while started.poll() is None:
-                    if ready.select(timeout=0.1):
-                        children |= _fork(listener, run)
+            with selectors.DefaultSelector() as selector:
+                selector.register(listener, selectors.EVENT_READ)
+                while process.poll() is None:
+                    if selector.select(timeout=0.1):
+                        children |= _fork_child(listener, run)
                     children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
             for pid in children:
                 os.kill(pid, signal.SIGTERM)
-            return started.returncode
+            return process.returncode
         except BaseException:
-            started.terminate()
+            process.terminate()
             raise
 
 
@@ -83,7 +83,7 @@ def preload() -> None:
     import theseus_bench
 
     modules = [module.name for module in pkgutil.walk_packages(theseus_bench.__path__, "theseus_bench.")]
-    for name in [name for name in modules if name not in NOT_PRELOADED] + LATE:
+    for name in [name for name in modules if name not in NOT_PRELOADED] + LAZY_IMPORTS:
         importlib.import_module(name)
     # What is built at its first use: from the patterns of hundreds of architectures, from all that is installed.
     importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
@@ -92,10 +92,10 @@ def preload() -> None:
     gc.freeze()
 
 
-def ask(arguments: list[str]) -> int | None:
-    """Have the parent run `theseus-bench` with these arguments, on our terminal and in our folder; its exit code.
+def forward_command(arguments: list[str]) -> int | None:
+    """Have the server run `theseus-bench` with these arguments, on our terminal and in our folder; its exit code.
 
-    None if the parent is gone: its death must not fail every run that a workflow has left.
+    None if the server is gone: its death must not fail every run that a workflow has left.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -116,8 +116,8 @@ def ask(arguments: list[str]) -> int | None:
         return code[0] if code else 1  # no answer: the child was killed
 
 
-def _fork(listener: socket.socket, run: Callable[[list[str]], int]) -> set[int]:
-    """Accept a request and fork a child that serves it; the child's number, or none if who asked was gone already."""
+def _fork_child(listener: socket.socket, run: Callable[[list[str]], int]) -> set[int]:
+    """Accept a request and fork a child that runs it; the child's number, or none if the client was gone already."""
     connection, _ = listener.accept()
     with connection:
         size, files, _, _ = socket.recv_fds(connection, 8, 3)
@@ -127,25 +127,25 @@ def _fork(listener: socket.socket, run: Callable[[list[str]], int]) -> set[int]:
             request = None
         sys.stdout.flush()
         sys.stderr.flush()
-        parent = os.getpid()
+        server = os.getpid()
         pid = os.fork() if request else None
         if pid == 0:
-            _die_with(parent)
+            _end_with(server)
             listener.close()
-            _serve_request(connection, files, request, run)
+            _run_request(connection, files, request, run)
         for file in files:
             os.close(file)
     return {pid} if pid else set()
 
 
-def _serve_request(connection: socket.socket, files: list[int], request: dict, run: Callable[[list[str]], int]) -> None:
-    """In the child: become the process that asked, run its command, answer with the exit code, and end."""
+def _run_request(connection: socket.socket, files: list[int], request: dict, run: Callable[[list[str]], int]) -> None:
+    """In the child: become the client's process, run its command, answer with the exit code, and end."""
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for place, file in enumerate(files):
-            os.dup2(file, place)
+        for descriptor, file in enumerate(files):
+            os.dup2(file, descriptor)
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
@@ -161,20 +161,20 @@ def _serve_request(connection: socket.socket, files: list[int], request: dict, r
             sys.stdout.flush()
             sys.stderr.flush()
             connection.sendall(bytes([code & 0xFF]))
-        finally:  # whatever happens, a child never goes back into the parent's loop
+        finally:  # whatever happens, a child never goes back into the server's loop
             os._exit(code & 0xFF)
 
 
-def _die_with(parent: int) -> None:
-    """Have the system kill this process when its `parent` dies, however that dies; on Linux alone.
+def _end_with(server: int) -> None:
+    """Have the system kill this process when its parent, the `server`, dies, however that dies; on Linux alone.
 
-    So nothing of a command whose preloaded parent was killed is left at work, and it can be called again at once.
+    So nothing of a command whose server was killed is left at work, and it can be called again at once.
     """
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the system was told
+        if os.getppid() != server:  # it died before the system was told
             os._exit(1)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 GAP = "–"
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NOT_MEASURED = "not measured"
 NOT_APPLICABLE = "not applicable: there is no trained model"
 
 
 def duration(seconds: float) -> str:
     """Seconds in the two largest units: '3 d 4 h', '2 h 5 min', '4 min 10 s', '12 s'."""
-    left, parts = round(seconds), []
+    rest, parts = round(seconds), []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, left = divmod(left, size)
+        count, rest = divmod(rest, size)
         if parts or count or unit == "s":
             parts.append((count, unit))
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count or len(parts) == 1)
@@ -39,7 +39,7 @@ def power(value: float) -> str:
     if not value:
         return "0"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa} · 10{str(int(exponent)).translate(RAISED)}"
+    return f"{mantissa} · 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
 def series(words: Sequence[str]) -> str:

@@ -47,11 +47,11 @@ def collate(split: Split, examples: np.ndarray, pad: int, pad_to_multiple_of: in
     """
     rows = split.rows[examples]
     position = np.arange(-(-rows["length"].max() // pad_to_multiple_of) * pad_to_multiple_of)
-    inside = position < rows["length"][:, None]
-    where = np.where(inside, rows["start"][:, None] + position, 0)
+    is_token = position < rows["length"][:, None]
+    index = np.where(is_token, rows["start"][:, None] + position, 0)
     return {
-        "input_ids": np.where(inside, split.tokens[where], pad).astype(np.int64),
-        "attention_mask": inside.astype(np.int64),
-        "token_type_ids": (inside & (position >= rows["first"][:, None])).astype(np.int64),
+        "input_ids": np.where(is_token, split.tokens[index], pad).astype(np.int64),
+        "attention_mask": is_token.astype(np.int64),
+        "token_type_ids": (is_token & (position >= rows["first"][:, None])).astype(np.int64),
         "labels": rows["label"],
     }

@@ -36,11 +36,11 @@ def read_diagnostic(file: Path, task: Task, texts: list[tuple[str, str]] | None 
     `texts`, where they are known, are AX's pairs in the order of idx: the file must hold the same ones. Raises
     UserError with the file, the line and what was expected.
     """
-    wanted = [*CATEGORIES.values(), *TEXTS, "Label"]
+    columns = [*CATEGORIES.values(), *TEXTS, "Label"]
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
-            missing = [name for name in wanted if name not in (reader.fieldnames or [])]
+            missing = [name for name in columns if name not in (reader.fieldnames or [])]
             rows = list(reader)
     except FileNotFoundError:
         raise UserError(
@@ -60,14 +60,14 @@ def read_diagnostic(file: Path, task: Task, texts: list[tuple[str, str]] | None 
     return Diagnostic(labels, members)
 
 
-def _check_texts(file: Path, found: list[tuple[str, str]], expected: list[tuple[str, str]]) -> None:
+def _check_texts(file: Path, pairs: list[tuple[str, str]], expected: list[tuple[str, str]]) -> None:
     """UserError unless the pairs are the same, in letters and digits: copies differ in their quotes and spaces."""
 
     def plain(pair: tuple[str, str]) -> list[str]:
         return ["".join(filter(str.isalnum, text.casefold())) for text in pair]
 
-    if len(found) != len(expected):
-        raise UserError(f"{file}: {len(found)} rows, but the suite's AX has {len(expected)}")
-    for number, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+    if len(pairs) != len(expected):
+        raise UserError(f"{file}: {len(pairs)} rows, but the suite's AX has {len(expected)}")
+    for number, (ours, theirs) in enumerate(zip(pairs, expected, strict=True)):
         if plain(ours) != plain(theirs):
             raise UserError(f"{file}: line {number + 2} is not the pair that AX has as its number {number}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from theseus_bench.data.held_out import stratified
+from theseus_bench.data.held_out import draw_stratified
 from theseus_bench.data.parquet import ROW, Split, content_sha256, read_source
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
@@ -33,7 +33,7 @@ def encode_task(
 ) -> None:
     """Check and tokenize every split of a task into the folder `output`, with data.json that says what went in.
 
-    Of a training set of more than `max_train` examples only as many are kept (`stratified`), in their order.
+    Of a training set of more than `max_train` examples only as many are kept (`draw_stratified`), in their order.
     """
     from transformers import AutoTokenizer
 
@@ -41,20 +41,20 @@ def encode_task(
     tables = {split: read_source(file, task, split, sample, verify) for split, file in files.items()}
     if max_train is not None and tables["train"].num_rows > max_train:
         labels = tables["train"]["label"].to_numpy()
-        tables["train"] = tables["train"].take(stratified(labels, max_train, f"sample of {task.name}"))
+        tables["train"] = tables["train"].take(draw_stratified(labels, max_train, f"sample of {task.name}"))
     with atomic(output) as scratch:
         scratch.mkdir()
         splits = {}
         for split, table in tables.items():
-            encoded = encode_table(table, task, tokenizer)
-            np.save(scratch / f"{split}.tokens.npy", encoded.tokens)
-            np.save(scratch / f"{split}.rows.npy", encoded.rows)
+            content = encode_table(table, task, tokenizer)
+            np.save(scratch / f"{split}.tokens.npy", content.tokens)
+            np.save(scratch / f"{split}.rows.npy", content.rows)
             splits[split] = {
-                "rows": len(encoded),
+                "rows": len(content),
                 "official_rows": task.rows[split],
                 "sha256": content_sha256(table, task),
-                "tokens": len(encoded.tokens),
-                "at_max_length": int((encoded.rows["length"] == task.max_length).sum()),
+                "tokens": len(content.tokens),
+                "at_max_length": int((content.rows["length"] == task.max_length).sum()),
             }
         summary = {"task": task.name, "max_length": task.max_length, "pad": tokenizer.pad_token_id, "splits": splits}
         write_json(scratch / "data.json", summary)
@@ -69,12 +69,12 @@ def encode_table(table: pa.Table, task: Task, tokenizer) -> Split:
 def encode_texts(texts: Sequence[Sequence[str]], labels, idx, max_length: int, tokenizer) -> Split:
     """Tokenize one column of texts, or two that form pairs; `labels` and `idx` have one entry an example."""
     texts = [list(column) for column in texts]
-    encoded = tokenizer(*texts, truncation="longest_first", max_length=max_length, return_attention_mask=False)
-    ids = encoded["input_ids"]
+    encoding = tokenizer(*texts, truncation="longest_first", max_length=max_length, return_attention_mask=False)
+    ids = encoding["input_ids"]
     rows = np.zeros(len(ids), ROW)
     rows["length"] = [len(i) for i in ids]
     rows["start"] = np.concatenate([[0], np.cumsum(rows["length"])[:-1]])
-    types = encoded.get("token_type_ids")
+    types = encoding.get("token_type_ids")
     # A tokenizer without segments (RoBERTa's, DistilBERT's) puts everything into the first.
     rows["first"] = [t.index(1) if 1 in t else len(t) for t in types] if types else rows["length"]
     rows["label"], rows["idx"] = labels, idx

@@ -17,11 +17,11 @@ def hold_out(split: Split, task: str) -> tuple[np.ndarray, np.ndarray]:
     Held out is a tenth, at most 1,000, the same for every method and seed.
     """
     count = min(HELD_OUT_MOST, round(HELD_OUT_SHARE * len(split)))
-    held = stratified(split.labels, count, f"held out of {task}")
+    held = draw_stratified(split.labels, count, f"held out of {task}")
     return np.setdiff1d(np.arange(len(split)), held), held
 
 
-def stratified(labels: np.ndarray, count: int, salt: str) -> np.ndarray:
+def draw_stratified(labels: np.ndarray, count: int, salt: str) -> np.ndarray:
     """The numbers of `count` examples drawn evenly over their labels, in order; the same ones for the same `salt`.
 
     The examples, shuffled, are put in the order of their labels (classes or values) and cut into `count` runs of equal

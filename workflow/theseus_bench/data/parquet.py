@@ -48,13 +48,13 @@ def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) 
         raise UserError(
             f"{file}: not a readable parquet file ({str(error).splitlines()[0][:120]}); fetch it again"
         ) from None
-    wanted = [*task.columns, "label", "idx"]
-    missing = [name for name in wanted if name not in table.column_names]
+    columns = [*task.columns, "label", "idx"]
+    missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise UserError(
-            f"{file}: no column {', '.join(missing)}; expected {', '.join(wanted)}, found {table.column_names}"
+            f"{file}: no column {', '.join(missing)}; expected {', '.join(columns)}, found {table.column_names}"
         )
-    table = table.select(wanted)
+    table = table.select(columns)
     _check_values(table, file, task, split)
     official = task.rows[split]
     if not sample and table.num_rows != official:
@@ -63,10 +63,10 @@ def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) 
             f"if this sample is meant, list {task.name} under data.samples"
         )
     if verify and not sample and split in task.sha256:
-        found = content_sha256(table, task)
-        if found != task.sha256[split]:
+        checksum = content_sha256(table, task)
+        if checksum != task.sha256[split]:
             raise UserError(
-                f"{file}: content differs from official GLUE (sha256 {found}, expected {task.sha256[split]}); "
+                f"{file}: content differs from official GLUE (sha256 {checksum}, expected {task.sha256[split]}); "
                 f"fetch it again, or list {task.name} under data.samples if the difference is meant"
             )
     return table

@@ -75,13 +75,13 @@ def generate(task: Task, rows: int, seed: int = 0) -> dict[str, pd.DataFrame]:
     example occurs twice. The same arguments give the same frames on every machine. Raises UserError for a task that
     has no miniature, and for more rows than there are different examples.
     """
-    seen: set[tuple[str, ...]] = set()
+    texts: set[tuple[str, ...]] = set()
     frames = {}
     for split in task.splits:
         size = rows if split == "train" else max(rows // 3, 64) if split in task.dev else max(rows // 8, 32)
         rng = random.Random(f"{task.name}/{split}/{rows}/{seed}")
-        hidden = split in task.test and task.name != "mrpc"  # MRPC is the one task whose test labels are public
-        frames[split] = _frame(task, list(_examples(task, split, size, rng, seen)), hidden)
+        hide_labels = split in task.test and task.name != "mrpc"  # MRPC is the one task whose test labels are public
+        frames[split] = _frame(task, list(_examples(task, split, size, rng, texts)), hide_labels)
     return frames
 
 
@@ -121,27 +121,27 @@ def write_tokenizer(folder: Path) -> None:
     BertTokenizer(vocab=codes, model_max_length=64).save_pretrained(folder)
 
 
-def _examples(task: Task, split: str, size: int, rng: random.Random, seen: set[tuple[str, ...]]) -> Iterator[Example]:
-    """`size` examples whose texts are not in `seen`, which they join."""
+def _examples(task: Task, split: str, size: int, rng: random.Random, others: set[tuple[str, ...]]) -> Iterator[Example]:
+    """`size` examples whose texts are not in `others`, which they join."""
     if task.name not in WRITERS:
         raise UserError(f"task {task.name}: the demo has no sentences for it{suggest(task.name, WRITERS)}")
-    tries = 0
+    attempts = 0
     while size:
         texts, label = WRITERS[task.name](rng, split)
-        tries += 1
-        if texts not in seen:
-            seen.add(texts)
-            size, tries = size - 1, 0
+        attempts += 1
+        if texts not in others:
+            others.add(texts)
+            size, attempts = size - 1, 0
             yield texts, label
-        elif tries == 1000:
+        elif attempts == 1000:
             raise UserError(
                 f"task {task.name}: the demo has no {size} more different examples for {split}; set fewer rows"
             )
 
 
-def _frame(task: Task, examples: list[Example], hidden: bool) -> pd.DataFrame:
+def _frame(task: Task, examples: list[Example], hide_labels: bool) -> pd.DataFrame:
     frame = pd.DataFrame([texts for texts, _ in examples], columns=task.columns, dtype=str)
-    if hidden:
+    if hide_labels:
         codes = [-1] * len(examples)
     else:
         codes = [label if task.labels is None else task.labels.index(label) for _, label in examples]
@@ -206,13 +206,13 @@ def _qqp(rng: random.Random, split: str) -> Example:
     """The same question in other words, or one that asks something else: of other things, or not for the same."""
     fact, kind = _fact(rng), rng.choice(["where", "when"])
     label = _draw(rng, duplicate=0.4, not_duplicate=0.6)
-    other, asked = fact, kind
+    other, other_kind = fact, kind
     if label == "not_duplicate":
         if rng.random() < 0.7:
-            asked = rng.choice(["who", "when" if kind == "where" else "where"])
+            other_kind = rng.choice(["who", "when" if kind == "where" else "where"])
         else:
             other = _change(rng, fact, rng.choice([1, 2, 2, 3, 3]), ["who", "verb", "thing"])
-    return (_ask(rng, fact, kind), _ask(rng, other, asked)), label
+    return (_ask(rng, fact, kind), _ask(rng, other, other_kind)), label
 
 
 def _stsb(rng: random.Random, split: str) -> Example:
@@ -254,8 +254,8 @@ def _qnli(rng: random.Random, split: str) -> Example:
             detail = False
         else:
             answer = replace(fact, detail=rng.choice(PLACES if kind == "when" else TIMES))
-    said = _say(rng, answer, who="someone" if someone else None, detail=detail)
-    return (_ask(rng, fact, kind), said), label
+    statement = _say(rng, answer, who="someone" if someone else None, detail=detail)
+    return (_ask(rng, fact, kind), statement), label
 
 
 def _wnli(rng: random.Random, split: str) -> Example:
@@ -391,8 +391,8 @@ def _infer(rng: random.Random, relation: str, details: list[str]) -> tuple[str, 
 
 def _opinion(rng: random.Random, good: bool) -> str:
     """A verdict on a work, praise where `good`."""
-    work, denied = rng.choice(WORKS), rng.random() < 0.15
-    adjective = rng.choice(PRAISE if good != denied else BLAME)
-    if denied:
+    work, is_denial = rng.choice(WORKS), rng.random() < 0.15
+    adjective = rng.choice(PRAISE if good != is_denial else BLAME)
+    if is_denial:
         return f"the {work} was {rng.choice(['never', 'not'])} {adjective}"
     return rng.choice([f"a {adjective} {work}", f"the {work} was {rng.choice(DEGREES)} {adjective}"])

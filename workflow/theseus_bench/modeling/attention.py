@@ -41,20 +41,20 @@ class AttentionRecorder:
 
     def __init__(self, model: nn.Module, layers: list[int]):
         self.heads = model.config.num_attention_heads
-        self._seen = [[None, None, None] for _ in layers]
-        for seen, layer in zip(self._seen, layers, strict=True):
+        self._outputs = [[None, None, None] for _ in layers]  # of the three projections
+        for outputs, layer in zip(self._outputs, layers, strict=True):
             for i, name in enumerate(family_of(model).projections):
                 layers_of(model)[layer].get_submodule(name).register_forward_hook(
-                    lambda _module, _inputs, output, seen=seen, i=i: seen.__setitem__(i, output)
+                    lambda _module, _inputs, output, outputs=outputs, i=i: outputs.__setitem__(i, output)
                 )
 
     def scores(self, i: int) -> torch.Tensor:
-        """Scaled products of queries and keys, before the softmax, of the i-th layer watched."""
-        return self._products(self._seen[i][0], self._seen[i][1])
+        """Scaled products of queries and keys, before the softmax, of the i-th recorded layer."""
+        return self._products(self._outputs[i][0], self._outputs[i][1])
 
     def value_scores(self, i: int) -> torch.Tensor:
-        """Scaled products of the values with each other, of the i-th layer watched."""
-        return self._products(self._seen[i][2], self._seen[i][2])
+        """Scaled products of the values with each other, of the i-th recorded layer."""
+        return self._products(self._outputs[i][2], self._outputs[i][2])
 
     def _products(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """(batch, heads, length, length) float32 out of two of (batch, length, hidden)."""

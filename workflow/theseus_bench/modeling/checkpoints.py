@@ -136,12 +136,12 @@ class quiet_transformers:
         self.verbosity = transformers_logging.get_verbosity()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
-        self.caught = warnings.catch_warnings()
-        self.caught.__enter__()
+        self.warning_filters = warnings.catch_warnings()
+        self.warning_filters.__enter__()
         warnings.simplefilter("ignore", FutureWarning)
 
     def __exit__(self, *exception):
-        self.caught.__exit__(*exception)
+        self.warning_filters.__exit__(*exception)
         transformers_logging.set_verbosity(self.verbosity)
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from theseus_bench.modeling.attention import fuse_attention
-from theseus_bench.modeling.flops import measured, must_be_seen, stated
+from theseus_bench.modeling.flops import add_flops, full_count_active, measure_linear_flops
 
 PAD_TO_MULTIPLE_OF = (
     32  # tokens: training batches on a GPU are padded to a multiple, which makes four lengths of GLUE's 128
@@ -62,48 +62,48 @@ def compile_layers(model: nn.Module) -> None:
 
 
 @dataclass
-class _Met:
-    """What is known of a shape: a layer's weights, its input, and which of these have gradients."""
+class _Shape:
+    """A layer's weights, its input, and which of these have gradients: what each call at it computes, and how many."""
 
-    operations: int = 0  # of its linear layers, backward pass included
+    flops: int = 0  # of its linear layers, backward pass included
     calls: int = 0
 
 
 class _Forward:
     """A layer's forward(), which runs it compiled where that is wanted."""
 
-    met: dict[tuple, _Met] = {}  # by shape, for all layers
+    shapes: dict[tuple, _Shape] = {}  # for all layers
     graph = None  # the compiled _plain_forward, which all layers share
-    works = True  # until torch fails to compile
+    compiles = True  # until torch fails to
 
     def __init__(self, layer: nn.Module):
         self.layer = layer
         self.inner = [module for module in layer.modules() if module is not layer]
 
-    def __call__(self, states: torch.Tensor, *others, **named) -> torch.Tensor:
-        if torch.is_inference_mode_enabled() or must_be_seen() or self._is_watched() or not _Forward.works:
-            return _plain_forward(self.layer, states, *others, **named)
-        met = _Forward.met.setdefault(self._shape(states), _Met())
-        met.calls += 1
-        if met.calls <= PATIENCE:
-            output, met.operations = measured(lambda: _plain_forward(self.layer, states, *others, **named))
+    def __call__(self, states: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        if torch.is_inference_mode_enabled() or full_count_active() or self._has_hooks() or not _Forward.compiles:
+            return _plain_forward(self.layer, states, *args, **kwargs)
+        shape = _Forward.shapes.setdefault(self._key(states), _Shape())
+        shape.calls += 1
+        if shape.calls <= PATIENCE:
+            output, shape.flops = measure_linear_flops(lambda: _plain_forward(self.layer, states, *args, **kwargs))
             return output
         if _Forward.graph is None:
             _Forward.graph = torch.compile(_plain_forward, dynamic=False, backend=BACKEND, recompile_limit=GRAPHS)
         try:
-            with stated(met.operations):
-                return _Forward.graph(self.layer, states, *others, **named)
+            with add_flops(shape.flops):
+                return _Forward.graph(self.layer, states, *args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
-            _Forward.works = False
+            _Forward.compiles = False
             reason = " ".join(str(error).split("\n\n")[0].split())
             warnings.warn(f"layers run uncompiled, and slower, since torch cannot compile here: {reason}", stacklevel=2)
-        return _plain_forward(self.layer, states, *others, **named)
+        return _plain_forward(self.layer, states, *args, **kwargs)
 
-    def _shape(self, states: torch.Tensor) -> tuple:
+    def _key(self, states: torch.Tensor) -> tuple:
         weights = tuple((p.shape, p.requires_grad) for p in self.layer.parameters())
         return type(self.layer), states.shape, torch.is_grad_enabled(), states.requires_grad, weights
 
-    def _is_watched(self) -> bool:
+    def _has_hooks(self) -> bool:
         """Whether a module inside has a hook, which would be compiled into the graph of all layers.
 
         transformers gives every attention one of its own, for attention weights, once hidden states are asked for.
@@ -116,5 +116,5 @@ class _Forward:
         return any(module._forward_hooks for module in self.inner)
 
 
-def _plain_forward(layer: nn.Module, states: torch.Tensor, *others, **named) -> torch.Tensor:
-    return type(layer).forward(layer, states, *others, **named)
+def _plain_forward(layer: nn.Module, states: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+    return type(layer).forward(layer, states, *args, **kwargs)

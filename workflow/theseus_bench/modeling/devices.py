@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,16 +19,31 @@ from theseus_bench.modeling.gpu_slots import take_gpu
 MALLOC_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device for 'auto' (a GPU where there is one), 'cpu' or 'cuda'; UserError if a GPU is wanted and absent.
+@dataclass(frozen=True)
+class Hardware:
+    """What a training or a prediction computes on, and how precisely."""
+
+    device: torch.device
+    precision: str  # bf16 or fp32
+
+
+def choose_device(name: str) -> torch.device:
+    """The device for 'auto' (a GPU where there is one), 'cpu' or 'cuda'; UserError where 'cuda' has no GPU.
 
     Of several GPUs it is the one that the fewest runs are on, and the only one that this process sees from then on.
     """
-    if wanted != "cpu" and torch.backends.cuda.is_built():
+    if name != "cpu" and torch.backends.cuda.is_built():
         take_gpu(torch.cuda.device_count)  # which asks the driver's library (NVML), and CUDA only without it
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise UserError("config: device: cuda is wanted but torch sees no GPU; set device to auto or cpu")
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def choose_hardware(device: str, precision: str, threads: int) -> Hardware:
+    """What `choose_device` and `choose_precision` give for a configuration's words; computed on with `threads`."""
+    use_threads(threads)
+    torch_device = choose_device(device)
+    return Hardware(torch_device, choose_precision(precision, torch_device))
 
 
 def device_name(device: torch.device) -> str:
@@ -35,10 +51,10 @@ def device_name(device: torch.device) -> str:
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
+def choose_precision(name: str, device: torch.device) -> str:
     """'bf16' or 'fp32'; 'auto' is bf16 where the processor multiplies matrices in it natively."""
-    if wanted != "auto":
-        return wanted
+    if name != "auto":
+        return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = (
@@ -59,7 +75,7 @@ def autocast(device: torch.device, precision: str):
 def use_threads(threads: int) -> None:
     """Compute with as many processor threads as the workflow gave the job (OMP_NUM_THREADS), else with `threads`.
 
-    Said aloud because a process forked from a warm parent no longer looks at the variable by itself.
+    Said aloud because a process forked from a fork server no longer looks at the variable by itself.
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
 

@@ -68,26 +68,26 @@ def attention(
 
 
 class _Masked(torch.autograd.Function):
-    """x · kept · factor, which remembers one byte an element; torch's own dropout remembers a number of x's kind."""
+    """x · mask · factor, which remembers one byte an element; torch's own dropout remembers a number of x's kind."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, kept: Tensor, factor: float) -> Tensor:
-        ctx.save_for_backward(kept)
+    def forward(ctx, x: Tensor, mask: Tensor, factor: float) -> Tensor:
+        ctx.save_for_backward(mask)
         ctx.factor = factor
-        return (x * kept).mul_(factor)
+        return (x * mask).mul_(factor)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (kept,) = ctx.saved_tensors
-        return (gradient * kept).mul_(ctx.factor), None, None
+        (mask,) = ctx.saved_tensors
+        return (gradient * mask).mul_(ctx.factor), None, None
 
 
 def _draw(shape: torch.Size, p: float) -> tuple[Tensor, float]:
     """Which elements stay, and by what they are multiplied."""
-    dropped, number = round(p * CHOICES), shape.numel()
+    threshold, number = round(p * CHOICES), shape.numel()
     bits = torch.empty((number + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    kept = bits.view(torch.int16)[:number].view(shape) >= dropped - CHOICES // 2
-    return kept, CHOICES / (CHOICES - dropped)
+    mask = bits.view(torch.int16)[:number].view(shape) >= threshold - CHOICES // 2
+    return mask, CHOICES / (CHOICES - threshold)
 
 
 AttentionInterface.register(ATTENTION, attention)

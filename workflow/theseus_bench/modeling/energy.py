@@ -13,29 +13,29 @@ POWERCAP = Path("/sys/class/powercap")  # where Linux shows the energy counters 
 
 
 class EnergyMeter:
-    """The joules drawn since it was made, on top of `earlier` ones: by the GPU, or by the processor's packages.
+    """The joules drawn since it was made, on top of `joules_before`: by the GPU, or by the processor's packages.
 
     A counter is that of a whole package or GPU, so what other processes do on it meanwhile is in it too.
     """
 
-    def __init__(self, device: torch.device, earlier: float | None = 0.0):
+    def __init__(self, device: torch.device, joules_before: float | None = 0.0):
         counters = _gpu_counters(device) if device.type == "cuda" else _package_counters()
-        self._seen = {counter: counter.read() for counter in counters}
-        self._joules = earlier if counters else None
-        self._when = time.monotonic()
+        self._readings = {counter: counter.read() for counter in counters}
+        self._joules = joules_before if counters else None
+        self._read_time = time.monotonic()
 
     def read(self, at_most_every: float = 0.0) -> float | None:
         """Joules so far, None where they cannot be measured; if the last look was within `at_most_every` s, as of then.
 
         A counter of the processor starts again from 0 after minutes, so it must be looked at now and then.
         """
-        if self._joules is None or time.monotonic() - self._when < at_most_every:
+        if self._joules is None or time.monotonic() - self._read_time < at_most_every:
             return self._joules
-        self._when = time.monotonic()
+        self._read_time = time.monotonic()
         try:
-            for counter, before in self._seen.items():
-                self._seen[counter] = counter.read()
-                self._joules += (self._seen[counter] - before) % counter.range
+            for counter, reading in self._readings.items():
+                self._readings[counter] = counter.read()
+                self._joules += (self._readings[counter] - reading) % counter.range
         except OSError:
             self._joules = None
         return self._joules

@@ -6,7 +6,7 @@ or in a method's own loss, is known from a few steps on which every operation is
 formulas: the count of all steps is that of their linear layers, times the ratio of the two counts on those few.
 
 Compiled layers have no modules to be seen at work (theseus_bench.modeling.compile). Their operations at a shape are
-measured once, uncompiled, and stated from then on; the observed steps run uncompiled.
+measured once, uncompiled, and added from then on; the observed steps run uncompiled.
 
 A multiplication and an addition are two operations. Only products of matrices count, as is usual: element-wise work and
 the optimizer are well below a hundredth of a step.
@@ -23,7 +23,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-OBSERVED = 4  # so many of a run's steps are looked at as a whole: it slows a small model down twofold
+OBSERVED_STEPS = 4  # so many of a run's steps are looked at as a whole: it slows a small model down twofold
 
 
 def new_count() -> dict[str, int]:
@@ -37,11 +37,11 @@ def new_count() -> dict[str, int]:
 
 def is_observed(step: int, steps: int) -> bool:
     """Whether a step, counted from 0, is among the evenly spaced ones that are looked at as a whole; the first is."""
-    return step * OBSERVED % steps < OBSERVED
+    return step * OBSERVED_STEPS % steps < OBSERVED_STEPS
 
 
 @contextmanager
-def counted(count: dict[str, int], observed: bool) -> Iterator[None]:
+def count_flops(count: dict[str, int], observed: bool) -> Iterator[None]:
     """Within the block, the operations of every module in the process are added to `count`.
 
     Neither what is computed nor what is drawn changes.
@@ -62,12 +62,12 @@ def counted(count: dict[str, int], observed: bool) -> Iterator[None]:
         count["observed_linear"] += linear
 
 
-def must_be_seen() -> bool:
-    """Whether a block is being counted that looks at every operation, so that nothing in it may run compiled."""
+def full_count_active() -> bool:
+    """Whether every operation is looked at just now, so that nothing may run compiled."""
     return _block is not None and _block.observed
 
 
-def measured(call: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
+def measure_linear_flops(call: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
     """What `call` returns, and the operations of its linear layers; they count in the block around it as always."""
     inner = _Block(observed=False)
     inner.start()
@@ -78,7 +78,7 @@ def measured(call: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
 
 
 @contextmanager
-def stated(linear: int) -> Iterator[None]:
+def add_flops(linear: int) -> Iterator[None]:
     """Count so many operations of linear layers for what runs within, where no module is seen: it is compiled."""
     if _block is None:
         yield
@@ -91,7 +91,7 @@ def stated(linear: int) -> Iterator[None]:
     _block.linear += linear
 
 
-def operations(count: dict[str, int]) -> float:
+def total_flops(count: dict[str, int]) -> float:
     """The operations of all blocks that were counted; at least one of them must have been observed."""
     return count["linear"] * count["observed"] / count["observed_linear"] if count["linear"] else 0.0
 
@@ -105,17 +105,17 @@ class _EveryOperation(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.total = 0
-        self._whole = set()  # operations that are not made of others
+        self._primitives = set()  # operations that are not made of others
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         formula = flop_registry.get(operation.overloadpacket)
-        if formula is None and operation not in self._whole:
+        if formula is None and operation not in self._primitives:
             with self:
                 result = operation.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-            self._whole.add(operation)
+            self._primitives.add(operation)
         result = operation(*args, **kwargs)
         if formula is not None:
             self.total += formula(*args, **kwargs, out_val=result)

@@ -25,6 +25,7 @@ from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.files import write_json
 from theseus_bench.modeling.checkpoints import save_checkpoint
+from theseus_bench.modeling.devices import Hardware
 from theseus_bench.strict_yaml import parse
 from theseus_bench.suite.config import Suite
 from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, load_specs
@@ -32,7 +33,7 @@ from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.training import method as method_module
 from theseus_bench.training import run
-from theseus_bench.training.loop import Machine, predict
+from theseus_bench.training.loop import predict
 from theseus_bench.training.run import execute, store_teacher_outputs
 
 ROWS, STEPS = 40, 3
@@ -59,9 +60,9 @@ class Bench:
     def method(self) -> str:
         return next(iter(self.plan.suite.experiments.values())).methods[0]
 
-    def execute(self, task: str, place: str, **options) -> tuple[RunRecord, np.ndarray]:
+    def execute(self, task: str, name: str, **options) -> tuple[RunRecord, np.ndarray]:
         """Train the run in a folder of its own, over the shared inputs; its record and its logits."""
-        folder = self.folder / place
+        folder = self.folder / name
         if not folder.exists():
             (folder / "runs").mkdir(parents=True)
             for part in ("data", "backbone", "teacher", "compact"):
@@ -113,8 +114,8 @@ def make_bench(method: str, folder: Path) -> Bench:
     plan = Plan(parse(Suite, suite, "check"), load_tasks(TASKS_FILE), specs)
     bench = Bench(plan, folder)
     write_tokenizer(folder / "tokenizer")
-    for place, layers in [("backbone", 4), *((f"compact/{name}", 2) for name in suite["compact"])]:
-        save_checkpoint(BertForMaskedLM(_tiny_config(layers)), folder / "tokenizer", folder / place)
+    for path, layers in [("backbone", 4), *((f"compact/{name}", 2) for name in suite["compact"])]:
+        save_checkpoint(BertForMaskedLM(_tiny_config(layers)), folder / "tokenizer", folder / path)
     (folder / "compact").mkdir(exist_ok=True)
     (folder / "teacher").mkdir()
     for name in TASKS:
@@ -180,19 +181,19 @@ def _check_resumes(bench: Bench) -> None:
 
     original = method_module.load_method
 
-    def stopping(folder: Path):
+    def load_stopping(folder: Path):
         method = original(folder)
-        on_step = method.on_step
+        on_step_begin = method.on_step_begin
 
         def stop(step):
             if step == STEPS - 1:
                 raise Stop
-            on_step(step)
+            on_step_begin(step)
 
-        method.on_step = stop
+        method.on_step_begin = stop
         return method
 
-    run.load_method = stopping
+    run.load_method = load_stopping
     try:
         with contextlib.suppress(Stop):
             bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
@@ -214,8 +215,7 @@ def _check_exports(bench: Bench) -> None:
         return
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     data = bench.folder / "data" / bench.tasks[0]
-    machine = Machine(model.device, "fp32", bench.folder / "checkpoints")
-    again = predict(model, open_split(data, "validation"), summary(data)["pad"], machine)
+    again = predict(model, open_split(data, "validation"), summary(data)["pad"], Hardware(model.device, "fp32"))
     if not np.allclose(again, logits[: len(again)], atol=1e-5):
         raise UserError(
             "the saved model, loaded with plain transformers, gives other predictions than the run recorded"
@@ -223,10 +223,10 @@ def _check_exports(bench: Bench) -> None:
 
 
 def _check_contained(bench: Bench) -> None:
-    with _watching() as seen:
+    with _watch() as targets:
         bench.execute(bench.tasks[0], "contained")
-    allowed = (*(str((bench.folder / place).resolve()) for place in ("contained", "checkpoints")), "/dev/")
-    outside = [name for name in seen if not name.startswith(allowed)]
+    allowed = (*(str((bench.folder / name).resolve()) for name in ("contained", "checkpoints")), "/dev/")
+    outside = [name for name in targets if not name.startswith(allowed)]
     if outside:
         raise UserError(f"it reached outside the run's folder: {', '.join(sorted(set(outside)))}")
 
@@ -235,7 +235,7 @@ _watchers: list[list[str]] = []
 
 
 @contextlib.contextmanager
-def _watching() -> Iterator[list[str]]:
+def _watch() -> Iterator[list[str]]:
     """Within the block, the list fills with what is written, made, moved or connected to."""
     _hook()
     _watchers.append([])

@@ -17,27 +17,27 @@ from theseus_bench.data.synthetic import generate
 from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
 from theseus_bench.modeling import checkpoints, hub
-from theseus_bench.modeling.devices import choose_device, choose_precision, use_threads
+from theseus_bench.modeling.devices import Hardware, choose_hardware
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_files import checksum, keep_checkpoint, sign_checkpoint
 from theseus_bench.suite.status import WEIGHTS
 from theseus_bench.training import pretraining
-from theseus_bench.training.loop import CHECKPOINTS, Machine, discard_checkpoint
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
+from theseus_bench.training.trainer_state import CHECKPOINTS, Checkpoint
 
 
-def fetch_task(plan: Plan, task: str, output: Path) -> None:
+def fetch_task(plan: Plan, name: str, output: Path) -> None:
     """Put a task's tables into the folder `output`, one parquet file a split."""
-    data, wanted = plan.suite.data, plan.tasks[task]
+    data, task = plan.suite.data, plan.tasks[name]
     with atomic(output) as scratch:
         scratch.mkdir()
         if data.source == "demo":
-            for split, frame in generate(wanted, data.rows).items():
+            for split, frame in generate(task, data.rows).items():
                 frame.to_parquet(scratch / f"{split}.parquet", index=False)
         else:
             with TemporaryDirectory() as cache:
-                for split in wanted.splits:
-                    table = _hub_split(data.name, data.revision, task, split, cache)
+                for split in task.splits:
+                    table = _hub_split(data.name, data.revision, name, split, cache)
                     table.to_parquet(scratch / f"{split}.parquet")
 
 
@@ -54,10 +54,11 @@ def make_backbone(plan: Plan, folder: Path, checkpoint_every: float = 600.0) -> 
         print(f"{output}: kept, as it was made of the same")
         return
     if backbone.source == "demo":
-        machine = _machine(plan, folder, checkpoint_every, made_from)
-        losses = make_demo_backbone(backbone.layers, backbone.steps, machine, output)
+        hardware = choose_hardware(plan.suite.device, "auto", plan.suite.threads)
+        checkpoint = _checkpoint(folder, hardware, made_from, checkpoint_every)
+        losses = make_demo_backbone(backbone.layers, backbone.steps, hardware, checkpoint, output)
         write_json(output / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
-        discard_checkpoint(machine)
+        checkpoint.discard()
     else:
         checkpoints.fetch_checkpoint(backbone, output)
     sign_checkpoint(output, made_from)
@@ -69,12 +70,12 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
     A recipe keeps its state every `checkpoint_every` seconds, and goes on from it after a stop.
     """
     compact, output = plan.suite.compact[method], folder / "compact" / method
-    read = [f"backbone/{WEIGHTS}"]
-    read += [f"data/{task}" for task in plan.trained_tasks] if compact.source == "recipe" else []
+    inputs = [f"backbone/{WEIGHTS}"]
+    inputs += [f"data/{task}" for task in plan.trained_tasks] if compact.source == "recipe" else []
     made_from = {
         "settings": compact.model_dump(mode="json"),
         "layers": plan.suite.student_layers,
-        "inputs": {name: checksum(folder / name) for name in read},
+        "inputs": {name: checksum(folder / name) for name in inputs},
     }
     if keep_checkpoint(output, made_from, folder):
         print(f"{output}: kept, as it was made of the same")
@@ -90,11 +91,14 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
             checkpoints.check_same_vocabulary(scratch, folder / "backbone", compact.name)
             write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
     else:
-        machine = _machine(plan, folder, checkpoint_every, made_from)
+        hardware = choose_hardware(plan.suite.device, "auto", plan.suite.threads)
+        checkpoint = _checkpoint(folder, hardware, made_from, checkpoint_every)
         text = concatenate([_training_text(folder / "data" / task) for task in plan.trained_tasks])
-        losses = make_compact(folder / "backbone", text, compact, plan.suite.student_layers, machine, output)
+        losses = make_compact(
+            folder / "backbone", text, compact, plan.suite.student_layers, hardware, checkpoint, output
+        )
         write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
-        discard_checkpoint(machine)
+        checkpoint.discard()
     sign_checkpoint(output, made_from)
 
 
@@ -104,18 +108,15 @@ def _training_text(folder: Path) -> Split:
     return take(split, hold_out(split, folder.name)[0])
 
 
-def _machine(plan: Plan, folder: Path, checkpoint_every: float, made_from: dict[str, Any]) -> Machine:
-    """Where a pretraining computes; its checkpoint is named by all that its result depends on.
+def _checkpoint(folder: Path, hardware: Hardware, made_from: dict[str, Any], every: float) -> Checkpoint:
+    """A pretraining's checkpoint, named by all that the result depends on.
 
     That is the suite's `folder`, what it is made from, device, precision and the code.
     """
-    use_threads(plan.suite.threads)
-    device = choose_device(plan.suite.device)
-    precision = choose_precision("auto", device)
     code = [checksum(Path(module.__file__)) for module in (synthetic, pretraining)]
-    parts = [str(folder.resolve()), device.type, precision, code, made_from]
+    parts = [str(folder.resolve()), hardware.device.type, hardware.precision, code, made_from]
     name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-    return Machine(device, precision, CHECKPOINTS / name, checkpoint_every)
+    return Checkpoint(CHECKPOINTS / name, every)
 
 
 def _hub_split(name: str, revision: str, task: str, split: str, cache: str | None = None):

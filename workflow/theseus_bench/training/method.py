@@ -23,6 +23,8 @@ from theseus_bench.modeling.attention import model_inputs
 from theseus_bench.modeling.checkpoints import check_same_vocabulary, load_classifier
 from theseus_bench.modeling.compile import prepare_for_device
 
+RENAMED_HOOKS = {"on_step": "on_step_begin", "may_stop": "allow_early_stopping", "log": "metrics_to_log"}
+
 
 @dataclass(frozen=True)
 class RunContext:
@@ -73,9 +75,9 @@ class RunContext:
         return self._of_depth(model, self.compact_folder, "choose a compact checkpoint of that depth")
 
     def _of_depth(self, model: nn.Module, folder: Path, remedy: str) -> nn.Module:
-        found = len(layers_of(model))
-        if found != self.settings.layers:
-            raise UserError(f"{folder}: {found} layers, but the run asks for {self.settings.layers}; {remedy}")
+        depth = len(layers_of(model))
+        if depth != self.settings.layers:
+            raise UserError(f"{folder}: {depth} layers, but the run asks for {self.settings.layers}; {remedy}")
         return model
 
 
@@ -102,7 +104,7 @@ class Method:
         """Whose gradients count in the norm that is clipped, settled before the first step."""
         return self.parameters(model)
 
-    def on_step(self, step: int) -> None:
+    def on_step_begin(self, step: int) -> None:
         """Called before each optimizer step, counted from 0, before its forward pass."""
 
     def run_length(self, settings: SimpleNamespace, steps: int) -> int:
@@ -113,14 +115,14 @@ class Method:
         """
         return steps
 
-    def may_stop(self) -> bool:
-        """Whether training may stop early after the current step; until then no evaluation counts as stale.
+    def allow_early_stopping(self) -> bool:
+        """Whether training may stop early after the current step; until then evaluations do not count for it.
 
-        Never asked under equal effort, where nothing stops early.
+        Without effect under equal effort, where nothing stops early.
         """
         return True
 
-    def log(self) -> dict[str, float]:
+    def metrics_to_log(self) -> dict[str, float]:
         """Numbers worth a place in the curve at each evaluation."""
         return {}
 
@@ -145,7 +147,10 @@ def task_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def load_method(folder: Path) -> Method:
-    """An instance of the one Method class that `folder`/method.py defines."""
+    """An instance of the one Method class that `folder`/method.py defines; UserError where it defines another number.
+
+    A class that defines a hook by its old name is refused too, as nothing would call it.
+    """
     file = folder / "method.py"
     spec = importlib.util.spec_from_file_location(f"theseus_bench_method_{folder.name}", file)
     module = importlib.util.module_from_spec(spec)
@@ -157,4 +162,7 @@ def load_method(folder: Path) -> Method:
     ]
     if len(classes) != 1:
         raise UserError(f"{file}: expected one class that derives from Method, found {len(classes)}")
+    for old, new in RENAMED_HOOKS.items():
+        if hasattr(classes[0], old):
+            raise UserError(f"{file}: {classes[0].__name__}.{old} is never called; the hook is now {new}, so rename it")
     return classes[0]()

@@ -90,9 +90,9 @@ def model_card(run: Run, record: RunRecord) -> str:
     )
 
 
-def _sample(record: RunRecord, generated: bool, part: bool) -> str:
+def _sample(record: RunRecord, synthetic: bool, part: bool) -> str:
     """A sentence on what it was trained on, where that is not the whole of GLUE's training set."""
     rows = record.data["train"]["rows"]
-    if generated:
+    if synthetic:
         return f"It was trained on {rows} generated sentences, and says nothing of GLUE."
     return f"It was trained on {rows} examples, not on all of GLUE's." if part else ""

@@ -27,10 +27,11 @@ from theseus_bench.modeling.architectures import body_of, keep_layers, layers_of
 from theseus_bench.modeling.attention import model_inputs
 from theseus_bench.modeling.checkpoints import load_masked_lm, save_checkpoint
 from theseus_bench.modeling.compile import padded_length, prepare_for_device
-from theseus_bench.modeling.devices import autocast, seed_everything, to_tensors
+from theseus_bench.modeling.devices import Hardware, autocast, seed_everything, to_tensors
 from theseus_bench.modeling.dropout import ATTENTION
 from theseus_bench.suite.config import Compact, LoopSettings
-from theseus_bench.training.loop import Machine, learning_rate, make_optimizer, restore_state, save_state
+from theseus_bench.training.loop import learning_rate, make_optimizer
+from theseus_bench.training.trainer_state import Checkpoint, restore_state, save_state
 
 IGNORED = -100  # the label of a position that counts in no loss
 MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
@@ -40,43 +41,60 @@ TEMPERATURE, SOFT, COSINE, MASKED = 2.0, 5.0, 1.0, 2.0  # the loss of DistilBERT
 
 
 def pretrain(
-    model: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine, trained=None
+    model: nn.Module,
+    text: Split,
+    tokenizer,
+    settings: LoopSettings,
+    hardware: Hardware,
+    checkpoint: Checkpoint,
+    trained: list[nn.Parameter] | None = None,
 ) -> list[float]:
     """Train a model with a masked-language head (or only the parameters `trained`); the loss at each step."""
 
     def loss(batch: dict[str, Tensor]) -> Tensor:
         return _masked_loss(model(**model_inputs(model, batch)).logits, batch["labels"])
 
-    return _descend(model, trained or list(model.parameters()), loss, text, tokenizer, settings, machine)
+    return _descend(model, trained or list(model.parameters()), loss, text, tokenizer, settings, hardware, checkpoint)
 
 
 def distil(
-    teacher: nn.Module, student: nn.Module, text: Split, tokenizer, settings: LoopSettings, machine: Machine
+    teacher: nn.Module,
+    student: nn.Module,
+    text: Split,
+    tokenizer,
+    settings: LoopSettings,
+    hardware: Hardware,
+    checkpoint: Checkpoint,
 ) -> list[float]:
     """Train `student` on the teacher's soft labels and states and on the masked tokens; the loss at each step."""
-    prepare_for_device(teacher, machine.device).eval()
+    prepare_for_device(teacher, hardware.device).eval()
 
     def loss(batch: dict[str, Tensor]) -> Tensor:
         inputs = model_inputs(student, batch)
         with torch.no_grad():
-            taught = teacher(**inputs, output_hidden_states=True)
-        learned = student(**inputs, output_hidden_states=True)
-        logits, wanted, state, wanted_state = (
-            x.flatten(0, 1)[batch["real"]].float()
-            for x in (learned.logits, taught.logits, learned.hidden_states[-1], taught.hidden_states[-1])
-        )
+            teacher_output = teacher(**inputs, output_hidden_states=True)
+        student_output = student(**inputs, output_hidden_states=True)
+        outputs = student_output, teacher_output
+        logits, teacher_logits = (output.logits.flatten(0, 1)[batch["real"]].float() for output in outputs)
+        state, teacher_state = (output.hidden_states[-1].flatten(0, 1)[batch["real"]].float() for output in outputs)
         soft = functional.kl_div(
-            (logits / TEMPERATURE).log_softmax(-1), (wanted / TEMPERATURE).softmax(-1), reduction="batchmean"
+            (logits / TEMPERATURE).log_softmax(-1), (teacher_logits / TEMPERATURE).softmax(-1), reduction="batchmean"
         )
-        cosine = (1 - functional.cosine_similarity(state, wanted_state, dim=-1)).mean()
-        masked = _masked_loss(learned.logits, batch["labels"])
+        cosine = (1 - functional.cosine_similarity(state, teacher_state, dim=-1)).mean()
+        masked = _masked_loss(student_output.logits, batch["labels"])
         return SOFT * TEMPERATURE**2 * soft + COSINE * cosine + MASKED * masked
 
-    return _descend(student, list(student.parameters()), loss, text, tokenizer, settings, machine)
+    return _descend(student, list(student.parameters()), loss, text, tokenizer, settings, hardware, checkpoint)
 
 
 def make_compact(
-    backbone_folder: Path, text: Split, recipe: Compact, layers: int, machine: Machine, folder: Path
+    backbone_folder: Path,
+    text: Split,
+    recipe: Compact,
+    layers: int,
+    hardware: Hardware,
+    checkpoint: Checkpoint,
+    folder: Path,
 ) -> dict:
     """Make a compact checkpoint of `layers` layers from the backbone in `folder`; its first and last losses.
 
@@ -84,33 +102,35 @@ def make_compact(
     objective masked_words from these alone (the pre-training of Turc et al. 2019, which begins with random layers).
     With `recipe.head_steps` the backbone's masked-language head is fitted first, its body held fixed: a backbone
     published without one (a sentence encoder) has no soft labels to give otherwise. Stopped and called again, it goes
-    on where it was: each of these two phases has its own checkpoint in machine.checkpoint.
+    on where it was: each of these two phases has its own checkpoint in the folder of `checkpoint`.
     """
     tokenizer = AutoTokenizer.from_pretrained(backbone_folder)
     seed_everything(0)
     teacher = load_masked_lm(backbone_folder)
     losses = {}
     if recipe.head_steps:
-        inside = {id(p) for p in body_of(teacher).parameters()}
-        head = [p for p in teacher.parameters() if id(p) not in inside]
+        body = {id(p) for p in body_of(teacher).parameters()}
+        head = [p for p in teacher.parameters() if id(p) not in body]
         body_of(teacher).requires_grad_(False)  # so that nothing is computed for it
-        apart = replace(machine, checkpoint=machine.checkpoint / "head")
-        fitted = pretrain(teacher, text, tokenizer, _loop(recipe, recipe.head_steps), apart, head)
-        losses |= {"head_first": fitted[0], "head_last": float(np.mean(fitted[-20:]))}
+        head_checkpoint = replace(checkpoint, folder=checkpoint.folder / "head")
+        head_losses = pretrain(
+            teacher, text, tokenizer, _loop(recipe, recipe.head_steps), hardware, head_checkpoint, head
+        )
+        losses |= {"head_first": head_losses[0], "head_last": float(np.mean(head_losses[-20:]))}
     student = load_masked_lm(backbone_folder)
     student.load_state_dict(teacher.state_dict())
     depth = len(layers_of(student))
     keep_layers(student, [i * depth // layers for i in range(layers)])
     loop = _loop(recipe, recipe.steps)
     if recipe.objective == "distillation":
-        made = distil(teacher, student, text, tokenizer, loop, machine)
+        student_losses = distil(teacher, student, text, tokenizer, loop, hardware, checkpoint)
     else:
-        made = pretrain(student, text, tokenizer, loop, machine)
+        student_losses = pretrain(student, text, tokenizer, loop, hardware, checkpoint)
     save_checkpoint(student.cpu(), backbone_folder, folder)
-    return losses | {"first": made[0], "last": float(np.mean(made[-20:]))}
+    return losses | {"first": student_losses[0], "last": float(np.mean(student_losses[-20:]))}
 
 
-def make_demo_backbone(layers: int, steps: int, machine: Machine, folder: Path) -> dict:
+def make_demo_backbone(layers: int, steps: int, hardware: Hardware, checkpoint: Checkpoint, folder: Path) -> dict:
     """Pretrain the demo's tiny BERT from scratch into `folder`, on BERT's two objectives; its first and last losses.
 
     Masked words alone do not teach a model this small to compare two sentences; the second objective (does this
@@ -151,7 +171,7 @@ def make_demo_backbone(layers: int, steps: int, machine: Machine, folder: Path) 
             warmup=0.05,
             max_steps=steps,
         )
-        losses = _descend(model, list(model.parameters()), loss, text, tokenizer, settings, machine)
+        losses = _descend(model, list(model.parameters()), loss, text, tokenizer, settings, hardware, checkpoint)
         save_checkpoint(model.cpu(), Path(scratch), folder)
     return {"first": losses[0], "last": float(np.mean(losses[-20:]))}
 
@@ -177,23 +197,24 @@ def _descend(
     text: Split,
     tokenizer,
     settings: LoopSettings,
-    machine: Machine,
+    hardware: Hardware,
+    checkpoint: Checkpoint,
 ) -> list[float]:
     """Minimise `loss` over masked batches of `text` for settings.max_steps steps; the loss at each.
 
-    The state is kept in machine.checkpoint every machine.checkpoint_every seconds and at the end, so that a phase that
-    is over is not repeated if the next one is stopped. Where there is one, training goes on from it: on a CPU it ends
-    bit-equal to one that was not stopped.
+    The state is kept every `checkpoint.every` seconds and at the end, so that a phase that is over is not repeated if
+    the next one is stopped. Where there is one, training goes on from it: on a CPU it ends bit-equal to one that was
+    not stopped.
     """
-    prepare_for_device(model, machine.device).train()
+    prepare_for_device(model, hardware.device).train()
     optimizer = make_optimizer(model, trained, settings)
-    file, losses = machine.checkpoint / "state.pt", []
-    if file.is_file():
-        losses = list(restore_state(file, trained, optimizer, machine.device)["losses"])
-    saved = time.monotonic()
-    for batch in _masked_batches(text, tokenizer, settings, padded_length(machine.device), first=len(losses)):
-        with autocast(machine.device, machine.precision):
-            value = loss(to_tensors(batch, machine.device))
+    losses = []
+    if checkpoint.file.is_file():
+        losses = list(restore_state(checkpoint.file, trained, optimizer, hardware.device)["losses"])
+    save_time = time.monotonic()
+    for batch in _masked_batches(text, tokenizer, settings, padded_length(hardware.device), first=len(losses)):
+        with autocast(hardware.device, hardware.precision):
+            value = loss(to_tensors(batch, hardware.device))
         model.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(trained, settings.clip_norm)
@@ -201,9 +222,9 @@ def _descend(
             group["lr"] = learning_rate(settings, len(losses) + 1, settings.max_steps + 1)
         optimizer.step()
         losses.append(value.detach())
-        if time.monotonic() - saved >= machine.checkpoint_every or len(losses) == settings.max_steps:
-            save_state(file, trained, optimizer, {"losses": torch.stack(losses)})
-            saved = time.monotonic()
+        if time.monotonic() - save_time >= checkpoint.every or len(losses) == settings.max_steps:
+            save_state(checkpoint.file, trained, optimizer, losses=torch.stack(losses))
+            save_time = time.monotonic()
     return torch.stack(losses).tolist()  # only now, as the processor waits for a GPU here
 
 
@@ -227,10 +248,10 @@ def _masked_batches(
         batch = collate(text, order[step % batches], tokenizer.pad_token_id, pad_to_multiple_of)
         batch["real"] = np.flatnonzero(batch["attention_mask"])
         ids = batch["input_ids"]
-        chosen = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
-        batch["example_labels"], batch["labels"] = batch["labels"], np.where(chosen, ids, IGNORED)
-        fate = random.random(ids.shape)
-        ids[chosen & (fate < 0.8)] = tokenizer.mask_token_id
-        swapped = chosen & (fate >= 0.9)
-        ids[swapped] = random.integers(0, len(tokenizer), int(swapped.sum()))
+        mask = (random.random(ids.shape) < MASKED_SHARE) & ~np.isin(ids, special)
+        batch["example_labels"], batch["labels"] = batch["labels"], np.where(mask, ids, IGNORED)
+        draw = random.random(ids.shape)
+        ids[mask & (draw < 0.8)] = tokenizer.mask_token_id
+        noise = mask & (draw >= 0.9)
+        ids[noise] = random.integers(0, len(tokenizer), int(noise.sum()))
         yield batch

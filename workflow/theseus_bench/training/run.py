@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 import time
 from dataclasses import replace
@@ -26,15 +25,14 @@ from theseus_bench.files import AGAIN, atomic, write_json
 from theseus_bench.modeling import architectures
 from theseus_bench.modeling import checkpoints as checkpoints_module
 from theseus_bench.modeling.devices import (
-    choose_device,
-    choose_precision,
+    Hardware,
+    choose_hardware,
     device_name,
     peak_memory_mb,
     seed_everything,
     set_malloc_mmap_threshold,
-    use_threads,
 )
-from theseus_bench.modeling.flops import counted, operations
+from theseus_bench.modeling.flops import count_flops, total_flops
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
@@ -44,11 +42,8 @@ from theseus_bench.suite.run_files import checksum, inputs_of
 from theseus_bench.suite.run_names import EQUAL
 from theseus_bench.suite.search import read_choice
 from theseus_bench.training.loop import (
-    CHECKPOINTS,
     HELD_OUT,
-    Machine,
     TaskData,
-    discard_checkpoint,
     fit,
     planned_steps,
     predict,
@@ -57,6 +52,7 @@ from theseus_bench.training.loop import (
 from theseus_bench.training.method import Method, RunContext, load_method
 from theseus_bench.training.model_card import model_card
 from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
+from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
 
 
 def execute(
@@ -72,12 +68,12 @@ def execute(
     with crash_recorded(folder):
         run, trial = with_chosen(run, suite_folder)
         inputs = inputs_of(plan, run, suite_folder)
-        machine = _machine(plan, run)
-        identity = _identity(plan, run, suite_folder, inputs, machine)
-        machine = replace(machine, checkpoint=checkpoints / identity, checkpoint_every=checkpoint_every)
-        record = _execute(plan, run, trial, suite_folder, folder, machine, inputs)
+        hardware = _hardware(plan, run)
+        identity = _identity(plan, run, suite_folder, inputs, hardware)
+        checkpoint = Checkpoint(checkpoints / identity, checkpoint_every)
+        record = _execute(plan, run, trial, suite_folder, folder, hardware, checkpoint, inputs)
         write_json(folder / "run.json", record.model_dump())
-        discard_checkpoint(machine)
+        checkpoint.discard()
     return record
 
 
@@ -93,30 +89,37 @@ def with_chosen(run: Run, suite_folder: Path) -> tuple[Run, int | None]:
 
 
 def _execute(
-    plan: Plan, run: Run, trial: int | None, suite_folder: Path, folder: Path, machine: Machine, inputs: dict[str, str]
+    plan: Plan,
+    run: Run,
+    trial: int | None,
+    suite_folder: Path,
+    folder: Path,
+    hardware: Hardware,
+    checkpoint: Checkpoint,
+    inputs: dict[str, str],
 ) -> RunRecord:
-    began = time.monotonic()
+    start_time = time.monotonic()
     data = _task_data(plan, run, suite_folder)
     seed_everything(run.seed)
     method = load_method(METHODS_FOLDER / run.spec.name)
     steps = run_length(run, method, len(data.train))
-    model = method.build(_context(plan, run, suite_folder, data, steps, machine.device))
+    model = method.build(_context(plan, run, suite_folder, data, steps, hardware.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
-    progress = fit(method, model, data, _loop(run), run.seed, machine, steps)
-    with counted(progress.evaluation_flops, observed=not progress.curve):
-        predicted = _predict_all(plan, run, suite_folder, model, data, machine)
-    predictions = pa.concat_tables([predictions_table(split, *part) for split, part in predicted.items()])
-    dev_score = _dev_score(run.task, predicted) if progress.curve else None
-    seconds = {"all": progress.earlier + time.monotonic() - began}
-    compressed = method.compressed(model)
+    state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
+    with count_flops(state.evaluation_flops, observed=not state.curve):
+        predictions = _predict_all(plan, run, suite_folder, model, data, hardware)
+    table = pa.concat_tables([predictions_table(split, *part) for split, part in predictions.items()])
+    dev_score = _dev_score(run.task, predictions) if state.curve else None
+    seconds = {"all": state.seconds_before_resume + time.monotonic() - start_time}
+    compressed_model = method.compressed(model)
     with atomic(folder / "predictions.parquet") as scratch:
-        pq.write_table(predictions, scratch, compression="zstd")
-    made = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet"), "dev_score": dev_score}
-    record = _record(plan, run, trial, suite_folder, data, progress, steps, compressed, machine, seconds, made)
+        pq.write_table(table, scratch, compression="zstd")
+    results = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet"), "dev_score": dev_score}
+    record = _record(plan, run, trial, suite_folder, data, state, steps, compressed_model, hardware, seconds, results)
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier run, which would not be this one's
-    if plan.keeps_model(run) and compressed is not None:
+    if plan.keeps_model(run) and compressed_model is not None:
         card = model_card(run, record)
-        checkpoints_module.save_checkpoint(compressed.cpu(), suite_folder / "backbone", folder / "model", card)
+        checkpoints_module.save_checkpoint(compressed_model.cpu(), suite_folder / "backbone", folder / "model", card)
     return record
 
 
@@ -127,25 +130,27 @@ def run_length(run: Run, method: Method, examples: int) -> int:
     """
     steps = planned_steps(_loop(run), examples)
     recipe = run.spec.defaults | run.spec.per_task.get(run.task.name, {})
-    changed = any(run.settings[key] != recipe[key] for key in ("epochs", "max_steps") if key in recipe)
-    return steps if run.protocol == EQUAL or changed else method.run_length(SimpleNamespace(**run.settings), steps)
+    adapted = any(run.settings[key] != recipe[key] for key in ("epochs", "max_steps") if key in recipe)
+    return steps if run.protocol == EQUAL or adapted else method.run_length(SimpleNamespace(**run.settings), steps)
 
 
-def _dev_score(task: Task, predicted: dict[str, tuple[Split, np.ndarray]]) -> float | None:
+def _dev_score(task: Task, predictions: dict[str, tuple[Split, np.ndarray]]) -> float | None:
     """The task's score of the predictions on its dev splits; None where they are not finite."""
-    dev = {split: predicted[split] for split in task.dev}
+    dev = {split: predictions[split] for split in task.dev}
     value = score(
         measure_task(task, {k: logits for k, (_, logits) in dev.items()}, {k: r.labels for k, (r, _) in dev.items()})
     )
     return value if np.isfinite(value) else None
 
 
-def _record(plan, run, trial, suite_folder, data, progress, steps, compressed, machine, seconds, made) -> RunRecord:
+def _record(
+    plan, run, trial, suite_folder, data, state, steps, compressed_model, hardware, seconds, results
+) -> RunRecord:
     majority = majority_score(data)
     compact = plan.suite.compact.get(run.spec.name)
-    status, reason = run_status(run.spec.role, progress.diverged, made["dev_score"], majority)
-    training = progress.seconds - progress.evaluating
-    per_second = progress.step / training if training > 0 else 0.0
+    status, reason = run_status(run.spec.role, state.divergence, results["dev_score"], majority)
+    training_seconds = state.seconds - state.evaluation_seconds
+    per_second = state.step / training_seconds if training_seconds > 0 else 0.0
     return RunRecord(
         schema_version=SCHEMA,
         method=run.spec.name,
@@ -158,43 +163,43 @@ def _record(plan, run, trial, suite_folder, data, progress, steps, compressed, m
         reason=reason,
         settings=run.settings,
         trial=trial,
-        chosen_on=run.settings["choose_on"] if progress.step else "nothing",
-        evaluations=len(progress.curve),
-        held_out_score=progress.best_score if data.held_out and progress.curve else None,
+        chosen_on=run.settings["choose_on"] if state.step else "nothing",
+        evaluations=len(state.curve),
+        held_out_score=state.best_score if data.held_out and state.curve else None,
         majority_score=majority,
-        best_step=progress.best_step,
-        steps=progress.step,
-        planned_steps=steps if progress.step else 0,
-        resumed=progress.resumed,
-        curve=progress.curve,
-        **_size(compressed),
-        precision=machine.precision,
-        device=device_name(machine.device),
+        best_step=state.best_step,
+        steps=state.step,
+        planned_steps=steps if state.step else 0,
+        resumed=state.resumes,
+        curve=state.curve,
+        **_size(compressed_model),
+        precision=hardware.precision,
+        device=device_name(hardware.device),
         threads=torch.get_num_threads(),
         micro_batch=run.settings["batch_size"],
-        seconds={"training": progress.seconds, "evaluating": progress.evaluating, **seconds},
+        seconds={"training": state.seconds, "evaluating": state.evaluation_seconds, **seconds},
         steps_per_second=per_second,
         examples_per_second=per_second * run.settings["batch_size"],
-        peak_memory_mb=peak_memory_mb(machine.device),
+        peak_memory_mb=peak_memory_mb(hardware.device),
         flops={
-            "training": operations(progress.training_flops),
-            "evaluation": operations(progress.evaluation_flops),
+            "training": total_flops(state.training_flops),
+            "evaluation": total_flops(state.evaluation_flops),
         },
-        energy_joules=progress.energy_joules,
+        energy_joules=state.energy_joules,
         data=summary(suite_folder / "data" / run.task.name)["splits"],
         data_source=plan.suite.data.model_dump(exclude_none=True),
         backbone=plan.suite.backbone.model_dump(exclude_none=True),
         compact=compact.model_dump(exclude_none=True) if "compact_checkpoint" in run.needs else None,
         teacher=plan.fingerprint(plan.teacher_of(run)) if run.learns else None,
         source=plan.fingerprint(plan.source_of(run)) if run.spec.source else None,
-        **made,
+        **results,
         provenance=provenance(),
     )
 
 
 def store_teacher_outputs(plan: Plan, run: Run, suite_folder: Path) -> None:
     """Store the outputs of the predecessor `run` on its training set, for its students."""
-    machine = _machine(plan, run)
+    hardware = _hardware(plan, run)
     folder = suite_folder / "data" / run.task.name
     model_folder = suite_folder / run.path / "model"
     if not model_folder.is_dir():
@@ -203,7 +208,7 @@ def store_teacher_outputs(plan: Plan, run: Run, suite_folder: Path) -> None:
     output = suite_folder / plan.teacher_outputs_of(run)
     layers = distilled_layers(plan)
     train, pad = open_split(folder, "train"), summary(folder)["pad"]  # the whole of it: a student knows its part
-    write_teacher_outputs(model, train, pad, layers, machine.device, machine.precision, output)
+    write_teacher_outputs(model, train, pad, layers, hardware.device, hardware.precision, output)
 
 
 def distilled_layers(plan: Plan) -> list[int]:
@@ -224,10 +229,10 @@ def majority_score(data: TaskData) -> float:
     return score(measure_task(data.task, constant, {name: split.labels for name, split in data.dev.items()}))
 
 
-def run_status(role: str, diverged: str, dev_score: float | None, majority: float) -> tuple[str, str]:
+def run_status(role: str, divergence: str, dev_score: float | None, majority: float) -> tuple[str, str]:
     """The run's status and its reason: a run that diverged or is no better than the majority class has failed."""
-    if diverged:
-        return "failed", diverged
+    if divergence:
+        return "failed", divergence
     if role != "control" and (dev_score is None or dev_score <= majority):
         return "failed", "at or below the majority class"
     return "complete", ""
@@ -237,19 +242,16 @@ def _loop(run: Run) -> LoopSettings:
     return LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
 
 
-def _identity(plan: Plan, run: Run, suite_folder: Path, inputs: dict[str, str], machine: Machine) -> str:
+def _identity(plan: Plan, run: Run, suite_folder: Path, inputs: dict[str, str], hardware: Hardware) -> str:
     """A hash of the run, of the contents it reads and of how it computes: no run goes on from another's checkpoint."""
     parts = [plan.fingerprint(run), str(suite_folder.resolve()), json.dumps(inputs, sort_keys=True)]
-    parts += [machine.device.type, machine.precision]
+    parts += [hardware.device.type, hardware.precision, str(STATE_VERSION)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
-def _machine(plan: Plan, run: Run) -> Machine:
-    use_threads(plan.suite.threads)
+def _hardware(plan: Plan, run: Run) -> Hardware:
     set_malloc_mmap_threshold()
-    device = choose_device(plan.suite.device)
-    precision = choose_precision(run.settings["precision"], device)
-    return Machine(device, precision, CHECKPOINTS, math.inf)
+    return choose_hardware(plan.suite.device, run.settings["precision"], plan.suite.threads)
 
 
 def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
@@ -285,11 +287,11 @@ def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: in
 
 
 def _predict_all(
-    plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, machine: Machine
+    plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, hardware: Hardware
 ) -> dict[str, tuple[Split, np.ndarray]]:
     """Rows and logits of every dev and test split of the task, of the tasks that its model predicts (AX), and of the
     slice that was held out."""
-    known = data.dev | data.chosen_by
+    splits = data.dev | data.chosen_by
     parts = {split: rows for split, rows in data.chosen_by.items() if split not in run.task.splits}
     for name in plan.predicted_with(run.task.name):
         folder = suite_folder / "data" / name
@@ -297,8 +299,8 @@ def _predict_all(
             if split != "train":
                 own = name == run.task.name
                 key = split if own else f"{name}/{split}"
-                parts[key] = known[split] if own and split in known else open_split(folder, split)
-    return {key: (rows, predict(model, rows, data.pad, machine)) for key, rows in parts.items()}
+                parts[key] = splits[split] if own and split in splits else open_split(folder, split)
+    return {key: (rows, predict(model, rows, data.pad, hardware)) for key, rows in parts.items()}
 
 
 def predictions_table(split: str, rows: Split, logits: np.ndarray) -> pa.Table:
@@ -313,12 +315,12 @@ def predictions_table(split: str, rows: Split, logits: np.ndarray) -> pa.Table:
     )
 
 
-def _size(compressed: nn.Module | None) -> dict:
-    if compressed is None:
+def _size(compressed_model: nn.Module | None) -> dict:
+    if compressed_model is None:
         return {"parameters": None, "embedding_parameters": None, "architecture": None}
-    total, embeddings = architectures.count_parameters(compressed)
+    total, embeddings = architectures.count_parameters(compressed_model)
     return {
         "parameters": total,
         "embedding_parameters": embeddings,
-        "architecture": checkpoints_module.architecture(compressed),
+        "architecture": checkpoints_module.architecture(compressed_model),
     }

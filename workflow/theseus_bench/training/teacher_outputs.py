@@ -34,10 +34,10 @@ class TeacherOutputs:
 
     def take(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """For a batch: teacher_logits (batch, outputs) and teacher_cls (batch, layers stored, hidden), float32."""
-        stored = examples if self.examples is None else self.examples[examples]
+        numbers = examples if self.examples is None else self.examples[examples]
         return {
-            "teacher_logits": np.asarray(self.logits[stored]),
-            "teacher_cls": self.cls[stored].astype(np.float32),
+            "teacher_logits": np.asarray(self.logits[numbers]),
+            "teacher_cls": self.cls[numbers].astype(np.float32),
         }
 
 

@@ -1,0 +1,105 @@
+"""How far a training has come, and the file from which it goes on after a stop."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from theseus_bench.files import atomic
+from theseus_bench.modeling.flops import new_count
+
+CHECKPOINTS = Path(".cache/checkpoints")  # a folder in it for each training
+STATE_VERSION = 2  # of what a run's checkpoint holds, to be raised with it: one of another version is not read
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training keeps its state, and how often."""
+
+    folder: Path  # of this training alone
+    every: float = 600.0  # seconds
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "state.pt"
+
+    def discard(self) -> None:
+        """Remove it, once the training's result is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass
+class TrainerState:
+    """How far a run has come: all of it is in the run's checkpoint."""
+
+    best_parameters: list[torch.Tensor]  # of the best score; before the first evaluation those that it began with
+    loss_sum: torch.Tensor  # (), over the steps since the last evaluation
+    step: int = 0
+    best_step: int = 0
+    best_score: float = -math.inf
+    evaluations_without_improvement: int = 0
+    seconds: float = 0.0  # spent training and evaluating, those before a stop included
+    evaluation_seconds: float = 0.0  # of these, spent evaluating
+    seconds_before_resume: float = 0.0  # of these, spent before the last stop
+    resumes: int = 0
+    divergence: str = ""  # when and in what the run has diverged; "" if it has not
+    energy_joules: float | None = 0.0  # over `seconds`; None where it cannot be measured
+    training_flops: dict[str, int] = field(default_factory=new_count)
+    evaluation_flops: dict[str, int] = field(default_factory=new_count)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def mean_loss(self) -> float:
+        """Over the steps since the last evaluation. A processor waits here for its GPU."""
+        steps = self.step - (self.curve[-1]["step"] if self.curve else 0)
+        return float(self.loss_sum) / max(1, steps)
+
+
+def new_state(parameters: list[nn.Parameter], device: torch.device) -> TrainerState:
+    """The state before the first step."""
+    return TrainerState([p.detach().clone() for p in parameters], torch.zeros((), device=device))
+
+
+def resume_state(file: Path, parameters: list[nn.Parameter], optimizer, device: torch.device) -> TrainerState | None:
+    """The state in a checkpoint, with parameters, optimizer and generators put back; None where there is no file."""
+    if not file.is_file():
+        return None
+    state = TrainerState(**restore_state(file, parameters, optimizer, device)["trainer"])
+    state.resumes += 1
+    state.seconds_before_resume = state.seconds
+    return state
+
+
+def save_state(file: Path, parameters: list[nn.Parameter], optimizer, **others: Any) -> None:
+    """Write a checkpoint: parameters, optimizer and torch's generators, and the caller's `others`."""
+    state = {
+        "parameters": [p.detach() for p in parameters],
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(parameters[0].device) if parameters[0].is_cuda else None,
+    }
+    with atomic(file) as scratch:
+        torch.save(state | others, scratch)
+
+
+def restore_state(file: Path, parameters: list[nn.Parameter], optimizer, device: torch.device) -> dict[str, Any]:
+    """Put parameters, optimizer and torch's generators back as a checkpoint has them; all that is in it."""
+    state = torch.load(file, map_location=device, weights_only=True)
+    copy_parameters(parameters, state["parameters"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"].cpu())
+    if state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"].cpu(), device)
+    return state
+
+
+@torch.no_grad()
+def copy_parameters(targets: list[torch.Tensor], sources: list[torch.Tensor]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
