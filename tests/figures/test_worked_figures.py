@@ -194,6 +194,28 @@ def test_the_profile_is_of_all_runs_at_each_threshold(frames):
         assert own.tolist() == pytest.approx([(kept >= threshold).mean() for threshold in own.index])
 
 
+def test_curves_are_of_what_replaces_beside_its_own_predecessor(tmp_path):
+    chosen = {"methods": ["predecessor", "finetune", "theseus"], "protocols": ["published", "equal"]}
+    plan = make_plan(tasks=["rte"], search={"budget": 1}, experiments={"first": {"title": "One"} | chosen})
+    for name in ("scores", "significance"):
+        (tmp_path / name).mkdir()
+    pd.DataFrame([], columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
+    (tmp_path / "significance/first.json").write_text(json.dumps(significance_of()))
+    (tmp_path / "scores/first_curves.csv").write_text(
+        "method,variant,task,seed,step,epoch,loss,score,replacing_rate\n"
+        "predecessor,,rte,1,10,1,0.6,70,\n"
+        "predecessor,equal,rte,1,10,1,0.6,71,\n"
+        "finetune,equal,rte,1,10,1,0.7,60,\n"
+        "theseus,equal,rte,2,10,0.5,0.7,65.5,0.75\n"
+    )
+    rows = FigureData(plan, "first", tmp_path).curves()
+    assert rows[["label", "task", "seed", "step", "epoch", "score"]].values.tolist() == [
+        ["Predecessor (equal)", "RTE", 1, 10, 1, 71],
+        ["BERT-of-Theseus (equal)", "RTE", 2, 10, 0.5, 65.5],
+    ]
+    assert rows["replacing_rate"].tolist() == [pytest.approx(math.nan, nan_ok=True), 0.75]
+
+
 def test_speed_over_depth_has_a_shapes_share_of_the_predecessors_layers(frames):
     (row,) = frames.depths().to_dict("records")
     assert row == {"label": "6 layers", "share": 50, "panel": "CPU, 128 tokens", "batch_size": 32, "speedup": 1.95} | {
