@@ -85,6 +85,12 @@ def value(frame, measure, method, seed=None):
     return rows["value"].item()
 
 
+def test_an_experiment_without_a_task_with_classes_has_no_row_and_says_so(tmp_path):
+    table = behaviour_table(make_plan(tasks=["stsb"]), "first", tmp_path)
+    assert table.rows == ()
+    assert table.notes[0] == "The experiment has no task with classes."
+
+
 def test_each_run_is_held_against_the_predecessor_of_its_seed(tmp_path):
     plan = suite_of()
     leave(plan, tmp_path, "predecessor", 1, [0, 0, 0, 0])

@@ -121,6 +121,11 @@ def test_the_table_of_trials_has_each_of_them_and_marks_the_one_that_was_chosen(
     rates = [trial["learning_rate"] for trial in plan.run("finetune", "mrpc", 1).trials]
     assert [row["settings"] for row in (default, other)] == [f"learning_rate {rate:g}" for rate in rates]
     assert [row.identity for row in table.rows] == [("finetune", "")] * 2
+    score = f"{np.mean([score_of(*wrong) for wrong in PUBLISHED[1]]):.1f}"
+    assert (
+        f"| Fine-tuning | MRPC | 1 | learning\\_rate {rates[1]:g} | {score} | complete | 221 | chosen |"
+        in to_markdown(table)
+    )
 
 
 def test_under_equal_effort_the_slice_held_out_of_train_chooses_among_three(searched, tmp_path):

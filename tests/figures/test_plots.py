@@ -403,6 +403,7 @@ MANY = {
     "forest_of_nine": lambda: plots.forest(of_tasks(PRINTED, 9)),
     "curves_of_five": lambda: plots.curves(of_tasks(CURVES, 5)),
     "module_impact_of_five": lambda: plots.module_impact(of_tasks(MODULES, 5)),
+    "profile_of_fourteen": lambda: plots.profile(of_tasks(PROFILE, 14, "label")),
     "differences_of_five": lambda: plots.differences(of_tasks(DIFFERENCES, 5, "what")),
     "speed_over_depth": lambda: speed_over_depth(DEPTHS, STARS, LINES, "Worker 2001"),
     "speed_over_depth_of_five": lambda: speed_over_depth(of_tasks(DEPTHS, 5, "panel"), STARS[:0], {}, ""),
