@@ -25,9 +25,10 @@ from matplotlib.collections import LineCollection
 from scope import remembered
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 from theseus_bench.figures import plots
-from theseus_bench.figures.export import inline_svg, write_pictures
+from theseus_bench.figures.export import write_pictures
 from theseus_bench.figures.speed import speed_over_depth
 from theseus_bench.figures.style import MARKERS, method_styles
+from theseus_bench.report.inline_svg import inline_svg
 
 NONE = float("nan")
 LONG = "BERT-of-Theseus, constant, base rate 0.7 (equal)"

@@ -14,7 +14,8 @@ from rocrate_validator.utils.http import HttpRequester
 from suites import deciding, leave_run, make_plan
 from theseus_bench.errors import UserError
 from theseus_bench.files import write_json
-from theseus_bench.report.ro_crate import CRATE_FILE, runs_of_cell, write_ro_crate
+from theseus_bench.report.ro_crate import runs_of_cell, write_ro_crate
+from theseus_bench.suite.outputs import CRATE_FILE
 
 METHODS = ["predecessor", "finetune", "pkd", "theseus"]
 PLAN = make_plan(tasks=["rte"], seeds=[1, 2], compact={}, experiments={"first": {"title": "One", "methods": METHODS}})

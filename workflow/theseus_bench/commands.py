@@ -243,15 +243,18 @@ def report(
     ] = False,
 ) -> None:
     """Make SUITE/report (index.html, report.md, report.pdf) from all that is there; gaps are shown as gaps."""
-    from theseus_bench import rebuild
-    from theseus_bench.report import build
     from theseus_bench.suite.load import read_plan
 
     suite_plan = read_plan(folder)
     if not partial:
-        build.write_suite_report(suite_plan, folder)
+        from theseus_bench.report.build import write_suite_report
+
+        write_suite_report(suite_plan, folder)
         print(f"report: {folder / 'report' / 'index.html'}")
-    elif rebuild.write_partial(suite_plan, folder):
+        return
+    from theseus_bench.rebuild import write_partial  # here: it draws too, and so imports twice as much
+
+    if write_partial(suite_plan, folder):
         page = folder / "partial" / "report" / "index.html"
         print(f"a report of what is there: {page}; the same snakemake command goes on with the rest")
     else:

@@ -27,6 +27,10 @@ SOCKET = "THESEUS_BENCH_PRELOAD"  # environment variable that names the server's
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 NOT_PRELOADED = {"theseus_bench.commands", "theseus_bench.cli"}  # they import this module
 LAZY_IMPORTS = [  # what our modules and the libraries import only when it is first used
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_pdf",
+    "matplotlib.backends.backend_svg",
+    "scipy.stats",
     "textbrewer",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.bert.modeling_bert",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy import stats
+import scipy  # scipy.stats, slow to import, loads where it is first used: who reads scores does without
 
 from theseus_bench.data.tasks import Task
 
@@ -24,9 +24,9 @@ def measure(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     `f1` is of class 1. A correlation with a constant is 0: it orders nothing.
     """
     if metric in ("pearson", "spearman"):
-        correlate = stats.pearsonr if metric == "pearson" else stats.spearmanr
+        correlate = scipy.stats.pearsonr if metric == "pearson" else scipy.stats.spearmanr
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", stats.ConstantInputWarning)
+            warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)
             value = float(correlate(predictions, labels).statistic)
         return 0.0 if np.ptp(predictions) == 0 or np.ptp(labels) == 0 else value
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef  # here: readers of scores do without

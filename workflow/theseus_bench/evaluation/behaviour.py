@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import rel_entr, softmax
+import scipy  # scipy.special, slow to import, loads where it is first used
 
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import Predictions, RunRecord, read_predictions
@@ -45,9 +45,9 @@ def probability_loyalty(student: np.ndarray, predecessor: np.ndarray) -> float:
     Xu et al. 2021. JSD, the Jensen–Shannon divergence, is taken with logarithms of base 2, so that the loyalty lies in
     [0, 1]; the paper does not name its base, and with natural logarithms the least would be 1 − √ln 2 = 0.17.
     """
-    p, q = (softmax(logits.astype(float), axis=1) for logits in (student, predecessor))
+    p, q = (scipy.special.softmax(logits.astype(float), axis=1) for logits in (student, predecessor))
     middle = (p + q) / 2
-    divergence = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=1) / (2 * np.log(2))
+    divergence = (scipy.special.rel_entr(p, middle) + scipy.special.rel_entr(q, middle)).sum(axis=1) / (2 * np.log(2))
     return float((1 - np.sqrt(divergence.clip(0, 1))).mean())  # rounding may leave [0, 1]
 
 
@@ -57,7 +57,7 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
     Over 15 equally wide bins of the highest probability, the gap between its mean and the accuracy, weighted by the
     examples in the bin (Guo et al. 2017, "On Calibration of Modern Neural Networks", ICML, equation 3).
     """
-    probabilities = softmax(logits.astype(float), axis=1)
+    probabilities = scipy.special.softmax(logits.astype(float), axis=1)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bins = np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)  # a bin holds its upper edge

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
+import scipy  # scipy.stats, slow to import, loads where it is first used: who reads tests' results does without
 
 FEWEST = 3  # seeds of either method, below which nothing is tested
 PRIOR = 2  # the weight of the other methods' variances, in multiples of a method's own degrees of freedom
@@ -127,7 +127,7 @@ def conclude(spreads: Sequence[Spread]) -> Conclusion:
     error, df = _error_of([(part / len(spreads) ** 2, df) for part, df in parts])
     if df is None:  # the two agree on every example, or differ by a constant
         return Conclusion(difference, 0.0, None, float(difference == 0))
-    return Conclusion(difference, error, df, 2 * float(stats.t.sf(abs(difference) / error, df)))
+    return Conclusion(difference, error, df, 2 * float(scipy.stats.t.sf(abs(difference) / error, df)))
 
 
 def _error_of(parts: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
@@ -139,7 +139,7 @@ def _error_of(parts: Sequence[tuple[float, float]]) -> tuple[float, float | None
 
 def interval(conclusion: Conclusion, level: float, bounds: Interval = (-math.inf, math.inf)) -> Interval:
     """The 1 − `level` interval of a difference, (low, high), within `bounds`."""
-    reach = 0.0 if conclusion.df is None else float(stats.t.isf(level / 2, conclusion.df)) * conclusion.error
+    reach = 0.0 if conclusion.df is None else float(scipy.stats.t.isf(level / 2, conclusion.df)) * conclusion.error
     return max(conclusion.difference - reach, bounds[0]), min(conclusion.difference + reach, bounds[1])
 
 
@@ -188,7 +188,7 @@ def pairs_needed(alpha: float, family: int = 1) -> int:
 def mcnemar(right: np.ndarray, other: np.ndarray) -> float:
     """p of McNemar's exact test that two models are right equally often: both (examples,) bool."""
     gains, losses = int((right & ~other).sum()), int((other & ~right).sum())
-    return float(stats.binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
+    return float(scipy.stats.binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
 
 
 def welch(scores: np.ndarray, other_scores: np.ndarray) -> float | None:
@@ -196,12 +196,12 @@ def welch(scores: np.ndarray, other_scores: np.ndarray) -> float | None:
     if min(len(scores), len(other_scores)) < 2 or (np.ptp(scores) == 0 and np.ptp(other_scores) == 0):
         return None
     first, second = ((values.mean(), values.std(ddof=1), len(values)) for values in (scores, other_scores))
-    return float(stats.ttest_ind_from_stats(*first, *second, equal_var=False).pvalue)
+    return float(scipy.stats.ttest_ind_from_stats(*first, *second, equal_var=False).pvalue)
 
 
 def sign_flip(differences: np.ndarray) -> float:
     """p of the paired permutation test over seeds: the mean under all 2ⁿ choices of signs; 10,000 from n = 14."""
-    result = stats.permutation_test(
+    result = scipy.stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=10_000, vectorized=True, rng=0
     )
     return float(result.pvalue)
@@ -209,7 +209,7 @@ def sign_flip(differences: np.ndarray) -> float:
 
 def signed_ranks(differences: np.ndarray) -> float | None:
     """p of Wilcoxon's signed-rank test over tasks, exact where there are no ties; None where all are equal."""
-    return None if not np.any(differences) else float(stats.wilcoxon(differences).pvalue)
+    return None if not np.any(differences) else float(scipy.stats.wilcoxon(differences).pvalue)
 
 
 def friedman(scores: np.ndarray) -> float | None:
@@ -220,12 +220,12 @@ def friedman(scores: np.ndarray) -> float | None:
     tasks, methods = scores.shape
     if methods < 3 or tasks < 2 or all(np.ptp(row) == 0 for row in scores):
         return None
-    return float(stats.friedmanchisquare(*scores.T).pvalue)
+    return float(scipy.stats.friedmanchisquare(*scores.T).pvalue)
 
 
 def tasks_needed(alpha: float, methods: int) -> int:
     """How many tasks Friedman's test needs to reach α: where all rank alike its χ² is tasks · (methods − 1)."""
-    return math.ceil(float(stats.chi2.isf(alpha, methods - 1)) / (methods - 1) - 1e-9)
+    return math.ceil(float(scipy.stats.chi2.isf(alpha, methods - 1)) / (methods - 1) - 1e-9)
 
 
 def hedges_g(scores: np.ndarray, other_scores: np.ndarray) -> float | None:
@@ -255,7 +255,7 @@ def improvement(scores: Sequence[np.ndarray], other_scores: Sequence[np.ndarray]
 def interquartile_mean(scores: Sequence[np.ndarray]) -> float:
     """Mean of the middle half of all runs of a method over tasks and seeds (Agarwal et al. 2021), for each task an
     array of seeds' values. It has no interval, for the reason that `improvement` has none."""
-    return float(stats.trim_mean(np.concatenate(scores), QUARTER))
+    return float(scipy.stats.trim_mean(np.concatenate(scores), QUARTER))
 
 
 def performance_profile(scores: Sequence[np.ndarray], thresholds: np.ndarray) -> np.ndarray:

@@ -5,18 +5,11 @@ The same pictures give the same bytes: nothing of the user's matplotlib settings
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
-from fontTools import subset
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from theseus_bench.figures.style import drawing
@@ -29,8 +22,6 @@ NOTHING_OF_NOW = {  # what matplotlib would say of itself and of the clock
 }
 DOTS = 200  # an inch, of a PNG
 NOT_NEEDED = ["GDEF", "GPOS", "GSUB", "MATH", "kern"]  # tables of a font that say how letters are put together
-SVG = "{http://www.w3.org/2000/svg}"
-XLINK = "{http://www.w3.org/1999/xlink}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +61,11 @@ def write_pictures(pictures: Sequence[Picture], folder: Path) -> None:
 
 def _save(picture: Picture, place: Path) -> None:
     """The picture's files. Written without `savefig`, which would draw each of them twice, to lay it out once more."""
+    # Here: a tenth of what a figure's job imports, and of no use before a picture is there.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     title = {"Title": picture.title}
     FigureCanvasSVG(picture.figure).print_svg(f"{place}.svg", metadata=NOTHING_OF_NOW["svg"] | title)
     FigureCanvasPdf(picture.figure).print_pdf(f"{place}.pdf", metadata=NOTHING_OF_NOW["pdf"] | title)
@@ -83,46 +79,11 @@ def _plain_fonts() -> Iterator[None]:
 
     Matplotlib has placed each letter by then. To cut the other tables down too takes most of the time of a PDF.
     """
+    from fontTools import subset  # here, as the backends in `_save`
+
     dropped = getattr(subset.Options, "_drop_tables_default", [])  # not public: without it nothing is gained or lost
     subset.Options._drop_tables_default = [*dropped, *NOT_NEEDED]
     try:
         yield
     finally:
         subset.Options._drop_tables_default = dropped
-
-
-def inline_svg(source: Path | str, title: str, caption: str) -> str:
-    """One of our SVG files (its path or its text) as an <svg> element to stand in an HTML page.
-
-    It scales to the page's width, is one image to a screen reader, named `title` and described by `caption`, has no
-    style that would reach the rest of the page, names no address, and shares no id with any other picture.
-    """
-    text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-    root = ElementTree.fromstring(text)
-    salt = "f" + hashlib.sha256("\0".join([title, caption, text]).encode()).hexdigest()[:12]
-    for element in list(root):
-        if element.tag in (f"{SVG}title", f"{SVG}metadata"):
-            root.remove(element)
-    for parent in root.iter():
-        for style in parent.findall(f"{SVG}style"):
-            parent.remove(style)  # it is for *, which would be the whole page
-    for element in root.iter():
-        element.tag = element.tag.removeprefix(SVG)
-        element.attrib = {key.removeprefix(XLINK): _salted(key, value, salt) for key, value in element.attrib.items()}
-    frame = {"role": "img", "aria-labelledby": f"{salt}-title", "aria-describedby": f"{salt}-caption"}
-    frame |= {"viewBox": root.attrib["viewBox"], "style": "stroke-linejoin: round; stroke-linecap: butt"}
-    root.attrib = frame
-    for place, (tag, words) in enumerate((("title", title), ("desc", caption))):
-        element = ElementTree.Element(tag, id=f"{salt}-{'caption' if tag == 'desc' else tag}")
-        element.text, element.tail = words, "\n"
-        root.insert(place, element)
-    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
-
-
-def _salted(key: str, value: str, salt: str) -> str:
-    """The value of an attribute, with every id in it made the picture's own."""
-    if key == "id":
-        return f"{salt}-{value}"
-    if key.removeprefix(XLINK) == "href":
-        return re.sub("^#", f"#{salt}-", value)
-    return re.sub(r"url\(#", f"url(#{salt}-", value)

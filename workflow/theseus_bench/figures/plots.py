@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import scipy  # scipy.optimize, slow to import, loads where it is first used
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation, Transform, blended_transform_factory
-from scipy.optimize import isotonic_regression
 
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED
 from theseus_bench.figures.captions import count, explain, hollow, joined, named, not_drawn, present, without_controls
@@ -380,7 +380,7 @@ def _name_points(axes: Axes, shown: pd.DataFrame, moved: list[Transform], styles
     order = np.argsort(shown["score"].to_numpy(), kind="stable")
     wanted = (shown["score"].to_numpy()[order] - low) / (high - low)
     steps = gap * np.arange(len(wanted))
-    heights = np.clip(isotonic_regression(wanted - steps).x, 0, max(0, 1 - steps[-1])) + steps
+    heights = np.clip(scipy.optimize.isotonic_regression(wanted - steps).x, 0, max(0, 1 - steps[-1])) + steps
     for place, height in zip(order, heights, strict=True):
         row, style = shown.iloc[place], styles[shown.iloc[place]["label"]]
         arrow = {"arrowstyle": "-", "lw": 0.4, "color": FAINT, "shrinkA": 0, "shrinkB": 3, "zorder": 1}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from theseus_bench.evaluation.scores import read_scores
-from theseus_bench.figures.export import inline_svg
 from theseus_bench.report.checklist import checklist
 from theseus_bench.report.content import Report, ReportFigure, Section
 from theseus_bench.report.findings import all_claims, find
 from theseus_bench.report.html import write_report
-from theseus_bench.report.ro_crate import CRATE_FILE
+from theseus_bench.report.inline_svg import inline_svg
+from theseus_bench.suite.outputs import CRATE_FILE
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.status import state

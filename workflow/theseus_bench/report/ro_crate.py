@@ -27,6 +27,7 @@ from theseus_bench.files import atomic, write_json
 from theseus_bench.report.ro_crate_graph import ProvenanceGraph, iso_time, put
 from theseus_bench.suite.method_spec import MethodSpec
 from theseus_bench.suite.outputs import (
+    CRATE_FILE,
     DIAGNOSTIC,
     LABELS,
     PREDECESSORS,
@@ -41,7 +42,6 @@ from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.status import state
 
-CRATE_FILE = "ro-crate-metadata.json"
 CODE = "code"  # the folder in the suite's that holds a copy of the workflow, with its own layout
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",

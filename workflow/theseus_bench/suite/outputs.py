@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FORMATS = ("html", "csv", "md", "tex")  # of a table
+CRATE_FILE = "ro-crate-metadata.json"  # in the suite's folder
 
 # Inputs that are more than one file, or not in the suite's folder; who reads STEPS knows what each stands for.
 RECORDS = "records"  # run.json and predictions of the experiment's runs

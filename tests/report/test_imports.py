@@ -1,0 +1,44 @@
+"""A job that reads results starts at once: what takes seconds to import is not imported for it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from theseus_bench.files import write_json
+from worked import copy_of
+
+COMPUTING = {"torch", "transformers", "datasets", "evaluate", "sklearn", "scipy.stats", "scipy.special"}
+NOT_IMPORTED = {
+    "suite.status": COMPUTING | {"pandas"},
+    "evaluation.scores": COMPUTING,
+    "evaluation.significance": COMPUTING,
+    "tables.experiment": COMPUTING | {"matplotlib"},
+    "figures.experiment": COMPUTING | {"scipy.optimize", "matplotlib.backends.backend_pdf"},
+    "report.build": COMPUTING | {"matplotlib.axes", "rocrate"},
+}
+
+
+def modules_after(code: str) -> set[str]:
+    """The modules that are imported once `code` has run in a process of its own."""
+    command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("module", NOT_IMPORTED)
+def test_a_reader_of_results_imports_nothing_that_computes_them(module):
+    modules = modules_after(f"import theseus_bench.commands, theseus_bench.suite.load, theseus_bench.{module}")
+    assert f"theseus_bench.{module}" in modules
+    assert modules & NOT_IMPORTED[module] == set()
+
+
+def test_tables_of_scores_are_made_without_what_computed_the_scores(worked, tmp_path):
+    folder = copy_of(worked.folder, tmp_path)
+    write_json(folder / "suite.json", worked.plan.suite.model_dump())
+    arguments = ["score-tables", str(folder), "glue"]
+    modules = modules_after(f"from theseus_bench.commands import run\nassert run({arguments}) == 0")
+    assert (folder / "tables/glue.csv").is_file()
+    assert modules & NOT_IMPORTED["tables.experiment"] == set()
