@@ -7,14 +7,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from crates import runs_of_cell
 from rocrate.vocabs import RO_CRATE
 from rocrate_validator.models import ValidationSettings
 from rocrate_validator.services import validate
 from rocrate_validator.utils.http import HttpRequester
 from suites import deciding, leave_run, make_plan
 from theseus_bench.errors import UserError
+from theseus_bench.evaluation.trace import cell_runs
 from theseus_bench.files import write_json
-from theseus_bench.report.ro_crate import runs_of_cell, write_ro_crate
+from theseus_bench.report.ro_crate import write_ro_crate
 from theseus_bench.suite.outputs import CRATE_FILE
 
 METHODS = ["predecessor", "finetune", "pkd", "theseus"]
@@ -220,9 +222,12 @@ def test_a_cell_leads_to_its_runs(suite):
     assert runs_of_cell(crate, "first", "theseus", "", "mrpc") == []
 
 
-def test_a_table_that_is_not_there_is_a_clear_mistake(suite):
-    with pytest.raises(UserError, match="no table of 'second'"):
-        runs_of_cell(crate_of(PLAN, suite), "second", "theseus", "", "rte")
+def test_the_crate_and_the_plan_say_the_same_of_a_cell(suite):
+    crate = crate_of(PLAN, suite)
+    for name in ("predecessor", "finetune"):  # no run of theirs is missing
+        runs = [f"#train/{name}/{run.task.name}/seed-{run.seed}" for run in cell_runs(PLAN, "first", name, "rte")]
+        assert len(runs) == 2
+        assert runs_of_cell(crate, "first", name, "", "rte") == runs
 
 
 def test_a_run_leads_to_data_backbone_predecessor_and_code(suite):

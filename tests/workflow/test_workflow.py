@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from copies import copy_project
-from theseus_bench.report.ro_crate import runs_of_cell
+from crates import runs_of_cell
 
 TASKS = ["rte", "stsb", "mnli"]
 METHODS = ["majority", "predecessor", "finetune", "vanilla_kd", "pkd", "distilbert", "theseus"]

@@ -296,6 +296,20 @@ def status(
 
 
 @app.command()
+def trace(
+    folder: Folder,
+    experiment: str,
+    row: Annotated[str, typer.Argument(help="METHOD or METHOD@VARIANT, as the table of scores has them")],
+    column: Annotated[str, typer.Argument(help="a task, macro or macro_without_cola")],
+) -> None:
+    """Say which runs a number of SUITE/tables/EXPERIMENT.csv is made of: their scores, settings and checksums."""
+    from theseus_bench.evaluation.trace import trace_cell
+    from theseus_bench.suite.load import read_plan
+
+    print(*trace_cell(read_plan(folder), experiment, row, column, folder), sep="\n")
+
+
+@app.command()
 def new_method(name: str) -> None:
     """Copy methods/_template to methods/NAME, ready to be filled in."""
     from theseus_bench.suite.method_spec import create_method

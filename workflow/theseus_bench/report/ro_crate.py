@@ -76,34 +76,6 @@ def write_ro_crate(plan: Plan, folder: Path) -> None:
     write_json(folder / CRATE_FILE, graph.crate.metadata.generate())
 
 
-def runs_of_cell(crate: dict, experiment: str, method: str, variant: str, task: str) -> list[str]:
-    """The @ids of the runs behind one cell of an experiment's table, one for each seed, in the order of the crate.
-
-    They are found by walking the crate back from tables/<experiment>.csv, from each file to the action that made it and
-    on to what that action read, as far as the first runs on the way. UserError if the crate has no such table.
-    """
-    entities = {entity["@id"]: entity for entity in crate["@graph"]}
-    makers: dict[str, list[str]] = {}
-    for entity in entities.values():
-        for made in _references(entity, "result"):
-            makers.setdefault(made, []).append(entity["@id"])
-    waiting, seen = [f"tables/{experiment}.csv"], set()
-    if waiting[0] not in entities:
-        raise UserError(
-            f"the crate has no table of {experiment!r}; make it with: theseus-bench score-tables SUITE {experiment}"
-        )
-    runs: dict[str, dict] = {}
-    while waiting:
-        for maker in makers.get(waiting.pop(), []):
-            if maker not in seen:
-                seen.add(maker)
-                runs[maker] = _parameters(entities[maker], entities)
-                waiting += [] if runs[maker] else _references(entities[maker], "object")
-    wanted = {"method": method, "variant": variant, "task": task}
-    found = {name for name, known in runs.items() if known and wanted == {key: known.get(key, "") for key in wanted}}
-    return [name for name in entities if name in found]
-
-
 def _add_inputs(graph: ProvenanceGraph, plan: Plan) -> None:
     """Tables, backbone, compact checkpoints and encoded tasks, with where they came from."""
     source = _data_source(graph, plan)
@@ -391,15 +363,3 @@ def _describe(graph: ProvenanceGraph, plan: Plan, workflow: Entity, actions: lis
     ended = [action["endTime"] for action in actions if "endTime" in action]
     suite = (graph.folder / "suite.json").stat().st_mtime
     root["datePublished"] = max(ended, default=iso_time(suite))
-
-
-def _references(entity: dict, key: str) -> list[str]:
-    """The @ids that a property of an entity refers to."""
-    values = entity.get(key, [])
-    return [value["@id"] for value in (values if isinstance(values, list) else [values]) if isinstance(value, dict)]
-
-
-def _parameters(action: dict, entities: dict[str, dict]) -> dict[str, str | int]:
-    """Method, variant (where it has one), task and seed of a run; nothing for another action."""
-    read = [entities.get(name, {}) for name in _references(action, "object")]
-    return {one["name"]: one["value"] for one in read if one.get("@type") == "PropertyValue" and "exampleOfWork" in one}
