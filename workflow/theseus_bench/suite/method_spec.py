@@ -105,6 +105,13 @@ def load_spec(folder: Path) -> MethodSpec:
     return spec
 
 
+def find_spec(specs: dict[str, MethodSpec], method: str) -> MethodSpec:
+    """The method of this name; UserError with the closest names if there is none."""
+    if method not in specs:
+        raise UserError(f"there is no method {method!r}{suggest(method, specs)}")
+    return specs[method]
+
+
 def check_grid(grid: dict[str, list[Any]], where: str) -> None:
     """UserError unless every setting of the grid offers something, and nothing twice."""
     for key, values in grid.items():

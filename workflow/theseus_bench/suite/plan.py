@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from theseus_bench.data.tasks import Task, find_task
-from theseus_bench.errors import UserError
-from theseus_bench.strict_yaml import suggest
-from theseus_bench.suite.config import EFFORT, Experiment, LoopSettings, Suite
-from theseus_bench.suite.method_spec import MethodSpec, Overlays, resolve_settings
+from theseus_bench.suite.config import Experiment, Suite
+from theseus_bench.suite.method_spec import MethodSpec, find_spec
 from theseus_bench.suite.run_names import (
     ADAPTED,
     EQUAL,
@@ -26,12 +24,11 @@ from theseus_bench.suite.run_names import (
     TRIAL,
     RunName,
     protocol_suffix,
-    read_part,
     setting_part,
 )
-from theseus_bench.suite.search import Settings, draw_trials
+from theseus_bench.suite.run_settings import RunSettings
+from theseus_bench.suite.search import Settings
 
-Resolution = tuple[Settings, tuple[Settings, ...]]  # of a name on a task: settings, and what a search tries
 LOOP_VERSION = 1  # to be raised when a change of the machinery changes results: it makes every run train again
 
 
@@ -103,13 +100,16 @@ class Plan:
     suite: Suite
     tasks: dict[str, Task]
     specs: dict[str, MethodSpec]
-    # What was computed once, since the workflow asks for each run a dozen times: by experiment; by name and task; by
-    # name, task and seed; by name; by the run's path.
+    # What was computed once, since the workflow asks for each run a dozen times: by experiment; by name, task and seed;
+    # by name; by the run's path.
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
-    _resolutions: dict[tuple[str, str], Resolution] = field(default_factory=dict, init=False, compare=False, repr=False)
     _runs: dict[tuple[str, str, int], Run] = field(default_factory=dict, init=False, compare=False, repr=False)
     _adaptations: dict[str, bool] = field(default_factory=dict, init=False, compare=False, repr=False)
     _fingerprints: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    @cached_property
+    def _settings(self) -> RunSettings:
+        return RunSettings(self.suite, self.specs)
 
     @property
     def folder(self) -> str:
@@ -204,17 +204,17 @@ class Plan:
         the same run in different words share it.
         """
         name = RunName.parse(wording)
-        spec = self._spec(name.method)
+        spec = find_spec(self.specs, name.method)
         if spec.trained and protocol == EQUAL:
             name = name.under(EQUAL)
         if spec.compressed:
             name = name.adding(*(setting_part(key, value) for key, value in (settings or {}).items()))
         # All of GLUE's tasks, so that the name does not depend on those that the suite is cut to.
         tasks = [task.name for task in self.tasks.values() if task.trained_on is None]
-        meaning = [self._resolve(str(name), task) for task in tasks]
+        meaning = [self._settings.resolve(str(name), task) for task in tasks]
         for part in name.parts[::-1]:
             without = replace(name, parts=tuple(other for other in name.parts if other != part))
-            if [self._resolve(str(without), task) for task in tasks] == meaning:
+            if [self._settings.resolve(str(without), task) for task in tasks] == meaning:
                 name = without
         return str(name)
 
@@ -222,7 +222,7 @@ class Plan:
         """The run called `name` (method, or method@variant) with its settings resolved."""
         key = name, task, seed
         if key not in self._runs:
-            settings, trials = self._resolve(name, task)
+            settings, trials = self._settings.resolve(name, task)
             definition, is_adapted = find_task(self.tasks, task, "run"), self.is_adapted(name)
             self._runs[key] = Run(
                 self.spec_of(name), RunName.parse(name), definition, seed, settings, trials, is_adapted
@@ -263,12 +263,13 @@ class Plan:
         which a record tells; and the code of the machinery, of which LOOP_VERSION says when it changes results.
         """
         if run.path not in self._fingerprints:
+            settings, _ = self._settings.resolve(run.name, run.task.name)  # a search's choice is a result, not a cause
             parts = {
                 "method": run.name,
                 "version": run.spec.version,
                 "task": run.task.model_dump(include={"name", "columns", "labels", "metrics", "dev", "max_length"}),
                 "seed": run.seed,
-                "settings": self._resolve(run.name, run.task.name)[0],  # a search's choice is a result, not a cause
+                "settings": settings,
                 "search": {"trials": run.trials, "seeds": self.suite.search.seeds} if run.trials else None,
                 "loop": LOOP_VERSION,
                 "backbone": self._backbone_identity(),
@@ -313,7 +314,7 @@ class Plan:
             return False
         name = str(RunName.parse(name).without(TRIAL))
         if name not in self._adaptations:
-            differs = any(self._recipe(name, task) != self._plain._recipe(name, task) for task in self.trained_tasks)
+            differs = not all(self._settings.follow_recipe(name, task) for task in self.trained_tasks)
             sources = [self.teacher.name] * (spec.role != "teacher" and self._learns(name))
             sources += [spec.source.method] if spec.source else []
             self._adaptations[name] = differs or any(self.is_adapted(source) for source in sources)
@@ -322,19 +323,8 @@ class Plan:
     def _learns(self, name: str) -> bool:
         """Whether runs called `name` read of the predecessor's on some task."""
         spec, run_name = self.spec_of(name), RunName.parse(name)
-        runs = (Run(spec, run_name, self.tasks[task], 0, *self._resolve(name, task)) for task in self.trained_tasks)
-        return any(run.learns for run in runs)
-
-    def _recipe(self, name: str, task: str) -> Resolution:
-        """The settings that a method's authors could have said something of, and those that a search tries."""
-        settings, trials = self._resolve(name, task)
-        return {key: value for key, value in settings.items() if key not in ("precision", "watch_dev")}, trials
-
-    @cached_property
-    def _plain(self) -> Plan:
-        """The same without the suite's own settings and values: every method by its recipe."""
-        search = self.suite.search.model_copy(update={"space": {}})
-        return replace(self, suite=self.suite.model_copy(update={"settings": [], "search": search}))
+        resolutions = ((self.tasks[task], self._settings.resolve(name, task)) for task in self.trained_tasks)
+        return any(Run(spec, run_name, task, 0, *resolution).learns for task, resolution in resolutions)
 
     def keeps_model(self, run: Run) -> bool:
         """Whether the run's model folder is kept: as asked, and where another run starts from it."""
@@ -352,94 +342,6 @@ class Plan:
     def spec_of(self, name: str) -> MethodSpec:
         """The method of the runs called `name`."""
         return self.specs[RunName.parse(name).method]
-
-    def _spec(self, method: str) -> MethodSpec:
-        if method not in self.specs:
-            raise UserError(f"there is no method {method!r}{suggest(method, self.specs)}")
-        return self.specs[method]
-
-    def _resolve(self, name: str, task: str) -> Resolution:
-        """Settings and trials of the runs called `name` on a task."""
-        if (name, task) not in self._resolutions:
-            self._resolutions[name, task] = self._settings_and_trials(name, task)
-        return self._resolutions[name, task]
-
-    def _settings_and_trials(self, name: str, task: str) -> Resolution:
-        trial, run_name = RunName.parse(name).trial, RunName.parse(name).without(TRIAL)
-        method, equal = run_name.method, run_name.protocol == EQUAL
-        spec = self._spec(method)
-        name_overlays = [(f"{method}@{part}", self._changes(spec, part)) for part in run_name.without(EQUAL).parts]
-        if trial is not None:
-            _, trials = self._resolve(str(run_name), task)
-            if trial not in range(len(trials)):
-                raise UserError(f"{name} on {task}: the search has {len(trials)} trials, counted from 0")
-            return self._settings(spec, equal, task, [*name_overlays, (f"search of {method}", trials[trial])]), ()
-        settings = self._check_layers(name, spec, self._settings(spec, equal, task, name_overlays))
-        space = self._space(spec, task, equal, {key for _, changes in name_overlays for key in changes})
-        budget = self.suite.search.budget_of("equal" if equal else "published")
-        # The draws are the method's, so that variants with the same grid try the same settings.
-        draws = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
-        return settings, tuple(draws)
-
-    def _settings(self, spec: MethodSpec, equal: bool, task: str, name_overlays: Overlays) -> Settings:
-        layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
-        overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
-        for origin, override in self._overrides():
-            if (override.methods and spec.name not in override.methods) or (
-                override.tasks and task not in override.tasks
-            ):
-                continue
-            overlays.append((origin, override.set))
-        if equal:
-            block = self.suite.equal
-            effort_keys = (*EFFORT, "warmup")  # steps, and their schedule, which a search may vary for all alike
-            overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in effort_keys}))
-            overlays += [("equal.set", block.set), (f"equal.per_task.{task}", block.per_task.get(task, {}))]
-            overlays.append(("equal", {"choose_on": "held_out"}))
-        return resolve_settings(spec, layers, overlays + name_overlays)
-
-    def _changes(self, spec: MethodSpec, part: str) -> Settings:
-        """What a part of a name sets."""
-        setting = read_part(part)
-        if setting is not None:
-            return dict([setting])
-        if part not in spec.variants:
-            raise UserError(f"method {spec.name} has no variant {part!r}{suggest(part, spec.variants)}")
-        return spec.variants[part]
-
-    def _space(self, spec: MethodSpec, task: str, equal: bool, fixed_keys: set[str]) -> dict[str, list[Any]]:
-        """What a search of the method may vary: its own grid and, under equal effort, what all are offered."""
-        if not spec.trained:
-            return {}
-        common_grid = self.suite.search.space | (self.suite.equal.space if equal else {})
-        method_grid = spec.search | spec.search_per_task.get(task, {})
-        space = {key: common_grid.get(key, values) for key, values in method_grid.items()}
-        if equal:
-            block = self.suite.equal
-            space |= block.search
-            keys_set = block.set.keys() | block.per_task.get(task, {}).keys()
-            fixed_keys = fixed_keys | set(EFFORT) | (keys_set - block.search.keys())
-        if "compact_checkpoint" in spec.needs or spec.source or spec.role == "teacher":
-            fixed_keys = fixed_keys | {"start"}  # where it starts is what the method is
-        return {key: values for key, values in space.items() if key not in fixed_keys}
-
-    def _check_layers(self, name: str, spec: MethodSpec, settings: Settings) -> Settings:
-        layers, backbone_layers = settings["layers"], self.suite.backbone.layers
-        if spec.role == "teacher" and layers != backbone_layers:
-            raise UserError(
-                f"method {name}: layers is {layers}, but the predecessor has the backbone's {backbone_layers}; "
-                "name the methods whose layers are meant under settings.methods"
-            )
-        if backbone_layers % layers:
-            raise UserError(
-                f"method {name}: layers {layers} does not divide the backbone's {backbone_layers} layers, so the "
-                "modules to replace would differ in depth"
-            )
-        return settings
-
-    def _overrides(self) -> Iterator[tuple[str, Any]]:
-        for index, override in enumerate(self.suite.settings):
-            yield f"settings.{index}", override
 
 
 def source_files(plan: Plan, task: str) -> list[str]:
