@@ -44,7 +44,7 @@ def test_counts_give_the_metric_of_the_examples(metrics):
 def test_values_give_the_correlation_of_the_examples():
     random = np.random.default_rng(0)
     labels = random.integers(0, 6, 80) / 5
-    values = np.vstack([labels + random.normal(size=80), np.round(labels * 3), np.full(80, 2.5)])
+    values = np.vstack([labels + random.normal(size=80), np.round(labels * 3), np.full(80, 2.5), np.full(80, 0.1)])
     watched = Watched()
     resamples = resample_values(["pearson", "spearman"], values, labels, 20, watched)
     for drawn, scores in zip(watched.draws[0], resamples, strict=True):

@@ -96,6 +96,15 @@ def test_a_trial_that_diverged_is_tried_and_not_chosen(plan, tmp_path):
     json.loads(choice.model_dump_json())
 
 
+def test_where_every_setting_diverged_nothing_is_chosen_and_that_is_said(plan, tmp_path):
+    run = plan.run("finetune", "rte", 1)
+    diverged = {"dev_score": None, "status": "failed", "reason": "diverged"}
+    for trial in plan.trials_of(run):
+        leave_run(plan, trial, tmp_path, {"validation": (range(277), LABELS, np.zeros((277, 2)))}, **diverged)
+    with pytest.raises(UserError, match=f"{run.search_file}: no trial has a score with every search seed"):
+        choose(plan, tmp_path)
+
+
 def test_a_trial_that_has_not_run_is_named(plan, tmp_path):
     leave_trials(plan, tmp_path, [[150, 150]] * 4)
     run = plan.run("finetune", "rte", 1)

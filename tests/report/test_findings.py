@@ -85,6 +85,11 @@ def test_how_sure_is_the_primary_difference_from_the_control_with_interval_and_p
     assert sure.kind == ("complete" if row.p_holm < 0.05 else "")
 
 
+def test_of_one_task_the_difference_on_it_is_the_answer(tmp_path):
+    sure = find(suite(tmp_path, tasks=["rte"]), tmp_path)[2]
+    assert sure.detail.startswith("BERT-of-Theseus minus Fine-tuning, RTE, 3 seeds; ")
+
+
 def test_the_first_screen_says_from_how_many_looks_at_dev_a_score_was_chosen(tmp_path):
     plan = suite(tmp_path)
     for seed, evaluations in ((1, 4), (2, 20)):
