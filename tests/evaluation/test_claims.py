@@ -4,7 +4,7 @@ import pytest
 from suites import make_plan
 from theseus_bench.evaluation.claims import claimed_tasks, judge_claims
 from theseus_bench.evaluation.significance_file import SignificanceResults
-from theseus_bench.tables.scores import CHOSEN_ON_DEV
+from theseus_bench.tables.scores import DEV_CHOICE_REMARK
 from theseus_bench.tables.verdicts import claims_table
 
 from results import results_of, timing_of
@@ -158,4 +158,4 @@ def test_the_claims_say_where_they_are_printed_and_how_their_scores_were_chosen(
         assert table.rows[0].identity == ("Theseus beats fine-tuning on the dev macro", "Table 2")
         assert [cell.value for cell in table.rows[0].cells] == ["not run", protocols[0], "a task of it has no score"]
         assert {row.cells[1].value for row in table.rows} == set(protocols)
-        assert (CHOSEN_ON_DEV in table.notes) == said
+        assert (DEV_CHOICE_REMARK in table.notes) == said

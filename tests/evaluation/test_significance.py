@@ -376,5 +376,5 @@ def test_a_small_p_of_a_permutation_is_shown_as_below_a_thousandth():
     row = {"what": "rte", "family": "primary", "seeds": 12, "welch": 0.2}
     row |= {"sign_flip": 2 / 2**12, "differing": 12, "needed": 6, "hedges_g": 1.0, "improvement": 0.9}
     cells = seeds_table(plan, results_of(row), "One").rows[0].cells
-    assert (cells[4].value, cells[4].written) == (2 / 2**12, "< 0.001")
-    assert (cells[3].value, cells[3].written) == (0.2, "")
+    assert (cells[4].value, cells[4].value_text) == (2 / 2**12, "< 0.001")
+    assert (cells[3].value, cells[3].value_text) == (0.2, "")

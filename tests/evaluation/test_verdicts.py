@@ -11,12 +11,12 @@ from scipy import stats
 from suites import make_plan
 from theseus_bench.evaluation.scores import COLUMNS
 from theseus_bench.evaluation.verdicts import judge_numbers
-from theseus_bench.report.findings import all_numbers
+from theseus_bench.report.findings import judge_all_numbers
 from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.load import load_plan
 from theseus_bench.suite.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.suite.run_names import RunName
-from theseus_bench.tables.experiment import printed_beside
+from theseus_bench.tables.experiment import reported_scores
 from theseus_bench.tables.formats import to_csv
 from theseus_bench.tables.verdicts import verdicts_table
 
@@ -171,7 +171,7 @@ def test_the_interval_of_a_macro_is_that_of_a_mean_of_tasks():
 def test_printed_rows_stand_beside_runs_by_the_authors_recipe_alone():
     experiment = {"methods": ["theseus", "pkd"], "tasks": ["mrpc", "rte"], "protocols": ["published", "equal"]}
     plan = plan_of(experiment | {"compare_with": [*TABLE_2, "theseus: Table 3", "pkd: result files"]}, equal=EQUAL)
-    beside = printed_beside(plan, "first")
+    beside = reported_scores(plan, "first")
     assert {name: [(row.label, row.scores) for row in rows] for name, rows in beside.items()} == {
         "theseus": [("Xu et al. 2020, Table 2", {"mrpc": 89.0, "rte": 68.2})],
         "pkd": [
@@ -183,7 +183,7 @@ def test_printed_rows_stand_beside_runs_by_the_authors_recipe_alone():
     assert (
         beside["pkd"][1].incomparable == "not comparable: the printed number is the best of its runs, ours their mean"
     )
-    whole = printed_beside(plan_of({"tasks": None}), "first")["theseus"][0]
+    whole = reported_scores(plan_of({"tasks": None}), "first")["theseus"][0]
     assert (len(whole.scores), whole.scores["macro"]) == (9, 81.2)
 
 
@@ -263,7 +263,7 @@ def test_each_printed_number_is_judged_once_in_the_suite_of_the_paper(tmp_path):
     for experiment in plan.suite.experiments:
         (tmp_path / "scores").mkdir(exist_ok=True)
         frame().astype({"value": float}).to_parquet(tmp_path / f"scores/{experiment}.parquet")
-    verdicts = all_numbers(plan, tmp_path)
+    verdicts = judge_all_numbers(plan, tmp_path)
     printed = 0
     for _, table in load_published(PUBLISHED_FOLDER).values():
         for row in table.rows.values():
@@ -295,7 +295,7 @@ def test_the_verdicts_stand_beside_ours_and_the_printed_number():
     theseus = rows["BERT-of-Theseus"]
     assert [theseus[key].value for key in ("printed", "ours", "verdict")] == [68.2, 69.0, "reproduced"]
     assert theseus["difference"].value == pytest.approx(0.8)
-    assert theseus["difference"].written == "+0.8"
+    assert theseus["difference"].value_text == "+0.8"
     assert theseus["difference"].interval == pytest.approx((0.8, 0.8))
     assert (theseus["verdict"].notes, theseus["printed"].notes) == ((), ())
     assert "within 1 points" in table.notes[0]

@@ -25,7 +25,7 @@ from matplotlib.collections import LineCollection
 from scope import remembered
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 from theseus_bench.figures import plots
-from theseus_bench.figures.export import write_pictures
+from theseus_bench.figures.export import write_figures
 from theseus_bench.figures.speed import speed_over_depth
 from theseus_bench.figures.style import MARKERS, method_styles
 from theseus_bench.report.inline_svg import inline_svg
@@ -68,8 +68,8 @@ SEEDS = frame(
     ("BERT-of-Theseus", "proposed", "RTE", 2, 67.9, False, 52.7),
     ("BERT-of-Theseus", "proposed", "RTE", 3, 69.0, False, 52.7),
 )
-PRINTED = frame(
-    "label task printed ours low high tolerance verdict",
+REPORTED = frame(
+    "label task reported ours low high tolerance verdict",
     ("Fine-tuning", "RTE", 62.1, 62.4, 60.0, 64.0, 2.0, REPRODUCED),
     ("Fine-tuning", "CoLA", 43.4, 42.0, 40.0, 45.0, 2.0, UNDECIDED),
     ("DistilBERT", "RTE", 59.9, 64.0, 63.0, 65.0, 2.0, NOT_REPRODUCED),
@@ -87,7 +87,7 @@ CURVES = frame(
     ("BERT-of-Theseus", "RTE", 2, 156, 2, 65.0, 1.0),
 )
 MODULES = frame(
-    "module task drop low high printed_drop",
+    "module task drop low high reported_drop",
     (1, "QNLI", 3.0, 2.5, 3.5, 3.37),
     (2, "QNLI", 1.2, 0.9, 1.6, 1.33),
     (1, "QQP", 0.8, 0.5, 1.1, NONE),
@@ -104,7 +104,7 @@ PROFILE = frame(
     ("LayerDrop", "baseline", 90.0, NONE),
 )
 DIFFERENCES = frame(
-    "label other what difference low high p_holm",
+    "label other target difference low high p_holm",
     ("LayerDrop", "Fine-tuning", "RTE", -3.0, -5.0, -1.0, 0.01),
     ("LayerDrop", "Fine-tuning", "macro", 0.5, -0.4, 1.4, 0.5),
     ("BERT-of-Theseus", "Fine-tuning", "RTE", 4.0, 1.0, 7.0, 0.02),
@@ -114,7 +114,7 @@ DRAWN = {
     "score_against_speed": lambda rows=SPEEDS: plots.score_against_speed(rows, "Macro score"),
     "retention": lambda rows=RETENTION: plots.retention(rows),
     "seed_strips": lambda rows=SEEDS: plots.seed_strips(rows),
-    "forest": lambda rows=PRINTED: plots.forest(rows),
+    "forest": lambda rows=REPORTED: plots.forest(rows),
     "curves": lambda rows=CURVES: plots.curves(rows),
     "module_impact": lambda rows=MODULES: plots.module_impact(rows),
     "profile": lambda rows=PROFILE: plots.profile(rows),
@@ -161,17 +161,17 @@ def test_every_axis_says_its_unit(name):
     assert picture.name == name
     figure = picture.figure
     for axes in figure.axes:
-        for which, unit in zip("xy", UNITS[name], strict=True):
-            same = [a for a in figure.axes if _line_up(a, axes, which)]
-            labels = [getattr(a, f"get_{which}label")() for a in same]
-            labels.append(getattr(figure, f"get_sup{which}label")())
+        for axis_name, unit in zip("xy", UNITS[name], strict=True):
+            same = [a for a in figure.axes if _line_up(a, axes, axis_name)]
+            labels = [getattr(a, f"get_{axis_name}label")() for a in same]
+            labels.append(getattr(figure, f"get_sup{axis_name}label")())
             said = [label for label in labels if label]
-            assert said, f"{name}: a {which} axis without a label"
+            assert said, f"{name}: a {axis_name} axis without a label"
             assert re.search("|".join(map(re.escape, unit.split("|"))), said[0])
 
 
-def _line_up(a, b, which):
-    spans = ("colspan" if which == "x" else "rowspan",)
+def _line_up(a, b, axis_name):
+    spans = ("colspan" if axis_name == "x" else "rowspan",)
     return all(getattr(a.get_subplotspec(), s) == getattr(b.get_subplotspec(), s) for s in spans)
 
 
@@ -212,9 +212,9 @@ def test_points_of_one_speed_stand_apart_and_keep_their_value():
     axes = drawn("score_against_speed").figure.axes[0]
     axes.figure.draw_without_rendering()
     lines = [line for line in axes.get_lines() if line.get_label() in ("Fine-tuning", "BERT-of-Theseus", LONG)]
-    across = [line.get_transform().transform(line.get_xydata())[0, 0] for line in lines]
-    assert len(set(np.round(across, 1))) == 3
-    assert np.mean(across) == pytest.approx(axes.transData.transform((1.96, 80))[0], abs=0.01)
+    positions = [line.get_transform().transform(line.get_xydata())[0, 0] for line in lines]
+    assert len(set(np.round(positions, 1))) == 3
+    assert np.mean(positions) == pytest.approx(axes.transData.transform((1.96, 80))[0], abs=0.01)
 
 
 def test_retention_draws_per_cent_with_intervals_a_gap_for_what_is_missing_and_no_control():
@@ -279,16 +279,16 @@ def test_curves_draw_rate_above_score_on_one_scale_of_steps():
     assert points(rate, "Fine-tuning") == []
     assert rate.get_xlim() == score.get_xlim()
     assert "Without a replacing rate: Fine-tuning." in picture.caption
-    without = plots.curves(CURVES[CURVES["label"] == "Fine-tuning"])
-    assert [axes.get_ylabel() for axes in without.figure.axes] == ["Score\n(points)"]
+    rateless = plots.curves(CURVES[CURVES["label"] == "Fine-tuning"])
+    assert [axes.get_ylabel() for axes in rateless.figure.axes] == ["Score\n(points)"]
 
 
 def test_the_caption_of_curves_names_what_does_not_replace_and_says_what_is_hollow():
     replacing = CURVES[CURVES["label"] == "BERT-of-Theseus"]
     assert "Without a replacing rate" not in plots.curves(replacing).caption
     assert "Hollow markers" not in plots.curves(replacing).caption
-    equal = replacing.assign(label="BERT-of-Theseus (equal)")
-    assert "Hollow markers: the protocol of equal effort." in plots.curves(equal).caption
+    equal_effort = replacing.assign(label="BERT-of-Theseus (equal)")
+    assert "Hollow markers: the protocol of equal effort." in plots.curves(equal_effort).caption
 
 
 def test_the_verdicts_of_a_forest_have_markers_of_their_own():
@@ -308,10 +308,10 @@ def test_module_impact_draws_our_losses_and_the_printed_ones():
 
 def test_profile_draws_shares_in_a_panel_for_each_protocol():
     picture = drawn("profile")
-    published, equal = panel(picture, "published protocol"), panel(picture, "equal protocol")
+    published, equal_effort = panel(picture, "published protocol"), panel(picture, "equal protocol")
     assert points(published, "Fine-tuning") == [(90, 0.9), (95, 0.4)]
     assert points(published, "BERT-of-Theseus") == [(90, 1.0), (95, 0.8)]
-    assert points(equal, "BERT-of-Theseus (equal)") == [(90, 1.0), (95, 0.7)]
+    assert points(equal_effort, "BERT-of-Theseus (equal)") == [(90, 1.0), (95, 0.7)]
     assert picture.caption.endswith("Not drawn (no value): LayerDrop.")
 
 
@@ -324,8 +324,8 @@ def test_differences_tell_better_worse_and_undecided_apart_by_marker():
     markers = [line.get_marker() for axes in (rte, macro) for line in axes.get_lines() if len(line.get_xdata()) == 1]
     assert len(set(markers)) == 4
     assert picture.figure.get_supxlabel() == "Difference from Fine-tuning (points)"
-    stricter = plots.differences(DIFFERENCES, alpha=0.015)
-    assert [t.get_text() for t in stricter.figure.legends[0].get_texts()] == [
+    strict_figure = plots.differences(DIFFERENCES, alpha=0.015)
+    assert [t.get_text() for t in strict_figure.figure.legends[0].get_texts()] == [
         "worse", "not distinguishable", "no p-value",
     ]  # fmt: skip
 
@@ -346,7 +346,7 @@ def test_what_has_no_value_is_named_in_the_caption(name, words):
 
 @pytest.mark.parametrize("name", ["score_against_speed", "retention", "forest", "module_impact", "differences"])
 def test_too_few_seeds_have_no_interval_and_the_caption_says_so(name):
-    rows = {"score_against_speed": SPEEDS, "retention": RETENTION, "forest": PRINTED, "module_impact": MODULES}
+    rows = {"score_against_speed": SPEEDS, "retention": RETENTION, "forest": REPORTED, "module_impact": MODULES}
     picture = DRAWN[name](rows.get(name, DIFFERENCES).assign(low=NONE, high=NONE))
     assert "No intervals: there are too few seeds" in picture.caption
     assert not any(intervals(axes) for axes in picture.figure.axes)
@@ -376,8 +376,8 @@ def test_the_proposed_method_is_drawn_strongest_and_the_teacher_black():
 
 def test_a_categorical_label_keeps_its_look_when_others_are_missing():
     labels = ["Fine-tuning", "DistilBERT", "BERT-of-Theseus"]
-    whole = pd.DataFrame({"label": pd.Categorical(labels, labels), "role": "baseline"})
-    assert method_styles(whole)["BERT-of-Theseus"] == method_styles(whole.iloc[2:])["BERT-of-Theseus"]
+    all_styles = pd.DataFrame({"label": pd.Categorical(labels, labels), "role": "baseline"})
+    assert method_styles(all_styles)["BERT-of-Theseus"] == method_styles(all_styles.iloc[2:])["BERT-of-Theseus"]
 
 
 def of_tasks(rows: pd.DataFrame, count: int, column: str = "task") -> pd.DataFrame:
@@ -401,11 +401,11 @@ STARS = frame("share speedup", (50.0, 1.82), (25.0, 3.1))
 MANY = {
     "retention_of_nine": lambda: plots.retention(of_tasks(RETENTION, 9)),
     "seed_strips_of_five": lambda: plots.seed_strips(of_tasks(SEEDS, 5)),
-    "forest_of_nine": lambda: plots.forest(of_tasks(PRINTED, 9)),
+    "forest_of_nine": lambda: plots.forest(of_tasks(REPORTED, 9)),
     "curves_of_five": lambda: plots.curves(of_tasks(CURVES, 5)),
     "module_impact_of_five": lambda: plots.module_impact(of_tasks(MODULES, 5)),
     "profile_of_fourteen": lambda: plots.profile(of_tasks(PROFILE, 14, "label")),
-    "differences_of_five": lambda: plots.differences(of_tasks(DIFFERENCES, 5, "what")),
+    "differences_of_five": lambda: plots.differences(of_tasks(DIFFERENCES, 5, "target")),
     "speed_over_depth": lambda: speed_over_depth(DEPTHS, STARS, LINES, "Worker 2001"),
     "speed_over_depth_of_five": lambda: speed_over_depth(of_tasks(DEPTHS, 5, "panel"), STARS[:0], {}, ""),
 }
@@ -416,7 +416,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 def test_golden(name, tmp_path):
     """Words, colours and order exactly; lengths to a hundredth of a point, as processors may round differently."""
     picture = drawn(name) if name in DRAWN else MANY[name]()
-    write_pictures([picture], tmp_path / "figures")
+    write_figures([picture], tmp_path / "figures")
     text = re.sub(r'(id="|url\(#|href="#)[^")]*', r"\1", (tmp_path / f"figures/{picture.name}.svg").read_text())
     path = Path(__file__).parent / "golden" / f"{name}.svg"
     if os.environ.get("THESEUS_GOLDEN") == "write":
@@ -433,41 +433,43 @@ def everything():
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def figure_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures") / "first"
-    write_pictures(everything(), folder)
+    write_figures(everything(), folder)
     return folder
 
 
-def test_a_second_build_is_byte_identical_whatever_the_users_settings_are(written, tmp_path):
+def test_a_second_build_is_byte_identical_whatever_the_users_settings_are(figure_folder, tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 19\nsvg.fonttype: path\naxes.grid: True\nfigure.dpi: 55\n")
-    code = "from pathlib import Path; from test_plots import *; write_pictures(everything(), Path('second'))"
+    code = "from pathlib import Path; from test_plots import *; write_figures(everything(), Path('second'))"
     paths = os.pathsep.join(
         [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers"), str(Path(plots.__file__).parents[2])]
     )
     environment = os.environ | {"PYTHONPATH": paths, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-    names = sorted(path.name for path in written.iterdir())
+    names = sorted(path.name for path in figure_folder.iterdir())
     assert names == sorted(path.name for path in (tmp_path / "second").iterdir())
     assert len(names) == 3 * len(DRAWN) + 1
-    assert [name for name in names if (written / name).read_bytes() != (tmp_path / "second" / name).read_bytes()] == []
+    assert [
+        name for name in names if (figure_folder / name).read_bytes() != (tmp_path / "second" / name).read_bytes()
+    ] == []
 
 
 def test_drawing_leaves_matplotlibs_settings_alone(tmp_path):
-    before = dict(matplotlib.rcParams)
-    write_pictures([plots.retention(RETENTION)], tmp_path / "figures")
-    assert dict(matplotlib.rcParams) == before
+    settings = dict(matplotlib.rcParams)
+    write_figures([plots.retention(RETENTION)], tmp_path / "figures")
+    assert dict(matplotlib.rcParams) == settings
     assert pyplot.get_fignums() == []
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_the_files_carry_no_date(written, name):
-    assert not re.search(r"dc:date|20[2-9]\d-\d\d-\d\d", (written / f"{name}.svg").read_text())
-    assert not re.search(rb"CreationDate|ModDate|D:20\d\d", (written / f"{name}.pdf").read_bytes())
+def test_the_files_carry_no_date(figure_folder, name):
+    assert not re.search(r"dc:date|20[2-9]\d-\d\d-\d\d", (figure_folder / f"{name}.svg").read_text())
+    assert not re.search(rb"CreationDate|ModDate|D:20\d\d", (figure_folder / f"{name}.pdf").read_bytes())
 
 
-def test_a_pdf_has_the_fonts_with_the_letters_that_it_shows_and_no_more(written):
-    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", (written / "retention.pdf").read_bytes(), re.DOTALL)
+def test_a_pdf_has_the_fonts_with_the_letters_that_it_shows_and_no_more(figure_folder):
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", (figure_folder / "retention.pdf").read_bytes(), re.DOTALL)
     opened = [zlib.decompress(stream) for stream in streams if stream[:1] == b"x"]
     fonts = [TTFont(io.BytesIO(data)) for data in opened if data[:4] == b"\x00\x01\x00\x00"]
     letters = [sum(font["glyf"][name].numberOfContours != 0 for name in font.getGlyphOrder()) for font in fonts]
@@ -477,7 +479,7 @@ def test_a_pdf_has_the_fonts_with_the_letters_that_it_shows_and_no_more(written)
 
 def test_pictures_of_one_name_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="retention"):
-        write_pictures([drawn("retention"), drawn("retention")], tmp_path / "figures")
+        write_figures([drawn("retention"), drawn("retention")], tmp_path / "figures")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -485,19 +487,19 @@ def ids(svg):
     return re.findall(r'\bid="([^"]+)"', svg)
 
 
-def test_inlined_pictures_share_no_id_and_refer_to_their_own(written):
-    pages = [inline_svg(written / f"{name}.svg", name, "What is to be seen") for name in DRAWN]
-    pages.append(inline_svg(written / "retention.svg", "Retention of another experiment", "What is to be seen"))
+def test_inlined_pictures_share_no_id_and_refer_to_their_own(figure_folder):
+    pages = [inline_svg(figure_folder / f"{name}.svg", name, "What is to be seen") for name in DRAWN]
+    pages.append(inline_svg(figure_folder / "retention.svg", "Retention of another experiment", "What is to be seen"))
     all_ids = [i for page in pages for i in ids(page)]
     assert len(all_ids) == len(set(all_ids))
     for page in pages:
         referred = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"|aria-\w+="([^"]+)"', page)
-        assert {i for found in referred for i in found if i} <= set(ids(page))
+        assert {i for identifiers in referred for i in identifiers if i} <= set(ids(page))
         assert len(referred) > 2
 
 
-def test_an_inlined_picture_scales_names_itself_and_reaches_nothing_else(written):
-    svg = inline_svg((written / "forest.svg").read_text(), "Ours & <theirs>", "Right of zero, ours is higher.")
+def test_an_inlined_picture_scales_names_itself_and_reaches_nothing_else(figure_folder):
+    svg = inline_svg((figure_folder / "forest.svg").read_text(), "Ours & <theirs>", "Right of zero, ours is higher.")
     head = svg[: svg.index(">")]
     assert head.startswith("<svg ")
     assert 'role="img"' in head

@@ -12,7 +12,7 @@ from scipy import stats
 from scope import once
 from suites import make_plan
 from theseus_bench.evaluation.scores import COLUMNS
-from theseus_bench.figures.experiment import experiment_pictures
+from theseus_bench.figures.experiment import experiment_figures
 from theseus_bench.figures.frames import RANGE, FigureData
 from worked import (
     EQUAL,
@@ -58,8 +58,8 @@ def interval_of_macro(name: str) -> tuple[float, float]:
         return macro_of(name), macro_of(name)  # its seeds do not differ, and nothing moderates it
     parts = [moderated(EQUAL if "equal" in name else PUBLISHED, task)[name] for task in MACRO]
     parts = [(variance / 3 / 16, df) for variance, df in parts]
-    whole = sum(part for part, _ in parts)
-    reach = stats.t.ppf(0.975, whole**2 / sum(part**2 / df for part, df in parts)) * math.sqrt(whole)
+    variance = sum(part for part, _ in parts)
+    reach = stats.t.ppf(0.975, variance**2 / sum(part**2 / df for part, df in parts)) * math.sqrt(variance)
     return macro_of(name) - reach, min(macro_of(name) + reach, 100)
 
 
@@ -106,7 +106,7 @@ def test_a_macros_interval_is_of_the_configured_level_and_ends_at_what_the_metri
     reach = 2.919986 * np.std(points["theseus"], ddof=1) / np.sqrt(3)
     assert theseus["score"] + reach > 105
     assert (theseus["low"], theseus["high"]) == (pytest.approx(theseus["score"] - reach), 100)
-    caption = experiment_pictures(plan, "first", tmp_path)[0].caption
+    caption = experiment_figures(plan, "first", tmp_path)[0].caption
     assert "Upright lines: 90 % intervals over the seeds, each for itself." in caption
 
 
@@ -116,7 +116,7 @@ def test_a_method_keeps_its_place_and_so_its_look_in_every_figure(frames):
         frames.retention(),
         frames.seeds(),
         frames.differences(),
-        frames.printed(),
+        frames.reported(),
         frames.profile(),
     ):
         assert list(frame["label"].cat.categories) == list(NAMES.values())
@@ -128,10 +128,10 @@ def test_what_is_kept_is_of_the_predecessors_mean_of_the_same_protocol(frames):
     assert len(rows) == len(frame) == len(NAMES) * len(TASKS)
     for name, label in NAMES.items():
         for task in TASKS:
-            kept = 100 * scores_of(name, task) / scores_of(teacher_of(name), task).mean()
+            shares = 100 * scores_of(name, task) / scores_of(teacher_of(name), task).mean()
             row = rows[label, LABELS[task]]
             assert row.role == role_of(name)
-            assert (row.retention, row.low, row.high) == pytest.approx((kept.mean(), kept.min(), kept.max()))
+            assert (row.retention, row.low, row.high) == pytest.approx((shares.mean(), shares.min(), shares.max()))
 
 
 def test_every_seed_has_its_score_its_failure_and_the_majoritys_line(frames):
@@ -153,30 +153,32 @@ def test_the_tested_differences_are_the_primary_ones_of_the_macro(worked, frames
     rows = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
     rows = [row for row in rows if row["family"] == "primary" and row["p_holm"] is not None]
     frame = frames.differences()
-    assert list(frame["what"].unique()) == ["Macro"]
+    assert list(frame["target"].unique()) == ["Macro"]
     assert [(row.label, row.other) for row in frame.itertuples()] == [
         (NAMES[r["name"]], NAMES[r["other"]]) for r in rows
     ]
     assert len(frame) == 6
-    for shown, row in zip(frame.itertuples(), rows, strict=True):
-        assert shown.difference == pytest.approx(macro_of(row["name"]) - macro_of(row["other"]))
-        assert (shown.low, shown.high, shown.p_holm) == (row["low"], row["high"], row["p_holm"])
-        assert shown.p_holm >= row["p"]
+    for entry, row in zip(frame.itertuples(), rows, strict=True):
+        assert entry.difference == pytest.approx(macro_of(row["name"]) - macro_of(row["other"]))
+        assert (entry.low, entry.high, entry.p_holm) == (row["low"], row["high"], row["p_holm"])
+        assert entry.p_holm >= row["p"]
 
 
 def test_printed_numbers_stand_beside_ours_with_the_tolerance_of_their_task(frames):
-    frame = frames.printed()
+    frame = frames.reported()
     rows = {(row.label, row.task): row for row in frame.itertuples()}
-    printed = {
+    reported_scores = {
         ("predecessor", "cola"): 80, ("predecessor", "mrpc"): 91, ("predecessor", "stsb"): 90,
         ("predecessor", "mnli"): 60,
         ("finetune", "cola"): 30, ("finetune", "mrpc"): 98, ("finetune", "stsb"): 60,
         ("theseus", "cola"): 70, ("theseus", "mrpc"): 80, ("theseus", "stsb"): 60.5,
     }  # fmt: skip
-    assert rows.keys() == {(NAMES[name], LABELS[task]) for name, task in printed}, "neither macros nor single metrics"
-    for (name, task), number in printed.items():
+    assert rows.keys() == {(NAMES[name], LABELS[task]) for name, task in reported_scores}, (
+        "neither macros nor single metrics"
+    )
+    for (name, task), number in reported_scores.items():
         row = rows[NAMES[name], LABELS[task]]
-        assert (row.printed, row.ours) == (number, pytest.approx(scores_of(name, task).mean()))
+        assert (row.reported, row.ours) == (number, pytest.approx(scores_of(name, task).mean()))
         assert row.tolerance == (25 if task == "cola" else 5)
         assert row.low + row.high == pytest.approx(2 * row.ours), "around ours, not around the difference"
         assert (row.verdict == "not comparable") == (task == "mnli")
@@ -186,12 +188,12 @@ def test_the_profile_is_of_all_runs_at_each_threshold(frames):
     frame = frames.profile()
     assert len(frame) == len(NAMES) * 121
     for name, label in NAMES.items():
-        kept = np.concatenate([100 * scores_of(name, t) / scores_of(teacher_of(name), t).mean() for t in MACRO]).round(
-            9
-        )
+        shares = np.concatenate(
+            [100 * scores_of(name, t) / scores_of(teacher_of(name), t).mean() for t in MACRO]
+        ).round(9)
         own = frame[frame["label"] == label].set_index("retention")["share"]
         assert own.index.tolist() == [50 + k / 2 for k in range(121)]
-        assert own.tolist() == pytest.approx([(kept >= threshold).mean() for threshold in own.index])
+        assert own.tolist() == pytest.approx([(shares >= threshold).mean() for threshold in own.index])
 
 
 def test_curves_are_of_what_replaces_beside_its_own_predecessor(tmp_path):
@@ -278,7 +280,7 @@ WORDS = {  # title, what the axes say, what the legend names, caption
 @pytest.fixture(scope=once)
 def pictures(worked_suite):
     with chdir(worked_suite.root):
-        return {one.name: one for one in experiment_pictures(worked_suite.plan, "glue", worked_suite.folder)}
+        return {picture.name: picture for picture in experiment_figures(worked_suite.plan, "glue", worked_suite.folder)}
 
 
 @pytest.mark.parametrize("name", WORDS)
@@ -308,13 +310,13 @@ def drawn_at(axes, label) -> list[float]:
 
 def test_the_marks_stand_where_the_numbers_say(pictures):
     for name, label in list(NAMES.items())[1:]:
-        for task, strips, kept in zip(
+        for task, strips, retention in zip(
             TASKS, pictures["seed_strips"].figure.axes, pictures["retention"].figure.axes, strict=True
         ):
             seeds = [seed for seed in SEEDS if (name, task, seed) != MISSING]
             assert drawn_at(strips, label) == pytest.approx([score_of(name, task, seed) for seed in seeds])
-            whole = scores_of(teacher_of(name), task).mean()
-            assert drawn_at(kept, label) == pytest.approx([100 * scores_of(name, task).mean() / whole])
+            predecessor_mean = scores_of(teacher_of(name), task).mean()
+            assert drawn_at(retention, label) == pytest.approx([100 * scores_of(name, task).mean() / predecessor_mean])
     (axes,) = pictures["differences"].figure.axes
     assert drawn_at(axes, "BERT-of-Theseus − Fine-tuning") == pytest.approx(
         [macro_of("theseus") - macro_of("finetune")]
@@ -343,18 +345,18 @@ def test_the_points_of_the_first_figure_are_named_and_within_it(pictures):
     (axes,) = pictures["score_against_speed"].figure.axes
     names = [text.get_text() for text in axes.texts if text.get_text()]
     assert sorted(names) == sorted(list(NAMES.values())[1:])
-    (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+    (low, high), (left_edge, right) = axes.get_ylim(), axes.get_xlim()
     for name, label in list(NAMES.items())[1:]:
         (line,) = [line for line in axes.get_lines() if line.get_label() == label]
         x, y = line.get_xydata()[0]
         assert y == pytest.approx(macro_of(name))
-        assert left < x < right
+        assert left_edge < x < right
         assert low < y < high
     ends = [interval_of_macro(name) for name in list(NAMES)[1:] if name != "vanilla_kd@equal"]
-    least, most = min(end for end, _ in ends), max(end for _, end in ends)
-    assert low < least
+    lowest, most = min(end for end, _ in ends), max(end for _, end in ends)
+    assert low < lowest
     assert high > most
-    assert high - low < 1.3 * (most - least), "little room is left"
+    assert high - low < 1.3 * (most - lowest), "little room is left"
     feet = sorted(float(line.get_xdata()[0]) for line in axes.get_lines() if line.get_label() == "speed-up")
     assert feet == [1.0, 1.95]
 
@@ -368,10 +370,10 @@ def test_every_interval_that_is_drawn_is_the_frames(pictures, worked):
         assert intervals(axes) == sorted(
             (round(low, 6), round(high, 6)) for low, high in zip(rows["low"], rows["high"], strict=True)
         )
-    frame = frames.printed()
+    frame = frames.reported()
     for axes in pictures["forest"].figure.axes:
         rows = frame[frame["task"] == axes.get_title()]
-        ends = zip(rows["low"] - rows["printed"], rows["high"] - rows["printed"], strict=True)
+        ends = zip(rows["low"] - rows["reported"], rows["high"] - rows["reported"], strict=True)
         assert intervals(axes) == sorted((round(low, 6), round(high, 6)) for low, high in ends)
     rows = frames.differences()
     assert intervals(pictures["differences"].figure.axes[0]) == sorted(
@@ -380,19 +382,21 @@ def test_every_interval_that_is_drawn_is_the_frames(pictures, worked):
 
 
 def test_the_profile_has_a_panel_for_each_protocol(pictures):
-    published, equal = pictures["profile"].figure.axes
-    assert (published.get_title(), equal.get_title()) == ("published protocol", "equal protocol")
-    for axes, inside in ((published, False), (equal, True)):
+    published, equal_effort = pictures["profile"].figure.axes
+    assert (published.get_title(), equal_effort.get_title()) == ("published protocol", "equal protocol")
+    for axes, inside in ((published, False), (equal_effort, True)):
         labels = {line.get_label() for line in axes.get_lines()}
         assert labels == {label for name, label in NAMES.items() if ("equal" in name) == inside}
     (line,) = [line for line in published.get_lines() if line.get_label() == "Fine-tuning"]
-    kept = np.concatenate([100 * scores_of("finetune", t) / scores_of("predecessor", t).mean() for t in MACRO]).round(9)
-    assert line.get_ydata()[2 * (75 - 50)] == pytest.approx((kept >= 75).mean())
+    shares = np.concatenate([100 * scores_of("finetune", t) / scores_of("predecessor", t).mean() for t in MACRO]).round(
+        9
+    )
+    assert line.get_ydata()[2 * (75 - 50)] == pytest.approx((shares >= 75).mean())
 
 
 def test_an_experiment_with_primary_differences_of_its_own_draws_those_that_are_tested_there(worked):
     frame = FigureData(worked.plan, "schedules", worked.folder).differences()
-    assert [(row.label, row.other, row.what) for row in frame.itertuples()] == [
+    assert [(row.label, row.other, row.target) for row in frame.itertuples()] == [
         ("BERT-of-Theseus", "Fine-tuning", "Macro"), ("BERT-of-Theseus, constant", "Fine-tuning", "Macro"),
     ]  # fmt: skip
     assert frame["difference"].iloc[0] == pytest.approx(
@@ -429,7 +433,7 @@ def test_what_a_module_costs_is_the_predecessors_mean_less_ours(tmp_path):
     assert frame[["module", "task", "drop", "low", "high"]].to_numpy().tolist() == [
         [1, "QNLI", 3.0, 1.0, 5.0], [2, "QNLI", -1.0, -1.0, -1.0],
     ]  # fmt: skip
-    assert frame["printed_drop"].tolist() == pytest.approx([91.87 - 88.50, 91.87 - 90.54])
+    assert frame["reported_drop"].tolist() == pytest.approx([91.87 - 88.50, 91.87 - 90.54])
 
 
 def test_nothing_is_kept_of_a_predecessor_that_scores_nothing(worked, tmp_path):

@@ -34,8 +34,8 @@ BLANK = {
 
 
 def make_record(method="finetune", seed=1, **changes) -> RunRecord:
-    known = {"method": method, "seed": seed, "provenance": PROVENANCE, "data": ROWS, "seconds": {"all": 1800.0}}
-    return RunRecord(**RECORD | known | changes)
+    defaults = {"method": method, "seed": seed, "provenance": PROVENANCE, "data": ROWS, "seconds": {"all": 1800.0}}
+    return RunRecord(**RECORD | defaults | changes)
 
 
 def answers(plan, records, folder) -> dict[tuple[str, str], str]:
@@ -52,11 +52,11 @@ def test_what_only_an_author_can_say_is_blank_and_nothing_else_is(records, tmp_p
 
 
 def test_without_records_nothing_is_made_up(tmp_path):
-    found = answers(PLAN, [], tmp_path)
+    answer_by_item = answers(PLAN, [], tmp_path)
     for item in [(ACL, "B6"), (ACL, "C1"), (ACL, "C3"), (ACL, "C4"), (NEURIPS, "8")]:
-        assert found[item].startswith("Not known: no run has left a record yet."), item
-    assert "asks for 9 runs, 0 of which have a record" in found[NEURIPS, "4"]
-    assert "Code: revision not known." in found[NEURIPS, "5"]
+        assert answer_by_item[item].startswith("Not known: no run has left a record yet."), item
+    assert "asks for 9 runs, 0 of which have a record" in answer_by_item[NEURIPS, "4"]
+    assert "Code: revision not known." in answer_by_item[NEURIPS, "5"]
 
 
 def test_size_budget_and_machines_are_the_records(tmp_path):
@@ -66,52 +66,52 @@ def test_size_budget_and_machines_are_the_records(tmp_path):
         make_record("theseus", 2, parameters=45_000_000, provenance=PROVENANCE | {"processor": "Yttrium"}, flops=None),
         make_record("theseus", 101, variant="trial=0", energy_joules=3e6, parameters=66_955_010, flops=None),
     ]
-    found = answers(PLAN, records, tmp_path)[ACL, "C1"]
-    assert "Fine-tuning 67.0 M; BERT-of-Theseus 45.0–67.0 M" in found
-    assert "2 device-hours in 4 runs, 0.5 of them in searches" in found  # four half hours
-    assert "floating point operations: 4.03e+15 (of 2 of 4 runs);" in found
-    assert "energy: 3 MJ (of 1 of 4 runs)" in found
-    assert "Xenon, 8 cores, device cpu, fp32, threads a run: 1 (3 of 4 runs)" in found
-    assert "Yttrium, 8 cores, device cpu, fp32, threads a run: 1 (1 of 4 runs)" in found
+    answer = answers(PLAN, records, tmp_path)[ACL, "C1"]
+    assert "Fine-tuning 67.0 M; BERT-of-Theseus 45.0–67.0 M" in answer
+    assert "2 device-hours in 4 runs, 0.5 of them in searches" in answer  # four half hours
+    assert "floating point operations: 4.03e+15 (of 2 of 4 runs);" in answer
+    assert "energy: 3 MJ (of 1 of 4 runs)" in answer
+    assert "Xenon, 8 cores, device cpu, fp32, threads a run: 1 (3 of 4 runs)" in answer
+    assert "Yttrium, 8 cores, device cpu, fp32, threads a run: 1 (1 of 4 runs)" in answer
 
 
 def test_what_was_not_measured_is_said(tmp_path):
-    found = answers(PLAN, [make_record(flops=None)], tmp_path)[NEURIPS, "8"]
-    assert "floating point operations: not measured; energy: not measured" in found
+    answer = answers(PLAN, [make_record(flops=None)], tmp_path)[NEURIPS, "8"]
+    assert "floating point operations: not measured; energy: not measured" in answer
 
 
 def test_versions_that_differ_are_both_named(tmp_path):
     other = PROVENANCE | {"libraries": {"torch": "2.10.0"}, "code": "d" * 40}
-    found = answers(PLAN, [make_record(), make_record(seed=2, provenance=other)], tmp_path)
-    assert found[ACL, "C4"] == "Python 3.11.2, torch 2.10.0, 2.9.0."
-    assert f"Code: theseus-bench at {'c' * 40}, {'d' * 40}." in found[NEURIPS, "5"]
+    answer_by_item = answers(PLAN, [make_record(), make_record(seed=2, provenance=other)], tmp_path)
+    assert answer_by_item[ACL, "C4"] == "Python 3.11.2, torch 2.10.0, 2.9.0."
+    assert f"Code: theseus-bench at {'c' * 40}, {'d' * 40}." in answer_by_item[NEURIPS, "5"]
 
 
 def test_the_data_are_those_that_the_runs_saw(tmp_path):
-    found = answers(PLAN, [make_record()], tmp_path)
-    assert "RTE: train 2490, validation 100 (official GLUE: 277)." in found[ACL, "B6"]
-    assert f"Data: nyu-mll/glue at {'0' * 40}." in found[ACL, "B6"]
-    assert f"Backbone: google-bert/bert-base-uncased at {'0' * 40}." in found[NEURIPS, "5"]
+    answer_by_item = answers(PLAN, [make_record()], tmp_path)
+    assert "RTE: train 2490, validation 100 (official GLUE: 277)." in answer_by_item[ACL, "B6"]
+    assert f"Data: nyu-mll/glue at {'0' * 40}." in answer_by_item[ACL, "B6"]
+    assert f"Backbone: google-bert/bert-base-uncased at {'0' * 40}." in answer_by_item[NEURIPS, "5"]
 
 
 def test_seeds_and_failures_are_counted(tmp_path):
     records = [make_record("finetune", seed) for seed in (1, 2, 3)]
     records += [make_record("theseus", 1, status="failed", reason="at or below the majority class")]
     records += [make_record("predecessor", 101)]  # for a search: no number stands on it
-    found = answers(PLAN, records, tmp_path)[ACL, "C3"]
-    assert "Seeds behind a method's number on a task: 1–3." in found
-    assert "Of 9 runs 4 are complete, 1 failed and 4 have no record." in found
-    assert found.endswith("No difference was tested.")
+    answer = answers(PLAN, records, tmp_path)[ACL, "C3"]
+    assert "Seeds behind a method's number on a task: 1–3." in answer
+    assert "Of 9 runs 4 are complete, 1 failed and 4 have no record." in answer
+    assert answer.endswith("No difference was tested.")
 
 
 def test_tests_are_named_where_they_were_made(tmp_path):
     write_json(tmp_path / "significance" / "first.json", significance_of({"p_holm": None}))
     assert "No difference was tested." in answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
     write_json(tmp_path / "significance" / "first.json", significance_of({"p_holm": None}, {"p_holm": 0.5}))
-    found = answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
-    assert "in 1 of 1 experiments" in found
-    assert "10000 resamples" in found
-    assert "α = 0.05" in found
+    answer = answers(PLAN, [make_record()], tmp_path)[NEURIPS, "7"]
+    assert "in 1 of 1 experiments" in answer
+    assert "10000 resamples" in answer
+    assert "α = 0.05" in answer
 
 
 def test_the_search_is_what_was_really_tried(tmp_path):
@@ -123,12 +123,12 @@ def test_the_search_is_what_was_really_tried(tmp_path):
     for searched in (run, SEARCHED.teacher_of(run)):
         write_json(tmp_path / searched.search_file, choice_of(searched))
     records = [record for trial in SEARCHED.runs.values() if (record := state(SEARCHED, trial, tmp_path)[2])]
-    found = answers(SEARCHED, records, tmp_path)[ACL, "C2"]
-    assert "Searches: 2, of which 2 have chosen" in found
-    assert "budget for each method and task: 3 (published), 1 (equal)" in found
-    assert "settings tried: 2 of 6." in found
+    answer = answers(SEARCHED, records, tmp_path)[ACL, "C2"]
+    assert "Searches: 2, of which 2 have chosen" in answer
+    assert "budget for each method and task: 3 (published), 1 (equal)" in answer
+    assert "settings tried: 2 of 6." in answer
     # the first two have base rates of 0.3 and 0.1; the third did not run
-    assert found.endswith("Values tried: base_rate 0.1, 0.3; full_rate_at 1000.0, 5000.0; learning_rate 2e-05.")
+    assert answer.endswith("Values tried: base_rate 0.1, 0.3; full_rate_at 1000.0, 5000.0; learning_rate 2e-05.")
 
 
 def test_no_search_is_said_to_be_none(tmp_path):
@@ -144,6 +144,6 @@ def test_models_are_counted_that_runs_with_a_record_keep(tmp_path):
 
 def test_generated_data_are_not_called_glue(tmp_path):
     plan = make_plan(tasks=["rte"], compact={}, data={"source": "demo", "rows": 60}, experiments=EXPERIMENTS)
-    found = answers(plan, [], tmp_path)
-    assert "they say nothing of real text" in found[ACL, "B5"]
-    assert "Data: generated, 60 training sentences a task." in found[NEURIPS, "5"]
+    answer_by_item = answers(plan, [], tmp_path)
+    assert "they say nothing of real text" in answer_by_item[ACL, "B5"]
+    assert "Data: generated, 60 training sentences a task." in answer_by_item[NEURIPS, "5"]

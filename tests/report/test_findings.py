@@ -9,10 +9,10 @@ from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.evaluation.significance import write_significance
 from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.verdicts import judge_numbers
-from theseus_bench.figures.experiment import experiment_pictures
+from theseus_bench.figures.experiment import experiment_figures
 from theseus_bench.figures.frames import FigureData
 from theseus_bench.files import write_json
-from theseus_bench.report.findings import find
+from theseus_bench.report.findings import list_findings
 
 
 def suite(folder, skip=lambda run: False, **changes):
@@ -27,19 +27,19 @@ def suite(folder, skip=lambda run: False, **changes):
 
 def test_numbers_are_counted_once_on_either_side(tmp_path):
     plan = suite(tmp_path)
-    reproduces, does_not, *_ = find(plan, tmp_path)
+    reproduces, does_not, *_ = list_findings(plan, tmp_path)
     verdicts = [v.verdict for v in judge_numbers(plan, "first", read_scores("first", tmp_path))]
     assert set(verdicts) == {"undecided", "not reproduced"}
-    missed, judged = verdicts.count("not reproduced"), len(verdicts)
-    assert reproduces.answer == f"0 of {judged} numbers"
-    assert reproduces.detail.startswith(f"{judged - missed} of them are undecided.")
-    assert does_not.answer == f"{missed} of {judged} numbers"
+    miss_count, verdict_count = verdicts.count("not reproduced"), len(verdicts)
+    assert reproduces.answer == f"0 of {verdict_count} numbers"
+    assert reproduces.detail.startswith(f"{verdict_count - miss_count} of them are undecided.")
+    assert does_not.answer == f"{miss_count} of {verdict_count} numbers"
     assert does_not.kind == "failed"
 
 
 def test_a_demo_is_not_judged_and_nothing_of_it_is_red(tmp_path):
     demo = {"data": {"source": "demo", "rows": 16}, "seeds": [1, 2, 3]}
-    reproduces, does_not, sure, _ = find(suite(tmp_path, **demo), tmp_path)
+    reproduces, does_not, sure, _ = list_findings(suite(tmp_path, **demo), tmp_path)
     assert (reproduces.answer, does_not.answer) == ("Not comparable", "Not comparable")
     assert "not comparable (generated sentences)" in reproduces.detail
     assert (reproduces.kind, does_not.kind, sure.kind) == ("", "", "")
@@ -47,7 +47,7 @@ def test_a_demo_is_not_judged_and_nothing_of_it_is_red(tmp_path):
 
 
 def test_with_two_seeds_the_first_screen_tests_nothing(tmp_path):
-    reproduces, does_not, sure, _ = find(suite(tmp_path, seeds=[1, 2]), tmp_path)
+    reproduces, does_not, sure, _ = list_findings(suite(tmp_path, seeds=[1, 2]), tmp_path)
     assert (sure.answer, sure.detail) == ("Not tested: 2 seeds", "Below 3 seeds nothing is tested.")
     assert does_not.answer.startswith("0 of ")
     assert reproduces.detail.startswith("8 of them are undecided.")
@@ -58,7 +58,7 @@ def test_failed_runs_are_said_with_how_many_there_are(tmp_path):
     run = plan.run("theseus", "rte", 1)
     record = json.loads((tmp_path / run.path / "run.json").read_text())
     write_json(tmp_path / run.path / "run.json", record | {"status": "failed", "reason": "diverged"})
-    assert "1 of 30 runs failed: diverged, or no better than the majority." in find(plan, tmp_path)[1].detail
+    assert "1 of 30 runs failed: diverged, or no better than the majority." in list_findings(plan, tmp_path)[1].detail
 
 
 def test_a_failed_trial_is_no_failed_run(tmp_path):
@@ -66,12 +66,12 @@ def test_a_failed_trial_is_no_failed_run(tmp_path):
     trials = plan.trials_of(plan.run("theseus", "rte", 1))
     assert len(trials) == 2
     leave_run(plan, trials[1], tmp_path, {}, status="failed", reason="diverged")
-    assert "failed" not in find(plan, tmp_path)[1].detail
+    assert "failed" not in list_findings(plan, tmp_path)[1].detail
 
 
 def test_how_sure_is_the_primary_difference_from_the_control_with_interval_and_p_of_one_adjustment(tmp_path):
     plan = suite(tmp_path)
-    sure = find(plan, tmp_path)[2]
+    sure = list_findings(plan, tmp_path)[2]
     rows = read_significance("first", tmp_path).differences
     primary = [row for row in rows if row.family == "primary"]
     (row,) = [row for row in primary if row.control]
@@ -86,7 +86,7 @@ def test_how_sure_is_the_primary_difference_from_the_control_with_interval_and_p
 
 
 def test_of_one_task_the_difference_on_it_is_the_answer(tmp_path):
-    sure = find(suite(tmp_path, tasks=["rte"]), tmp_path)[2]
+    sure = list_findings(suite(tmp_path, tasks=["rte"]), tmp_path)[2]
     assert sure.detail.startswith("BERT-of-Theseus minus Fine-tuning, RTE, 3 seeds; ")
 
 
@@ -96,26 +96,26 @@ def test_the_first_screen_says_from_how_many_looks_at_dev_a_score_was_chosen(tmp
         run = plan.run("theseus", "rte", seed)
         record = json.loads((tmp_path / run.path / "run.json").read_text())
         write_json(tmp_path / run.path / "run.json", record | {"evaluations": evaluations})
-    assert find(plan, tmp_path)[0].detail.endswith(
+    assert list_findings(plan, tmp_path)[0].detail.endswith(
         "Without equal effort a score is the best of 2 to 20 looks at the dev set."
     )
     for run in plan.runs.values():
         record = json.loads((tmp_path / run.path / "run.json").read_text())
         write_json(tmp_path / run.path / "run.json", record | {"chosen_on": "held_out", "held_out_score": 0.7})
-    assert "looks at the dev set" not in find(plan, tmp_path)[0].detail
+    assert "looks at the dev set" not in list_findings(plan, tmp_path)[0].detail
 
 
 def test_costs_are_those_of_all_runs_from_start_to_record(tmp_path):
     plan = suite(tmp_path)
-    cost = find(plan, tmp_path)[3]
+    cost = list_findings(plan, tmp_path)[3]
     assert cost.detail.startswith("Device time of 30 runs, from start to record; ")
     assert cost.answer == "45 s", "30 runs of 1.5 s"
     assert "energy not measured in all runs" in cost.detail
 
 
 def test_a_suite_without_runs_has_nothing_to_judge(tmp_path):
-    found = find(suite(tmp_path, skip=lambda run: True), tmp_path)
-    assert [finding.answer for finding in found[:3]] == ["Nothing to judge yet"] * 2 + ["Not tested"]
+    findings = list_findings(suite(tmp_path, skip=lambda run: True), tmp_path)
+    assert [finding.answer for finding in findings[:3]] == ["Nothing to judge yet"] * 2 + ["Not tested"]
 
 
 def test_the_figures_draw_the_tested_intervals_and_those_of_the_verdicts(tmp_path):
@@ -125,22 +125,24 @@ def test_the_figures_draw_the_tested_intervals_and_those_of_the_verdicts(tmp_pat
     primary = [(row.difference, row.low, row.high) for row in rows if row.family == "primary"]
     assert [tuple(row) for row in frames.differences()[["difference", "low", "high"]].to_numpy()] == primary
     ends = [(v.reported_score + v.low, v.reported_score + v.high) for v in judge_numbers(plan, "first", frames.scores)]
-    assert frames.printed()[["low", "high"]].to_numpy() == pytest.approx(np.array(ends))
-    kept = frames.retention().set_index(["label", "task"])["retention"]
+    assert frames.reported()[["low", "high"]].to_numpy() == pytest.approx(np.array(ends))
+    retention = frames.retention().set_index(["label", "task"])["retention"]
     means = frames.dev.groupby(["name", "task"])["value"].mean()
-    assert kept["BERT-of-Theseus", "RTE"] == pytest.approx(100 * means["theseus", "rte"] / means["predecessor", "rte"])
+    assert retention["BERT-of-Theseus", "RTE"] == pytest.approx(
+        100 * means["theseus", "rte"] / means["predecessor", "rte"]
+    )
 
 
 @pytest.mark.parametrize("left", ["nothing", "the control"])
 def test_what_has_no_results_has_no_figures(tmp_path, left):
     plan = suite(tmp_path, skip=lambda run: left == "nothing" or run.spec.role != "control")
-    assert experiment_pictures(plan, "first", tmp_path) == []
+    assert experiment_figures(plan, "first", tmp_path) == []
 
 
 def test_without_a_baseline_nothing_can_be_tested_and_that_is_said(tmp_path):
     plan = make_plan(tasks=["mrpc", "rte"], **methods("predecessor", "theseus"), significance={"resamples": 1000})
     leave_suite(tmp_path, plan)
     write_significance(plan, "first", tmp_path)
-    sure = find(plan, tmp_path)[2]
+    sure = list_findings(plan, tmp_path)[2]
     assert (sure.answer, sure.kind) == ("Not tested", "missing")
     assert sure.detail == "No proposed method has runs in common with a baseline."

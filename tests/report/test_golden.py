@@ -43,7 +43,7 @@ def scores_table(title: str) -> Table:
         Row("Fine-tuning", (Cell(1.94, interval=(1.9, 1.98)), Cell("10 held out"), Cell(62.35, spread=1.2), gap)),
         Row("Theseus", (gap, Cell(""), best, Cell(2.2e12, notes=("2 of 3 seeds", "not measured"))), kind="proposed"),
         Row("Xu et al. 2020", (gap, Cell(""), Cell(68.2), gap), kind="printed"),
-        Row("difference", (gap, Cell(""), Cell(-1.8, written="−1.8"), gap), kind="difference"),
+        Row("difference", (gap, Cell(""), Cell(-1.8, value_text="−1.8"), gap), kind="difference"),
     )
     return Table(title, "In points.", columns, rows, notes=("Higher is better.", "Bold: the highest."))
 

@@ -70,7 +70,7 @@ TABLES = (scores_table, wide_table)
 
 
 def make_report() -> Report:
-    about = {"variant": "", "parameters": 1e6, "role": "proposed", "method": "theseus"}
+    columns_of_runs = {"variant": "", "parameters": 1e6, "role": "proposed", "method": "theseus"}
     states = ["complete", "failed", "missing"]
     runs = [
         {
@@ -81,7 +81,7 @@ def make_report() -> Report:
             "seconds": i * 1.5,
         }
         | {"label": f"Theseus {HOSTILE}", "path": f"runs/theseus/{i}", "score": float(i)}
-        | about
+        | columns_of_runs
         for i in range(700)
     ]
     names = ("What reproduces", "What does not", "How sure", "At what cost")
@@ -134,7 +134,7 @@ def browser(program):
 @pytest.fixture
 def open_page(browser, address):
     """Opens the page; at the end, that it said nothing to the console and asked for nothing but itself."""
-    opened, said, asked = [], [], []
+    opened, said, requests = [], [], []
 
     def open_it(**options):
         page = browser.new_page(**{"viewport": DESK} | options)
@@ -142,7 +142,7 @@ def open_page(browser, address):
         opened.append(page)
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
         page.route("**/*", lambda route: route.continue_() if route.request.url == address else route.abort())
         page.goto(address)
         return page
@@ -151,7 +151,7 @@ def open_page(browser, address):
     for page in opened:
         page.close()
     assert said == []
-    assert set(asked) == {address}
+    assert set(requests) == {address}
 
 
 def order(page) -> list[str]:

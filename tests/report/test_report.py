@@ -32,8 +32,14 @@ def make_runs(statuses=STATUSES):
     for seed, (status, reason, seconds) in statuses.items():
         run = {"method": "theseus", "variant": "constant", "task": "rte", "seed": seed, "status": status}
         path = f"runs/theseus@constant/rte/seed-{seed}"
-        about = {"path": path, "seconds": seconds, "parameters": 67e6, "label": "Theseus, constant", "role": "proposed"}
-        rows.append({**run, "reason": reason, **about})
+        properties = {
+            "path": path,
+            "seconds": seconds,
+            "parameters": 67e6,
+            "label": "Theseus, constant",
+            "role": "proposed",
+        }
+        rows.append({**run, "reason": reason, **properties})
     return pd.DataFrame(rows)
 
 
@@ -139,8 +145,11 @@ def test_first_screen_says_what_was_run():
 
 
 def test_first_screen_does_not_promise_every_seed_to_every_method():
-    one, two = make_runs({1: ("complete", "", 5.0)}), make_runs({seed: ("complete", "", 5.0) for seed in (1, 2)})
-    text = Page(render(runs=pd.concat([one.assign(method="other"), two]))).text
+    one_seed, two_seeds = (
+        make_runs({1: ("complete", "", 5.0)}),
+        make_runs({seed: ("complete", "", 5.0) for seed in (1, 2)}),
+    )
+    text = Page(render(runs=pd.concat([one_seed.assign(method="other"), two_seeds]))).text
     assert "2 methods on 1 task" in text
     assert "some of them with fewer than all, the others with the seeds 1 and 2." in text
 
@@ -207,8 +216,8 @@ def test_what_is_not_measured_is_said():
     rows = Row("Theseus", (Cell(None, notes=(NOT_MEASURED,)),)), Row("BERT-PKD", (Cell(1.9),))
     partly = Section("one", "One", [Table("Partly", "Its caption.", columns, rows)])
     assert "Speed-up: not measured for Theseus." in Page(render(sections=[partly])).text
-    untimed = make_runs({1: ("complete", "", float("nan"))})
-    assert "Training time was not recorded for 1 of the runs" in Page(render(runs=untimed)).text
+    runs_without_times = make_runs({1: ("complete", "", float("nan"))})
+    assert "Training time was not recorded for 1 of the runs" in Page(render(runs=runs_without_times)).text
     assert "Training time was not recorded" not in text, "a missing run has no time to record"
 
 
@@ -221,11 +230,11 @@ def test_environment():
 def test_a_long_table_and_all_but_the_first_are_folded():
     rows = tuple(Row(f"row {i}", (Cell(None), Cell(1.0))) for i in range(50))
     long = replace(make_table("Long"), rows=rows)
-    folded = [
+    folded_tables = [
         "details" in Page(render(sections=[Section("one", "First", tables)])).tags
         for tables in ([make_table()], [make_table(), make_table("Another")], [long])
     ]
-    assert folded == [False, True, True]
+    assert folded_tables == [False, True, True]
 
 
 def test_checklist_marks_blanks(tmp_path):
@@ -350,8 +359,8 @@ def test_pdf_has_all_parts(tmp_path, program):
         "only the authors can answer 1: ACL A1: limitations.",
     ):
         assert words in text
-    about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
-    assert re.search(r"Title: +small: theseus-bench report", about)
+    pdf_info = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
+    assert re.search(r"Title: +small: theseus-bench report", pdf_info)
 
 
 def test_pdf_numbers_its_pages_and_says_that_it_does_not_know_where_it_ran(tmp_path, program):
@@ -366,19 +375,19 @@ def test_pdf_is_the_same_whenever_it_is_made(tmp_path, monkeypatch):
     write_pdf(full_report(tmp_path), tmp_path / "first.pdf", TEMPLATES)
     monkeypatch.setattr("time.time", lambda: 1_935_000_000.0)
     write_pdf(full_report(tmp_path), tmp_path / "second.pdf", TEMPLATES)
-    made = (tmp_path / "first.pdf").read_bytes()
-    assert made == (tmp_path / "second.pdf").read_bytes()
-    assert b"(D:20000101000000Z)" in made, "a date of its own, not that of the day"
+    pdf_bytes = (tmp_path / "first.pdf").read_bytes()
+    assert pdf_bytes == (tmp_path / "second.pdf").read_bytes()
+    assert b"(D:20000101000000Z)" in pdf_bytes, "a date of its own, not that of the day"
 
 
 def test_pdf_is_tagged_for_screen_readers(tmp_path, program):
     """PDF/UA-1, which the compiler refuses to claim where a figure has no text in its place."""
     write_pdf(full_report(tmp_path), tmp_path / "report.pdf", TEMPLATES)
-    made = (tmp_path / "report.pdf").read_bytes()
-    assert b"<pdfuaid:part>1</pdfuaid:part>" in made
-    assert b"/Lang(en)" in made
-    about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
-    assert re.search(r"Tagged: +yes", about)
+    pdf_bytes = (tmp_path / "report.pdf").read_bytes()
+    assert b"<pdfuaid:part>1</pdfuaid:part>" in pdf_bytes
+    assert b"/Lang(en)" in pdf_bytes
+    pdf_info = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
+    assert re.search(r"Tagged: +yes", pdf_info)
 
 
 @pytest.mark.parametrize("text", ["#panic(1) $x^2$ @a <b> //c", "*bold* _it_ `raw` = head", "[b](c) \\ #let x = {"])
@@ -387,8 +396,8 @@ def test_what_is_said_is_no_command_in_the_pdf(tmp_path, program, text):
         notes=[text], claims=make_claims(text), sections=[Section("one", text, [make_table(note=text)])]
     )
     write_pdf(report, tmp_path / "report.pdf", TEMPLATES)
-    shown = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
-    assert shown.count(text) == 4
+    content = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
+    assert content.count(text) == 4
 
 
 def test_a_message_with_control_signs_and_no_rows_stop_no_pdf(tmp_path, program):
@@ -426,22 +435,22 @@ def test_what_all_tables_of_scores_say_stands_once_in_the_pdf(tmp_path, program)
     sections = [Section(name, name, [table]) for name, table in zip(("one", "two"), tables, strict=True)]
     write_pdf(make_report(sections=sections), tmp_path / "report.pdf", TEMPLATES)
     text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
-    assert [text.count(f"Said of {which}.") for which in ("all", "one", "two")] == [1, 1, 1]
+    assert [text.count(f"Said of {own_note}.") for own_note in ("all", "one", "two")] == [1, 1, 1]
     assert text.index("Said of two.") < text.index("On all tables of scores") < text.index("Said of all.")
     assert render_markdown(make_report(sections=sections)).count("Said of all.") == 2
 
 
-@pytest.mark.parametrize(("columns", "turned"), [(12, False), (30, True)])
-def test_only_a_table_too_wide_for_the_page_is_turned_with_its_heading(tmp_path, program, columns, turned):
+@pytest.mark.parametrize(("columns", "turned_pages"), [(12, False), (30, True)])
+def test_only_a_table_too_wide_for_the_page_is_turned_with_its_heading(tmp_path, program, columns, turned_pages):
     cells = tuple(Cell(50.0, spread=12.5) for _ in range(columns))
     table = Table("Wide", "c", tuple(Column(f"c{i}", "MRPC") for i in range(columns)), (Row("BERT-of-Theseus", cells),))
     sections = [Section("one", "Wide", [table]), Section("two", "After", [make_table()])]
     write_pdf(make_report(sections=sections), tmp_path / "report.pdf", TEMPLATES)
     command = [program("pdfinfo"), "-f", "1", "-l", "9", tmp_path / "report.pdf"]
     sizes = re.findall(r"size: +(\d+)\S* x", subprocess.run(command, capture_output=True, text=True).stdout)
-    assert sizes == (["595", "841", "595"] if turned else ["595"])
+    assert sizes == (["595", "841", "595"] if turned_pages else ["595"])
     command = [program("pdftotext"), "-f", "2", "-l", "2", tmp_path / "report.pdf", "-"]
-    assert ("Wide (one)" in subprocess.run(command, capture_output=True, text=True).stdout) == turned
+    assert ("Wide (one)" in subprocess.run(command, capture_output=True, text=True).stdout) == turned_pages
 
 
 def test_a_table_of_many_sheets_repeats_its_headings_and_loses_no_row(tmp_path, program):

@@ -167,9 +167,9 @@ def test_the_validator_refuses_a_crate_that_lacks_what_the_profile_requires(suit
     del entities["#step/score"]["workExample"]  # Provenance Run Crate
     (suite / "tables/first.csv").unlink()  # RO-Crate
     write_json(suite / CRATE_FILE, crate)
-    found = " ".join(problems(suite, tmp_path_factory.mktemp("cache")))
+    issues = " ".join(problems(suite, tmp_path_factory.mktemp("cache")))
     for part in ("instrument property", "programmingLanguage", "via workExample", "tables/first.csv"):
-        assert part in found
+        assert part in issues
 
 
 def test_every_checksum_is_that_of_its_file(suite):
@@ -193,14 +193,14 @@ def test_nothing_refers_to_what_is_not_described(suite):
     crate = crate_of(PLAN, suite)
     profiles = {"https://w3id.org/ro/crate/1.1", "https://doi.org/10.1093/bioinformatics/bts480"}
     profiles |= {"https://snakemake.readthedocs.io"}
-    lost = {
+    missing_ids = {
         reference["@id"]
         for entity in crate["@graph"]
         for value in entity.values()
         for reference in (value if isinstance(value, list) else [value])
         if isinstance(reference, dict)
     } - entities_of(crate).keys()
-    assert lost <= profiles
+    assert missing_ids <= profiles
 
 
 def test_the_same_files_make_the_same_crate(suite):
@@ -273,11 +273,11 @@ def test_times_are_those_of_the_files(suite):
 
 def test_failed_and_crashed_runs_say_why_and_missing_ones_are_absent(suite):
     entities = entities_of(crate_of(PLAN, suite))
-    failed, crashed = entities["#train/finetune/rte/seed-2"], entities["#train/theseus/rte/seed-2"]
-    assert failed["actionStatus"] == crashed["actionStatus"] == "http://schema.org/FailedActionStatus"
-    assert failed["error"] == "at or below the majority class"
-    assert crashed["error"] == "crashed: MemoryError: out of memory"
-    assert ids(crashed["result"]) == ["runs/theseus/rte/seed-2/error.json"]
+    failed_run, crashed_run = entities["#train/finetune/rte/seed-2"], entities["#train/theseus/rte/seed-2"]
+    assert failed_run["actionStatus"] == crashed_run["actionStatus"] == "http://schema.org/FailedActionStatus"
+    assert failed_run["error"] == "at or below the majority class"
+    assert crashed_run["error"] == "crashed: MemoryError: out of memory"
+    assert ids(crashed_run["result"]) == ["runs/theseus/rte/seed-2/error.json"]
     assert entities["#train/theseus/rte/seed-1"]["actionStatus"] == "http://schema.org/CompletedActionStatus"
     assert "#train/pkd/rte/seed-2" not in entities
     assert entities["#workflow"]["error"] == "2 of 8 runs have no record"
@@ -299,8 +299,8 @@ def test_a_searched_run_leads_to_what_was_tried(tmp_path):
     assert runs_of_cell(crate, "first", "finetune", "", "rte") == ["#train/finetune/rte/seed-1"]
     assert runs_of_cell(crate, "first", "finetune", "trial=0", "rte") == []  # the search stands behind the run
     assert "search/finetune/rte.json" in ids(entities["#train/finetune/rte/seed-1"]["object"])
-    tried = {name.rsplit("/", 1)[0] for name in ids(entities["#select-settings/finetune/rte"]["object"])}
-    assert {unquote(name) for name in tried} == {f"runs/finetune@trial={k}/rte/seed-101" for k in (0, 1)}
+    trial_records = {name.rsplit("/", 1)[0] for name in ids(entities["#select-settings/finetune/rte"]["object"])}
+    assert {unquote(name) for name in trial_records} == {f"runs/finetune@trial={k}/rte/seed-101" for k in (0, 1)}
 
 
 def test_a_suite_without_a_configuration_is_a_clear_mistake(tmp_path):

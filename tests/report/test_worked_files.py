@@ -159,9 +159,9 @@ def test_columns_have_a_name_a_header_and_a_unit(tables, ending):
     assert rule == f"| {' | '.join(':---' if one else '---:' for one in left)} |"
 
 
-def rows_of(tables, ending, **wanted) -> list[dict]:
+def rows_of(tables, ending, **values_by_column) -> list[dict]:
     rows = csv.DictReader(io.StringIO((tables / f"glue{ending}.csv").read_text()))
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return [row for row in rows if all(row[key] == value for key, value in values_by_column.items())]
 
 
 def line_of(tables, ending, *starts) -> str:
@@ -182,9 +182,9 @@ def test_a_row_of_scores_in_full(tables):
     }
     scores = [pm(scores_of("vanilla_kd", task)) for task in TASKS]
     expected = ["66.0", "1.95 (1.89–2.01)", "3", "2 on dev", *scores, pm(macros["all"]), pm(macros["rest"])]
-    for place in (4, 8):  # CoLA and WNLI, where it is second
-        mean, _, beside = expected[place].partition(" ")
-        expected[place] = f"<ins>{mean}</ins> {beside}"
+    for position in (4, 8):  # CoLA and WNLI, where it is second
+        mean, _, spread = expected[position].partition(" ")
+        expected[position] = f"<ins>{mean}</ins> {spread}"
     assert line_of(tables, "", "Vanilla KD") == " | ".join(expected)
     (row,) = rows_of(tables, "", method="vanilla_kd", variant="")
     assert (row["role"], row["seeds"], row["chosen"]) == ("baseline", "3", "2 on dev")
@@ -199,16 +199,16 @@ def test_a_row_of_scores_in_full(tables):
 
 
 def test_a_row_of_the_tests_in_full(tables, worked):
-    found = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
-    (one,) = [r for r in found if (r["name"], r["other"], r["what"]) == ("theseus", "finetune", "macro")]
+    results = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+    (entry,) = [r for r in results if (r["name"], r["other"], r["what"]) == ("theseus", "finetune", "macro")]
     line = line_of(tables, "_significance", "BERT-of-Theseus", "Fine-tuning", "primary", "Macro")
-    difference = f"{macro_of('theseus') - macro_of('finetune'):.1f} ({one['low']:.1f}–{one['high']:.1f})"
-    assert line == f"3 | {difference} | &lt; 0.001 | {one['p_holm']:.3f} | significant"
+    difference = f"{macro_of('theseus') - macro_of('finetune'):.1f} ({entry['low']:.1f}–{entry['high']:.1f})"
+    assert line == f"3 | {difference} | &lt; 0.001 | {entry['p_holm']:.3f} | significant"
     (row,) = rows_of(tables, "_significance", family="primary", method="theseus", variant="", other="Fine-tuning")
-    assert float(row["difference_error"]) == pytest.approx(one["error"])
-    assert float(row["difference_df"]) == pytest.approx(one["df"])
+    assert float(row["difference_error"]) == pytest.approx(entry["error"])
+    assert float(row["difference_df"]) == pytest.approx(entry["df"])
     assert (row["p_holm_tests"], row["verdict"]) == ("4", "significant")
-    assert float(row["p"]) == pytest.approx(one["p"])
+    assert float(row["p"]) == pytest.approx(entry["p"])
     (rank,) = [
         r for r in json.loads((worked.folder / "significance/glue.json").read_text())["ranks"]
         if (r["name"], r["other"]) == ("theseus", "finetune")
@@ -216,13 +216,15 @@ def test_a_row_of_the_tests_in_full(tables, worked):
     line = line_of(tables, "_ranks", "BERT-of-Theseus", "Fine-tuning", "4")
     assert line == f"{rank['difference']:.1f} | not attainable<sup>a</sup> | {rank['improvement']:.2f}"
     line = line_of(tables, "_seeds", "BERT-of-Theseus", "Vanilla KD", "MNLI", "3")
-    (one,) = [r for r in found if (r["name"], r["other"], r["what"]) == ("theseus", "vanilla_kd", "mnli")]
+    (entry,) = [r for r in results if (r["name"], r["other"], r["what"]) == ("theseus", "vanilla_kd", "mnli")]
     assert line == (
-        f"{one['welch']:.3f} | not attainable<sup>a</sup> | {one['hedges_g']:.2f} | 1.00 | "
-        + ", ".join(f"{p:.3f}" for p in one["mcnemar"].values())
+        f"{entry['welch']:.3f} | not attainable<sup>a</sup> | {entry['hedges_g']:.2f} | 1.00 | "
+        + ", ".join(f"{p:.3f}" for p in entry["mcnemar"].values())
     )
-    kept = np.sort(np.concatenate([100 * scores_of("theseus", t) / scores_of("predecessor", t).mean() for t in MACRO]))
-    assert line_of(tables, "_aggregates", "BERT-of-Theseus") == f"4 | 12 | {kept[3:9].mean():.1f}"
+    shares = np.sort(
+        np.concatenate([100 * scores_of("theseus", t) / scores_of("predecessor", t).mean() for t in MACRO])
+    )
+    assert line_of(tables, "_aggregates", "BERT-of-Theseus") == f"4 | 12 | {shares[3:9].mean():.1f}"
 
 
 def test_a_row_of_what_is_described_in_full(tables):
@@ -338,9 +340,9 @@ def test_the_report_says_what_was_run_and_where(report):
 
 def test_the_reports_claims_are_those_of_all_experiments(report):
     assert report.claims.title == "What the papers claim"
-    found = [(row.identity, row.cells[0].value) for row in report.claims.rows]
-    assert len(found) == 9
-    assert found[-1] == (("The curriculum beats the constant rate", "Table 2"), "undecided")
+    claims = [(row.identity, row.cells[0].value) for row in report.claims.rows]
+    assert len(claims) == 9
+    assert claims[-1] == (("The curriculum beats the constant rate", "Table 2"), "undecided")
 
 
 def test_the_report_as_markdown_has_every_answer_table_and_file(report):
@@ -368,8 +370,8 @@ def test_the_report_as_markdown_has_every_answer_table_and_file(report):
 def test_the_report_as_pdf_is_a_paper(report, tmp_path, program):
     """The claims, each experiment's means alone, how it was done, the first one's costs, and what is missing."""
     write_pdf(report, tmp_path / "report.pdf", ROOT / "report")
-    about = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
-    assert int(re.search(r"Pages: +(\d+)", about)[1]) <= 8
+    pdf_info = subprocess.run([program("pdfinfo"), tmp_path / "report.pdf"], capture_output=True, text=True).stdout
+    assert int(re.search(r"Pages: +(\d+)", pdf_info)[1]) <= 8
     command = [program("pdftotext"), "-layout", tmp_path / "report.pdf", "-"]
     text = " ".join(subprocess.run(command, capture_output=True, text=True).stdout.split())
     captions = {ending: text.count(caption) for ending, (_, _, caption) in FILES.items() if text.count(caption)}

@@ -5,18 +5,18 @@ from collections import Counter
 
 import pytest
 from theseus_bench.evaluation.costs import total_costs
-from theseus_bench.report.findings import all_claims, all_numbers, find
+from theseus_bench.report.findings import judge_all_claims, judge_all_numbers, list_findings
 from worked import macro_of, scores_of
 
 
 @pytest.fixture
 def answers(worked):
-    return find(worked.plan, worked.folder)
+    return list_findings(worked.plan, worked.folder)
 
 
 def test_every_printed_number_counts_once_and_those_of_a_sample_not_at_all(worked, answers):
     """Table 1 prints 4 + 3 + 4 numbers and two macros, Table 2 two. MNLI is a sample, so the macros are of one too."""
-    numbers = all_numbers(worked.plan, worked.folder)
+    numbers = judge_all_numbers(worked.plan, worked.folder)
     assert len(numbers) == 15
     assert sorted((v.name, v.target) for v in numbers if v.verdict == "not comparable") == [
         ("predecessor", "macro"), ("predecessor", "mnli"), ("theseus", "macro"), ("theseus", "mnli"),
@@ -36,10 +36,12 @@ def test_every_printed_number_counts_once_and_those_of_a_sample_not_at_all(worke
 
 
 def test_every_claim_counts_once_for_each_protocol(worked):
-    found = {(claim.claim, protocol): verdict for claim, protocol, verdict, _ in all_claims(worked.plan, worked.folder)}
-    assert len(found) == 9
-    assert Counter(found.values()) == {"holds": 3, "undecided": 4, "does not hold": 2}
-    assert found["The curriculum beats the constant rate", "published"] == "undecided"
+    verdict_by_claim = {
+        (claim.claim, protocol): verdict for claim, protocol, verdict, _ in judge_all_claims(worked.plan, worked.folder)
+    }
+    assert len(verdict_by_claim) == 9
+    assert Counter(verdict_by_claim.values()) == {"holds": 3, "undecided": 4, "does not hold": 2}
+    assert verdict_by_claim["The curriculum beats the constant rate", "published"] == "undecided"
 
 
 def test_what_does_not_hold_is_named_with_the_runs_that_failed(answers):
@@ -85,8 +87,8 @@ def test_the_cost_is_that_of_every_run_once(worked, answers):
 
 
 def test_the_farthest_number_is_the_largest_miss_either_way(worked, answers):
-    missed = [v for v in all_numbers(worked.plan, worked.folder) if v.verdict == "not reproduced"]
-    assert {(v.name, v.target, v.reported_score) for v in missed} == {
+    misses = [v for v in judge_all_numbers(worked.plan, worked.folder) if v.verdict == "not reproduced"]
+    assert {(v.name, v.target, v.reported_score) for v in misses} == {
         ("finetune", "mrpc", 98),
         ("theseus", "stsb", 60.5),
     }

@@ -5,7 +5,7 @@ import pandas as pd
 from suites import deciding, leave_run, make_plan
 from theseus_bench.evaluation.scores import COLUMNS
 from theseus_bench.evaluation.significance import write_significance
-from theseus_bench.figures.experiment import experiment_pictures
+from theseus_bench.figures.experiment import experiment_figures
 from theseus_bench.files import read_json
 
 EXAMPLES = 200
@@ -32,5 +32,5 @@ def test_what_is_retained_is_read_against_the_predecessor_of_the_same_protocol(t
     aggregates = {row["name"]: row for row in read_json(tmp_path / "significance/first.json")["aggregates"]}
     kept = {name: row["interquartile_mean"] for name, row in aggregates.items()}
     assert kept == {"predecessor": 100, "theseus": 75, "predecessor@equal": 100, "theseus@equal": 100}
-    (retention,) = (p for p in experiment_pictures(plan, "first", tmp_path) if p.name == "retention")
+    (retention,) = (p for p in experiment_figures(plan, "first", tmp_path) if p.name == "retention")
     assert retention.figure.axes

@@ -20,7 +20,7 @@ from theseus_bench.files import write_json
 from theseus_bench.report.run_lists import gaps_table, runs_table
 from theseus_bench.tables.latex import latex_text, to_latex
 from theseus_bench.tables.model import Cell, Column, Row, Table
-from theseus_bench.tables.scores import PrintedRow, scores_table
+from theseus_bench.tables.scores import ReportedScores, scores_table
 from theseus_bench.tables.search import search_table, trials_table
 from theseus_bench.tables.verdicts import claims_table, verdicts_table
 
@@ -70,9 +70,9 @@ def frames(plan):
                     random.integers(60), ("complete", "")
                 )
                 identity = {"method": run.spec.name, "variant": run.variant, "task": task, "seed": seed}
-                about = {"path": run.path, "seconds": 1234.5, "parameters": 67e6}
-                about |= {"label": run.label, "role": run.spec.role, "chosen_on": "dev", "evaluations": 4}
-                runs.append(identity | {"status": status, "reason": reason} | about)
+                properties = {"path": run.path, "seconds": 1234.5, "parameters": 67e6}
+                properties |= {"label": run.label, "role": run.spec.role, "chosen_on": "dev", "evaluations": 4}
+                runs.append(identity | {"status": status, "reason": reason} | properties)
                 value = 80 + random.normal()
                 scores.append(("small", "first", *identity.values(), "dev", "score", value))
     return pd.DataFrame(scores, columns=COLUMNS), pd.DataFrame(runs)
@@ -90,15 +90,15 @@ def score_tables(plan, frames, verdicts):
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for verdict in verdicts:
         rows.setdefault(verdict.name, {}).setdefault(verdict.table, {})[verdict.target] = verdict.reported_score
-    printed = {
+    reported_scores = {
         name: [
-            PrintedRow(label, points, "the best of its runs" if "files" in label else "")
-            for label, points in of.items()
+            ReportedScores(label, points, "the best of its runs" if "files" in label else "")
+            for label, points in by_table.items()
         ]
-        for name, of in rows.items()
+        for name, by_table in rows.items()
     }
-    significant = {(name, key): "better" for name in printed for key in (*EIGHT[::2], "macro")}
-    significant |= {(name, "rte"): "worse" for name in printed}
+    daggers = {(name, key): "better" for name in reported_scores for key in (*EIGHT[::2], "macro")}
+    daggers |= {(name, "rte"): "worse" for name in reported_scores}
     remark = "† significantly better, ‡ significantly worse than Fine-tuning (Holm over the family, α = 0.05)."
     names = plan.experiment_names("first")
     speed = {name: timing_of(speedup=1.94, low=1.9, high=1.98) for name in names}
@@ -106,7 +106,7 @@ def score_tables(plan, frames, verdicts):
     return [
         scores_table(
             scores, runs, speed, tasks, EXPERIMENT["title"], statistic, ["Backbone: a small one."],
-            significant=significant, significance_remark=remark, printed=printed,
+            daggers=daggers, significance_remark=remark, reported_scores=reported_scores,
         )
         for statistic in ("median", "mean")
     ]  # fmt: skip
@@ -157,10 +157,10 @@ def compiled(tables, page: str, folder, pdflatex: str) -> str:
         lines += [rf"\input{{table{i}.tex}}", r"\clearpage"]
     (folder / "all.tex").write_text("\n".join([*lines, r"\end{document}"]), encoding="utf-8")
     command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    unbroken = os.environ | {"max_print_line": "10000"}  # the log's lines
+    long_lines = os.environ | {"max_print_line": "10000"}  # the log's lines
     for _ in range(2):  # a longtable knows its columns' widths after the first run
-        done = subprocess.run(command, cwd=folder, env=unbroken, capture_output=True, text=True, errors="replace")
-        assert done.returncode == 0, done.stdout[-3000:]
+        process = subprocess.run(command, cwd=folder, env=long_lines, capture_output=True, text=True, errors="replace")
+        assert process.returncode == 0, process.stdout[-3000:]
     return (folder / "all.log").read_text(encoding="utf-8", errors="replace")
 
 

@@ -21,7 +21,7 @@ from theseus_bench.report.run_lists import gaps_table, runs_table
 from theseus_bench.tables.formats import to_csv, to_html, to_markdown, write_table
 from theseus_bench.tables.latex import to_latex
 from theseus_bench.tables.model import Cell, Column, Row, Table
-from theseus_bench.tables.scores import PrintedRow, scores_table, with_scores
+from theseus_bench.tables.scores import ReportedScores, scores_table, with_scores
 from theseus_bench.wording import signed
 
 from results import timing_of
@@ -80,14 +80,14 @@ SIGNIFICANT = {
 }
 REMARK = "† significantly better, ‡ significantly worse than Fine-tuning."
 THEIRS = {"cola": 51.1, "rte": 68.2, "stsb": 88.7, "macro": 81.2}
-PRINTED = {
-    "predecessor": [PrintedRow("A paper, Table 2", {"cola": 54.3, "rte": 71.1, "stsb": 88.9})],
+REPORTED = {
+    "predecessor": [ReportedScores("A paper, Table 2", {"cola": 54.3, "rte": 71.1, "stsb": 88.9})],
     "pkd": [
-        PrintedRow("A paper, Table 2", {"cola": 45.5, "rte": 66.5, "stsb": 86.2}),
-        PrintedRow("Result files", {"rte": 68.2}, "the printed number is the best of its runs"),
+        ReportedScores("A paper, Table 2", {"cola": 45.5, "rte": 66.5, "stsb": 86.2}),
+        ReportedScores("Result files", {"rte": 68.2}, "the printed number is the best of its runs"),
     ],
-    "theseus": [PrintedRow("A paper, Table 2", THEIRS)],
-    "theseus@equal": [PrintedRow("A paper, Table 2", THEIRS)],
+    "theseus": [ReportedScores("A paper, Table 2", THEIRS)],
+    "theseus@equal": [ReportedScores("A paper, Table 2", THEIRS)],
 }
 
 
@@ -107,11 +107,11 @@ def small_case():
                 run = {"method": method, "variant": variant, "task": task, "seed": seed}
                 path = f"runs/{name}/{task}/seed-{seed}"
                 seconds = NAN if value is None else 60.0 * seed
-                about = {"path": path, "seconds": seconds, "parameters": parameters, "label": label, "role": role}
+                properties = {"path": path, "seconds": seconds, "parameters": parameters, "label": label, "role": role}
                 held_out = variant == "equal" or (role == "teacher" and seed == 3)
                 chosen = "nothing" if role == "control" else "held_out" if held_out else "dev"
-                about |= {"chosen_on": "" if value is None else chosen, "evaluations": 3 + seed}
-                runs.append({**run, "status": status, "reason": reason, **about})
+                properties |= {"chosen_on": "" if value is None else chosen, "evaluations": 3 + seed}
+                runs.append({**run, "status": status, "reason": reason, **properties})
                 if value is not None:
                     where = {"suite": "small", "experiment": "glue", **run}
                     scores.append({**where, "split": "dev", "metric": "score", "value": float(value)})
@@ -139,8 +139,8 @@ FORMATS = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
 
 def marked_table(statistic="mean", **changes):
     """The small case with marks of significance and printed numbers."""
-    about = {"significant": SIGNIFICANT, "significance_remark": REMARK, "printed": PRINTED}
-    return small_table(statistic, **about | changes)
+    arguments = {"daggers": SIGNIFICANT, "significance_remark": REMARK, "reported_scores": REPORTED}
+    return small_table(statistic, **arguments | changes)
 
 
 @pytest.mark.parametrize("name", ["scores", "scores_median"])
@@ -170,18 +170,18 @@ def test_macro_is_the_mean_of_the_medians_with_and_without_cola():
 
 
 def test_spread_of_the_macro_is_that_of_the_seeds_macros():
-    found = cell(small_table("mean"), "Predecessor", "macro")
+    macro = cell(small_table("mean"), "Predecessor", "macro")
     by_seed = [(54 + 70 + 88) / 3, (55 + 71 + 89) / 3, (59 + 72 + 89) / 3]
     mean = sum(by_seed) / 3
-    assert found.value == pytest.approx(mean)
-    assert found.spread == pytest.approx(math.sqrt(sum((m - mean) ** 2 for m in by_seed) / 2))
+    assert macro.value == pytest.approx(mean)
+    assert macro.spread == pytest.approx(math.sqrt(sum((m - mean) ** 2 for m in by_seed) / 2))
 
 
 def test_macro_needs_a_score_on_every_macro_task():
     table = small_table("median")
-    for label, lacking in (("BERT-PKD", "STS-B"), ("Theseus, constant rate", "RTE")):
+    for label, scores_without_task in (("BERT-PKD", "STS-B"), ("Theseus, constant rate", "RTE")):
         assert cell(table, label, "macro").value is None
-        assert cell(table, label, "macro").notes == (f"no macro without a score on {lacking}",)
+        assert cell(table, label, "macro").notes == (f"no macro without a score on {scores_without_task}",)
 
 
 def test_macro_columns_only_where_they_say_something():
@@ -193,15 +193,15 @@ def test_macro_columns_only_where_they_say_something():
 
 def test_one_seed_has_no_deviation():
     _scores, runs = small_case()
-    found = cell(small_table("mean", runs=runs[runs["seed"] == 1]), "Predecessor", "cola")
-    assert (found.value, found.spread, found.data["n"], found.notes) == (54, None, 1, ())
+    score_cell = cell(small_table("mean", runs=runs[runs["seed"] == 1]), "Predecessor", "cola")
+    assert (score_cell.value, score_cell.spread, score_cell.data["n"], score_cell.notes) == (54, None, 1, ())
 
 
 def test_a_failed_run_counts_and_is_marked_and_the_score_without_it_is_said():
-    found = cell(small_table("mean"), "Fine-tuning", "rte")
-    assert found.value == pytest.approx((62 + 60 + 52.7) / 3)
-    assert found.data["failed"] == 1
-    assert found.notes == ("1 of 3 runs failed: at the majority class; without them 61.0",)
+    score_cell = cell(small_table("mean"), "Fine-tuning", "rte")
+    assert score_cell.value == pytest.approx((62 + 60 + 52.7) / 3)
+    assert score_cell.data["failed"] == 1
+    assert score_cell.notes == ("1 of 3 runs failed: at the majority class; without them 61.0",)
     macro = cell(small_table("mean"), "Fine-tuning", "macro")
     assert macro.data["failed"] == 1
     assert macro.notes == (f"1 of 9 runs failed; without them {(43 + 61 + 247 / 3) / 3:.1f}",)
@@ -220,17 +220,17 @@ def test_where_all_runs_failed_there_is_no_score_without_them():
 def test_a_run_that_was_never_evaluated_is_counted_at_the_majority_and_that_is_said():
     _scores, runs = small_case()
     never = (runs["method"] == "finetune") & (runs["task"] == "rte") & (runs["seed"] == 3)
-    found = cell(small_table("mean", runs=runs.assign(never_evaluated=never)), "Fine-tuning", "rte")
-    assert found.value == pytest.approx((62 + 60 + 52.7) / 3)
-    assert found.notes[-1] == "1 never evaluated, counted at the majority's score"
+    score_cell = cell(small_table("mean", runs=runs.assign(never_evaluated=never)), "Fine-tuning", "rte")
+    assert score_cell.value == pytest.approx((62 + 60 + 52.7) / 3)
+    assert score_cell.notes[-1] == "1 never evaluated, counted at the majority's score"
 
 
 def test_a_failed_run_without_a_score_is_marked_too():
     scores, _runs = small_case()
     scores.loc[(scores["method"] == "finetune") & (scores["task"] == "rte") & (scores["seed"] == 3), "value"] = NAN
-    found = cell(small_table("mean", scores=scores), "Fine-tuning", "rte")
-    assert (found.value, found.data["n"], found.data["failed"]) == (61, 2, 1)
-    assert found.notes == ("1 of 3 runs failed: at the majority class; without them 61.0", "2 of 3 seeds")
+    score_cell = cell(small_table("mean", scores=scores), "Fine-tuning", "rte")
+    assert (score_cell.value, score_cell.data["n"], score_cell.data["failed"]) == (61, 2, 1)
+    assert score_cell.notes == ("1 of 3 runs failed: at the majority class; without them 61.0", "2 of 3 seeds")
 
 
 def test_gaps_say_why():
@@ -255,8 +255,8 @@ def test_a_missing_run_has_no_score_even_if_one_lies_about():
 def test_complete_run_without_a_score_is_a_gap_with_a_reason():
     scores, _runs = small_case()
     scores = scores[~((scores["method"] == "pkd") & (scores["task"] == "cola"))]
-    found = cell(small_table("median", scores=scores), "BERT-PKD", "cola")
-    assert (found.value, found.notes) == (None, ("no score was recorded",))
+    score_cell = cell(small_table("median", scores=scores), "BERT-PKD", "cola")
+    assert (score_cell.value, score_cell.notes) == (None, ("no score was recorded",))
 
 
 def test_only_the_dev_score_counts_and_experiments_share_runs():
@@ -304,10 +304,10 @@ def test_each_protocol_has_a_best_of_its_own():
 
 def test_marks_of_ties():
     def marks(points):
-        kept = {"finetune": 0, "pkd": 1, "theseus": 2}
+        method_indices = {"finetune": 0, "pkd": 1, "theseus": 2}
         scores, runs = small_case()
-        runs = runs[runs["method"].isin(kept) & (runs["variant"] == "") & (runs["task"] == "cola")]
-        scores = scores.assign(value=[points[kept.get(method, 0)] for method in scores["method"]])
+        runs = runs[runs["method"].isin(method_indices) & (runs["variant"] == "") & (runs["task"] == "cola")]
+        scores = scores.assign(value=[points[method_indices.get(method, 0)] for method in scores["method"]])
         return [row.cells[4].mark for row in small_table("median", scores=scores, runs=runs).rows]
 
     assert marks([50, 60, 60]) == ["", "best", "best"]
@@ -400,13 +400,15 @@ def test_html_is_well_formed_with_scopes():
 
 def test_all_formats_show_the_same_numbers():
     table = small_table("median")
-    shown = [re.sub(r"<[^>]+>|\*", "", part).strip() for part in to_markdown(table).split("\n")[6].split("|")[1:-1]]
+    cell_texts = [
+        re.sub(r"<[^>]+>|\*", "", part).strip() for part in to_markdown(table).split("\n")[6].split("|")[1:-1]
+    ]
     latex = next(line for line in to_latex(table).splitlines() if line.startswith("Fine-tuning"))
-    assert shown[3:8] == ["3", "4–6 on dev", "43.0", "60.0b", "82.0"]
+    assert cell_texts[3:8] == ["3", "4–6 on dev", "43.0", "60.0b", "82.0"]
     for text in ("43.0", "82.0", "61.7"):
         assert text in latex
         assert text in to_html(table)
-        assert any(text in part for part in shown)
+        assert any(text in part for part in cell_texts)
 
 
 def test_negative_scores_and_negative_zero():
@@ -452,25 +454,25 @@ def test_daggers_need_the_sentence_that_explains_them():
 
 
 def test_a_test_that_finds_nothing_is_said_too():
-    assert marked_table(significant={}).notes[-1] == REMARK
+    assert marked_table(daggers={}).notes[-1] == REMARK
 
 
 def test_printed_numbers_and_differences_stand_below_their_method():
     table = marked_table()
     labels = [(row.label, row.kind, row.identity) for row in table.rows]
-    below = labels.index(("BERT-PKD", "baseline", ("pkd", "", "baseline")))
-    assert labels[below + 1 : below + 5] == [
+    index = labels.index(("BERT-PKD", "baseline", ("pkd", "", "baseline")))
+    assert labels[index + 1 : index + 5] == [
         ("A paper, Table 2", "printed", ("pkd", "", "printed")),
         ("difference", "difference", ("pkd", "", "difference")),
         ("Result files", "printed", ("pkd", "", "printed")),
         ("difference", "difference", ("pkd", "", "difference")),
     ]
     keys = [column.key for column in table.columns]
-    printed, difference = (dict(zip(keys, row.cells, strict=True)) for row in table.rows[below + 1 : below + 3])
-    assert [printed[key].value for key in ("cola", "rte", "stsb", "wnli", "macro")] == [45.5, 66.5, 86.2, "", ""]
+    reported, difference = (dict(zip(keys, row.cells, strict=True)) for row in table.rows[index + 1 : index + 3])
+    assert [reported[key].value for key in ("cola", "rte", "stsb", "wnli", "macro")] == [45.5, 66.5, 86.2, "", ""]
     assert difference["cola"].value == pytest.approx(0.5)
     assert difference["rte"].value == pytest.approx((66 + 66 + 67) / 3 - 66.5)
-    assert (difference["cola"].written, difference["rte"].written) == ("+0.5", "−0.2")
+    assert (difference["cola"].value_text, difference["rte"].value_text) == ("+0.5", "−0.2")
     assert difference["stsb"] == Cell(""), "ours is a gap, which its own cell explains"
     assert difference["seeds"] == Cell("")
     assert "Difference: the mean above less the printed number, in points." in table.notes
@@ -479,17 +481,20 @@ def test_printed_numbers_and_differences_stand_below_their_method():
 def test_a_difference_from_something_else_says_so():
     table = marked_table()
     row = next(row for row in table.rows if row.label == "Result files")
-    after = table.rows[table.rows.index(row) + 1]
+    difference = table.rows[table.rows.index(row) + 1]
     rte = [column.key for column in table.columns].index("rte")
     assert row.cells[rte].notes == ()
-    assert after.cells[rte].notes == ("the printed number is the best of its runs",)
-    assert after.cells[rte].written == "−1.9"
+    assert difference.cells[rte].notes == ("the printed number is the best of its runs",)
+    assert difference.cells[rte].value_text == "−1.9"
 
 
 def test_printed_numbers_have_no_rank():
-    plain, table = small_table("median"), marked_table(printed={"finetune": [PrintedRow("Theirs", {"cola": 99.0})]})
+    plain, table = (
+        small_table("median"),
+        marked_table(reported_scores={"finetune": [ReportedScores("Theirs", {"cola": 99.0})]}),
+    )
     assert [row for row in table.rows if row.kind not in ("printed", "difference")] == list(
-        marked_table(printed={}).rows
+        marked_table(reported_scores={}).rows
     )
     assert {c.mark for row in table.rows if row.kind in ("printed", "difference") for c in row.cells} == {""}
     assert cell(table, "Theseus", "cola").mark == cell(plain, "Theseus", "cola").mark == "best"
@@ -505,10 +510,10 @@ def test_differences_have_a_sign(difference, text):
 
 def test_seeds_are_counted_over_the_tasks_that_have_scores():
     table = marked_table()
-    found = {row.label: cell(table, row.label, "seeds") for row in table.rows}
-    assert (found["Fine-tuning"].value, found["Fine-tuning"].written) == (3, "")
-    assert (found["Theseus"].value, found["Theseus"].written) == (2, "2–3")
-    assert (found["BERT-PKD"].value, found["BERT-PKD"].written) == (3, ""), "the excluded task is a gap"
+    seeds = {row.label: cell(table, row.label, "seeds") for row in table.rows}
+    assert (seeds["Fine-tuning"].value, seeds["Fine-tuning"].value_text) == (3, "")
+    assert (seeds["Theseus"].value, seeds["Theseus"].value_text) == (2, "2–3")
+    assert (seeds["BERT-PKD"].value, seeds["BERT-PKD"].value_text) == (3, ""), "the excluded task is a gap"
     assert "| 2–3 |" in to_markdown(table)
     assert [row["seeds"] for row in lines_of(table) if row["label"] == "Theseus"] == ["2"]
 
@@ -549,8 +554,8 @@ def test_runs_table_lists_every_run():
 
 def test_gaps_table_joins_seeds_of_one_reason():
     table = gaps_table(small_case()[1])
-    found = [(row.label, *(c.value for c in row.cells)) for row in table.rows]
-    assert found == [
+    rows = [(row.label, *(c.value for c in row.cells)) for row in table.rows]
+    assert rows == [
         ("Fine-tuning", "failed", "rte", "3", "at the majority class"),
         ("Theseus", "missing", "rte", "2", "killed"),
         ("Theseus, constant rate", "missing", "rte", "1, 2, 3", "killed"),

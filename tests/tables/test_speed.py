@@ -19,15 +19,15 @@ LEFT_OUT = [{"device": "cuda", "batch_size": 32, "length": 64, "reason": "out of
 
 
 def shape(methods: list[str], layers: int, speedup: float, **changes) -> dict:
-    measured = [
+    measurements = [
         {"device": device, "batch_size": batch, "length": length, "speedup": speedup, "low": speedup - 0.1}
         | {"high": speedup + 0.1, "latency_ms": 20 / speedup, **ROW}
         for device, batch, length in SIZES
     ]
-    about = {"layers": layers, "hidden_size": 768, "intermediate_size": 3072, "model_type": "bert"}
+    architecture = {"layers": layers, "hidden_size": 768, "intermediate_size": 3072, "model_type": "bert"}
     sizes = {"parameters": 24_000_000 + layers * 7_000_000, "embedding_parameters": 24_000_000}
     flops = {"flops": {"32": layers * 10**9, "64": layers * 2 * 10**9}}
-    return {"methods": methods, "measured": measured, **about, **sizes, **flops, **changes}
+    return {"methods": methods, "measured": measurements, **architecture, **sizes, **flops, **changes}
 
 
 def speed(*shapes: dict) -> dict:
@@ -95,9 +95,9 @@ def test_layers_of_another_width_are_not_compared_with_the_printed(plan, tmp_pat
 def test_another_predecessor_is_compared_by_the_share_of_its_layers(plan, tmp_path, layers, whole, printed):
     values = speed(shape(["predecessor"], whole, 1.0), shape(["theseus"], layers, 2.0))
     table = made(plan, tmp_path, values)["speed"]
-    found = cells(table, f"{layers} layer{'s' * (layers > 1)}")
-    assert found["printed"].value == printed
-    assert found["line"].value == pytest.approx((0.031 + 0.0808 * whole) / (0.031 + 0.0808 * layers))
+    row = cells(table, f"{layers} layer{'s' * (layers > 1)}")
+    assert row["printed"].value == printed
+    assert row["line"].value == pytest.approx((0.031 + 0.0808 * whole) / (0.031 + 0.0808 * layers))
     assert f"For {whole} layers it says what would be" in to_markdown(table)
 
 
@@ -143,8 +143,8 @@ def frames(plan, folder) -> FigureData:
 
 def test_the_figure_has_our_points_the_printed_ones_and_the_line(plan, tmp_path):
     made(plan, tmp_path)
-    found = frames(plan, tmp_path)
-    picture = found.speed_over_depth(found.depths())
+    figure_data = frames(plan, tmp_path)
+    picture = figure_data.speed_over_depth(figure_data.depths())
     assert [axes.get_title() for axes in picture.figure.axes] == ["CPU, 32 tokens", "GPU, 32 tokens"]
     lines = {line.get_label(): line.get_xydata() for line in picture.figure.axes[1].get_lines()}
     points = lines["Xu et al. 2020, of 12 layers, points"]
@@ -165,8 +165,8 @@ def test_a_predecessor_of_another_depth_has_its_own_line(tmp_path):
         experiments={"first": {"title": "One", "methods": ["predecessor", "theseus"]}},
     )  # fmt: skip
     made(plan, tmp_path, speed(shape(["predecessor"], 6, 1.0), shape(["theseus"], 3, 2.0)))
-    found = frames(plan, tmp_path)
-    picture = found.speed_over_depth(found.depths())
+    figure_data = frames(plan, tmp_path)
+    picture = figure_data.speed_over_depth(figure_data.depths())
     lines = {line.get_label(): line.get_xydata() for line in picture.figure.axes[0].get_lines()}
     assert lines["Xu et al. 2020, of 6 layers"][0, 1] < lines["Xu et al. 2020, of 12 layers"][0, 1]
     assert "as deep as ours" in picture.caption

@@ -37,11 +37,11 @@ WITHOUT_COLA = MACRO[1:]
 WHOLE = {"macro": MACRO, "macro_without_cola": WITHOUT_COLA}
 
 
-def cells_of(table, **wanted) -> dict:
+def cells_of(table, **values_by_column) -> dict:
     """A row's cells by their columns' keys: the one row with this label, and with these texts in these columns."""
     keys = [column.key for column in table.columns]
     rows = [dict(zip(keys, row.cells, strict=True)) | {"label": row.label, "row": row} for row in table.rows]
-    (row,) = [r for r in rows if all((r[k] if k == "label" else r[k].value) == v for k, v in wanted.items())]
+    (row,) = [r for r in rows if all((r[k] if k == "label" else r[k].value) == v for k, v in values_by_column.items())]
     return row
 
 
@@ -110,12 +110,12 @@ def test_best_and_second_are_marked_among_the_compressed_models_of_a_protocol(sc
     for key in [*TASKS, *WHOLE]:
         for protocol in (False, True):
             names = [name for name in COMPRESSED if ("equal" in name) == protocol]
-            shown = {name: round(macro_of(name, WHOLE.get(key, [key])), 1) for name in names}
-            best = max(shown.values())
-            rest = [value for value in shown.values() if value < best]
-            second = max(rest) if list(shown.values()).count(best) == 1 else None
+            values = {name: round(macro_of(name, WHOLE.get(key, [key])), 1) for name in names}
+            best = max(values.values())
+            rest = [value for value in values.values() if value < best]
+            second = max(rest) if list(values.values()).count(best) == 1 else None
             for name in names:
-                mark = "best" if shown[name] == best else "second" if shown[name] == second else ""
+                mark = "best" if values[name] == best else "second" if values[name] == second else ""
                 assert named(table, name)[1][key].mark == mark, (key, name)
     assert [named(table, name)[1]["cola"].mark for name in COMPRESSED[:4]] == ["", "second", "best", "second"]
     assert all(cell.mark == "" for name in ("majority", "predecessor") for cell in named(table, name)[0].cells)
@@ -134,7 +134,7 @@ def test_seeds_sizes_speeds_and_evaluations_are_those_of_the_records(scores):
     )
     assert cells["predecessor"]["speedup"].value == 1
     assert cells["theseus"]["speedup"].data["latency_ms"] == pytest.approx(120 / 1.95)
-    seeds = {name: cells[name]["seeds"].written or f"{cells[name]['seeds'].value:g}" for name in NAMES}
+    seeds = {name: cells[name]["seeds"].value_text or f"{cells[name]['seeds'].value:g}" for name in NAMES}
     assert seeds == dict.fromkeys(NAMES, "3") | {"vanilla_kd@equal": "2–3"}
     chosen = {name: cells[name]["chosen"].value for name in NAMES}
     assert chosen["theseus"] == "2 on dev"
@@ -191,22 +191,22 @@ def test_what_is_printed_of_a_method_stands_below_it_with_the_difference(scores)
     """The whole scores of a dev table: of MNLI one half is printed for Theseus, which is no whole score."""
     table = scores["mean"]
     keys = [column.key for column in table.columns]
-    below = {}
-    for row, printed, difference in zip(table.rows, table.rows[1:], table.rows[2:], strict=False):
-        if printed.kind == "printed":
-            below[row.label] = [dict(zip(keys, one.cells, strict=True)) for one in (printed, difference)]
-            assert printed.label == "Worker 2001, Table 1"
-    assert list(below) == ["Predecessor", "Fine-tuning", "BERT-of-Theseus"]
-    printed, difference = below["BERT-of-Theseus"]
-    assert [printed[key].value for key in [*TASKS, "macro"]] == [70, 80, 60.5, "", "", 82.75]
+    followers = {}
+    for row, reported, difference in zip(table.rows, table.rows[1:], table.rows[2:], strict=False):
+        if reported.kind == "printed":
+            followers[row.label] = [dict(zip(keys, one.cells, strict=True)) for one in (reported, difference)]
+            assert reported.label == "Worker 2001, Table 1"
+    assert list(followers) == ["Predecessor", "Fine-tuning", "BERT-of-Theseus"]
+    reported, difference = followers["BERT-of-Theseus"]
+    assert [reported[key].value for key in [*TASKS, "macro"]] == [70, 80, 60.5, "", "", 82.75]
     assert difference["cola"].value == pytest.approx(scores_of("theseus", "cola").mean() - 70)
-    assert difference["cola"].written.startswith("+")
-    assert below["Fine-tuning"][1]["mrpc"].value == pytest.approx(scores_of("finetune", "mrpc").mean() - 98)
-    assert below["Fine-tuning"][1]["mrpc"].written.startswith("−")
-    printed, difference = below["Predecessor"]
-    assert [printed[key].value for key in [*TASKS, "macro"]] == [80, 91, 90, 60, "", 80]
+    assert difference["cola"].value_text.startswith("+")
+    assert followers["Fine-tuning"][1]["mrpc"].value == pytest.approx(scores_of("finetune", "mrpc").mean() - 98)
+    assert followers["Fine-tuning"][1]["mrpc"].value_text.startswith("−")
+    reported, difference = followers["Predecessor"]
+    assert [reported[key].value for key in [*TASKS, "macro"]] == [80, 91, 90, 60, "", 80]
     assert difference["mnli"].notes == ("not comparable: the data of MNLI is a sample",)
-    assert [printed["macro_without_cola"].value, difference["macro_without_cola"].value] == ["", ""]
+    assert [reported["macro_without_cola"].value, difference["macro_without_cola"].value] == ["", ""]
     assert "printed" not in {row.kind for row in scores["median"].rows}
 
 
@@ -268,8 +268,8 @@ def test_the_list_of_runs_and_the_list_of_gaps(worked):
     assert row["score"].value == pytest.approx(score_of(*FAILED))
     assert row["reason"].value == "no better than the majority"
     assert row["seed"].href == "../runs/theseus/mrpc/seed-2/run.json"
-    gone = cells_of(table, label="Vanilla KD (equal)", task="stsb", seed=3)
-    assert (gone["status"].value, gone["score"].value, gone["seed"].href) == ("missing", None, "")
+    missing_run = cells_of(table, label="Vanilla KD (equal)", task="stsb", seed=3)
+    assert (missing_run["status"].value, missing_run["score"].value, missing_run["seed"].href) == ("missing", None, "")
     gaps = gaps_table(frame)
     assert [(row.label, *(cell.value for cell in row.cells)) for row in gaps.rows] == [
         ("BERT-of-Theseus", "failed", "mrpc", "2", "no better than the majority"),
@@ -287,13 +287,13 @@ def test_the_table_of_differences_shows_each_test_in_its_family(worked):
         "macro_without_cola": "secondary, without CoLA",
         "tasks": "secondary, by task",
     }
-    what = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"} | LABELS
+    target_labels = {"macro": "Macro", "macro_without_cola": "Macro without CoLA"} | LABELS
     assert len(table.rows) == len(rows)
     order = [row.cells[1].value for row in table.rows]
     assert order == sorted(order, key=list(labels.values()).index), "the primary ones first"
     for row in rows:
         other = NAMES[row["other"]] if row["share"] == 1 else f"50 % of {NAMES[row['other']]}"
-        cells = cells_of(table, label=NAMES[row["name"]], other=other, what=what[row["what"]])
+        cells = cells_of(table, label=NAMES[row["name"]], other=other, what=target_labels[row["what"]])
         assert cells["among"].value == labels[row["family"]]
         assert cells["row"].identity[0] == row["family"]
         assert (cells["seeds"].value, cells["difference"].value) == (row["seeds"], row["difference"])
@@ -306,7 +306,7 @@ def test_the_table_of_differences_shows_each_test_in_its_family(worked):
         assert (cells["p"].value, cells["p_holm"].value) == (row["p"], row["p_holm"])
         assert cells["p_holm"].data == {"tests": row["tests"]}
         for key in ("p", "p_holm"):
-            assert cells[key].written == ("< 0.001" if row[key] < 0.001 else "")
+            assert cells[key].value_text == ("< 0.001" if row[key] < 0.001 else "")
         assert cells["verdict"].value == ("significant" if row["p_holm"] < 0.05 else "not significant")
         assert cells["row"].kind == cells["verdict"].value.replace(" ", "-")
     notes = " ".join(table.notes)
@@ -340,7 +340,7 @@ def test_the_table_of_seeds_shows_welch_effect_and_mcnemar(worked):
 
 def test_the_table_of_ranks_and_that_of_what_is_kept(worked):
     tables = significance_tables(worked.plan, "glue", worked.folder)
-    found = json.loads((worked.folder / "significance/glue.json").read_text())
+    results = json.loads((worked.folder / "significance/glue.json").read_text())
     cells = cells_of(tables["ranks"], label="BERT-of-Theseus", other="Fine-tuning")
     differences = np.sort([scores_of("theseus", task).mean() - scores_of("finetune", task).mean() for task in MACRO])
     assert cells["difference"].value == pytest.approx(differences[1:3].mean())
@@ -351,14 +351,14 @@ def test_the_table_of_ranks_and_that_of_what_is_kept(worked):
     few = cells_of(tables["ranks"], label="Vanilla KD (equal)", other="Fine-tuning (equal)")
     assert (few["wilcoxon_holm"].value, few["wilcoxon_holm"].notes) == (None, ("not tested: 2 seeds",))
     assert few["row"].identity == ("macro", "vanilla_kd", "equal")
-    p = found["friedman"][0]["p"]
+    p = results["friedman"][0]["p"]
     notes = " ".join(tables["ranks"].notes)
     assert f"Friedman, published: p {p:.3f} that the 4 compressed models rank alike on 4 tasks" in notes
     assert "Friedman, equal: not tested: 2 seeds" in notes
-    kept = cells_of(tables["aggregates"], label="Fine-tuning")
+    aggregate = cells_of(tables["aggregates"], label="Fine-tuning")
     values = [100 * scores_of("finetune", t) / scores_of("predecessor", t).mean() for t in MACRO]
-    assert kept["interquartile_mean"].value == pytest.approx(np.sort(np.concatenate(values))[3:9].mean())
-    assert (kept["tasks"].value, kept["runs"].value) == (4, 12)
+    assert aggregate["interquartile_mean"].value == pytest.approx(np.sort(np.concatenate(values))[3:9].mean())
+    assert (aggregate["tasks"].value, aggregate["runs"].value) == (4, 12)
     assert cells_of(tables["aggregates"], label="Vanilla KD (equal)")["runs"].value == 11
 
 
@@ -488,13 +488,13 @@ def test_the_tables_of_speed_stand_beside_the_paper(worked):
 def test_verdicts_are_by_the_interval_of_ours_less_the_printed(worked):
     """Its variance: the moderated one of our seeds, over 3, and π/2 times it over the four runs of the median."""
     table = verdict_tables(worked.plan, "glue", worked.folder)["verdicts"]
-    printed = {
+    reported_scores = {
         "predecessor": {"cola": 80.0, "mrpc": 91.0, "stsb": 90.0},
         "finetune": {"cola": 30.0, "mrpc": 98.0, "stsb": 60.0},
         "theseus": {"cola": 70.0, "mrpc": 80.0, "stsb": 60.5},
     }
-    seen = set()
-    for name, numbers in printed.items():
+    verdict_keys = set()
+    for name, numbers in reported_scores.items():
         for task, number in numbers.items():
             variance, df = moderated(PUBLISHED, task)[name]
             reach = stats.t.ppf(0.975, df) * math.sqrt(variance * (1 / 3 + math.pi / 2 / 4))
@@ -514,8 +514,8 @@ def test_verdicts_are_by_the_interval_of_ours_less_the_printed(worked):
             assert cells["difference"].value == pytest.approx(difference)
             assert cells["difference"].interval == pytest.approx((low, high), rel=0.01)
             assert (cells["verdict"].value, cells["seeds"].value) == (verdict, 3)
-            seen.add(verdict)
-    assert seen == {"reproduced", "undecided", "not reproduced"}
+            verdict_keys.add(verdict)
+    assert verdict_keys == {"reproduced", "undecided", "not reproduced"}
     assert len(table.rows) == 3 * 3 + 2 + 2, "and MNLI and the macro of two of them"
 
 
@@ -552,8 +552,8 @@ def test_claims_are_judged_by_the_interval_of_their_protocol(worked):
         (row,) = [r for r in rows if (r["name"], r["other"], r["what"], r["share"]) == (name, other, "macro", share)]
         return row["difference"], row["low"], row["high"]
 
-    found = {(row.identity[0], row.cells[1].value): (row.cells[0].value, row.cells[2].value) for row in table.rows}
-    assert {key: verdict for key, (verdict, _) in found.items()} == {
+    verdicts = {(row.identity[0], row.cells[1].value): (row.cells[0].value, row.cells[2].value) for row in table.rows}
+    assert {key: verdict for key, (verdict, _) in verdicts.items()} == {
         ("Theseus beats fine-tuning", "published"): "holds",
         ("Theseus beats fine-tuning", "equal"): "holds",
         ("Theseus beats vanilla KD", "published"): "holds",
@@ -564,17 +564,17 @@ def test_claims_are_judged_by_the_interval_of_their_protocol(worked):
         ("Theseus retains half at 1.9 times the speed", "equal"): "undecided",
     }
     value, low, high = interval("theseus@equal", "finetune@equal")
-    assert found["Theseus beats fine-tuning", "equal"][1] == (
+    assert verdicts["Theseus beats fine-tuning", "equal"][1] == (
         f"BERT-of-Theseus (equal) less Fine-tuning (equal): +{value:.1f} (+{low:.1f} to +{high:.1f}) points"
     )
     value, low, high = interval("predecessor", "finetune")
-    assert found["Fine-tuning beats the predecessor", "published"][1] == (
+    assert verdicts["Fine-tuning beats the predecessor", "published"][1] == (
         f"Fine-tuning less Predecessor: −{value:.1f} (−{high:.1f} to −{low:.1f}) points"
     )
     value, low, high = interval("theseus", "predecessor", 0.5)
-    assert found["Theseus retains half at 1.9 times the speed", "published"][1] == (
+    assert verdicts["Theseus retains half at 1.9 times the speed", "published"][1] == (
         f"BERT-of-Theseus less 50 % of Predecessor: +{value:.1f} (+{low:.1f} to +{high:.1f}) points; "
         "1.95 (1.89 to 2.01) times as fast"
     )
-    assert found["Theseus beats vanilla KD", "equal"][1] == "2 seeds"
+    assert verdicts["Theseus beats vanilla KD", "equal"][1] == "2 seeds"
     assert {row.identity[1] for row in table.rows} == {"Table 1"}

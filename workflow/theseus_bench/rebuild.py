@@ -28,7 +28,7 @@ WRITERS = {  # of the steps that read records alone; speed is measured, and pred
     "description_tables": write_description_tables,
     "experiment_figures": write_experiment_figures,
 }
-TAKEN = ["suite.json", "source", "backbone", "compact", "data", "runs", "search", "speed"]  # by links
+LINKED_NAMES = ["suite.json", "source", "backbone", "compact", "data", "runs", "search", "speed"]  # by links
 
 
 def write_partial(plan: Plan, folder: Path) -> bool:
@@ -42,7 +42,7 @@ def write_partial(plan: Plan, folder: Path) -> bool:
     if not any(state(plan, run, folder)[2] for run in plan.runs.values()):
         return False
     partial.mkdir()
-    for name in TAKEN:
+    for name in LINKED_NAMES:
         if (folder / name).exists():
             (partial / name).symlink_to(Path("..") / name)
     for experiment in plan.suite.experiments:

@@ -15,7 +15,7 @@ from theseus_bench.evaluation.speed import DEVICES, method_timings, read_speed
 from theseus_bench.evaluation.statistics import FEWEST, t_interval
 from theseus_bench.evaluation.verdicts import SCORE, judge_numbers
 from theseus_bench.figures import speed as speed_module
-from theseus_bench.figures.export import Picture
+from theseus_bench.figures.export import CaptionedFigure
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import SpeedLine, cite_speed, paper_with_speed
 from theseus_bench.suite.run_names import RunName
@@ -43,7 +43,7 @@ class FigureData:
         self.tests = read_significance(experiment, folder)
         self.macro = [task.name for task in self.tasks if task.macro]
         by_seed = seed_scores(plan, experiment, folder)
-        self.variances = dict(one for task in self.macro for one in moderate_task(plan, task, by_seed).items())
+        self.variances = dict(item for task in self.macro for item in moderate_task(plan, task, by_seed).items())
 
     @property
     def score_name(self) -> str:
@@ -64,10 +64,10 @@ class FigureData:
         for name in self.names:
             value, low, high = self._macro(name)
             timing = timings.get(name)
-            speedup, fastest = (timing.speedup, (timing.low, timing.high)) if timing else (None, (None, None))
-            row = {"speedup": speedup, "speedup_low": fastest[0], "speedup_high": fastest[1]}
+            speedup, speedup_interval = (timing.speedup, (timing.low, timing.high)) if timing else (None, (None, None))
+            row = {"speedup": speedup, "speedup_low": speedup_interval[0], "speedup_high": speedup_interval[1]}
             row |= {"score": value, "low": low, "high": high}
-            rows.append(self._named(name) | row)
+            rows.append(self._identity(name) | row)
         frame = self._frame(rows)
         return frame if len(frame) and (frame["score"].notna() & frame["speedup"].notna()).any() else frame[:0]
 
@@ -79,37 +79,40 @@ class FigureData:
         predecessor, *others = speed.shapes
         rows = [
             {"label": f"{shape.layers} layers", "share": 100 * shape.layers / predecessor.layers}
-            | {"panel": f"{DEVICES[one.device]}, {one.length} tokens", "batch_size": one.batch_size}
-            | {"speedup": one.speedup, "low": one.low, "high": one.high}
+            | {
+                "panel": f"{DEVICES[measurement.device]}, {measurement.length} tokens",
+                "batch_size": measurement.batch_size,
+            }
+            | {"speedup": measurement.speedup, "low": measurement.low, "high": measurement.high}
             for shape in others
             if shape.is_alike(predecessor)
-            for one in shape.measurements
+            for measurement in shape.measurements
         ]
         return pd.DataFrame(rows)
 
-    def speed_over_depth(self, frame: pd.DataFrame) -> Picture:
+    def speed_over_depth(self, frame: pd.DataFrame) -> CaptionedFigure:
         """Our speed-ups beside the printed ones, each at its share of its own predecessor's layers."""
         paper, depth = paper_with_speed(), self.plan.suite.backbone.layers
         if paper is None:
             return speed_module.speed_over_depth(frame, pd.DataFrame({"share": [], "speedup": []}), {}, "")
         source, line = cite_speed(paper), paper.speed.line
-        printed = [(100 * layers / paper.layers, value) for layers, value in paper.speed.speedups.items()]
+        reported = [(100 * layers / paper.layers, value) for layers, value in paper.speed.speedups.items()]
         lines = {
             f"{source.partition(',')[0]}, of {layers} layers": partial(_on_line, line, layers)
             for layers in dict.fromkeys((paper.layers, depth))
         }
-        return speed_module.speed_over_depth(frame, pd.DataFrame(printed, columns=["share", "speedup"]), lines, source)
+        return speed_module.speed_over_depth(frame, pd.DataFrame(reported, columns=["share", "speedup"]), lines, source)
 
     def retention(self) -> pd.DataFrame:
         rows = []
         for task in self.tasks:
             for name in self.names:
-                whole = self._values(self.plan.teacher_name(name), task.name)
-                if not len(whole) or whole.mean() <= 0:
+                predecessor_scores = self._values(self.plan.teacher_name(name), task.name)
+                if not len(predecessor_scores) or predecessor_scores.mean() <= 0:
                     continue
-                kept = 100 * self._values(name, task.name) / whole.mean()
-                row = {"task": task.label, "retention": kept.mean() if len(kept) else np.nan}
-                rows.append(self._named(name) | row | _range(kept, "low", "high"))
+                shares = 100 * self._values(name, task.name) / predecessor_scores.mean()
+                row = {"task": task.label, "retention": shares.mean() if len(shares) else np.nan}
+                rows.append(self._identity(name) | row | _range(shares, "low", "high"))
         frame = self._frame(rows)
         return frame if len(frame) and (frame["role"] != "control").any() else frame[:0]
 
@@ -120,10 +123,10 @@ class FigureData:
             if record is not None:
                 score = 100 * (record.majority_score if record.dev_score is None else record.dev_score)
                 row = {"task": run.task.label, "seed": run.seed, "score": score, "failed": record.status == "failed"}
-                rows.append(self._named(run.name) | row | {"majority": 100 * record.majority_score})
+                rows.append(self._identity(run.name) | row | {"majority": 100 * record.majority_score})
         frame = self._frame(rows)
-        shown = len(frame) and (frame["score"].notna() & (frame["role"] != "control")).any()
-        return frame if shown else frame[:0]
+        has_scores = len(frame) and (frame["score"].notna() & (frame["role"] != "control")).any()
+        return frame if has_scores else frame[:0]
 
     def differences(self) -> pd.DataFrame:
         """The primary differences, else those from the control; of the macro, where there is one."""
@@ -131,39 +134,39 @@ class FigureData:
         primary = [row for row in rows if row.family == PRIMARY]
         rows = primary or [row for row in rows if row.control]
         macro = [row for row in rows if row.target == MACRO]
-        shown = [
-            self._named(row.name)
-            | {"other": self._label(row.other), "what": self._what(row.target)}
+        entries = [
+            self._identity(row.name)
+            | {"other": self._label(row.other), "target": self._target_label(row.target)}
             | {"difference": row.difference, "low": row.low, "high": row.high, "p_holm": row.p_holm}
             for row in macro or rows
         ]
-        return self._frame(shown)
+        return self._frame(entries)
 
-    def printed(self) -> pd.DataFrame:
+    def reported(self) -> pd.DataFrame:
         rule = self.plan.suite.verdicts
         rows = []
-        for v in self._printed():
+        for v in self._score_verdicts():
             if v.mean is None or v.target == "macro":
                 continue
             row = {
                 "task": self.plan.tasks[v.target].label,
-                "printed": v.reported_score,
+                "reported": v.reported_score,
                 "ours": v.mean,
                 "verdict": v.verdict,
             }
             row["tolerance"] = rule.tolerance_by_task.get(v.target, rule.tolerance)
             ends = {
-                end: np.nan if way is None else v.reported_score + way
-                for end, way in (("low", v.low), ("high", v.high))
+                end: np.nan if difference is None else v.reported_score + difference
+                for end, difference in (("low", v.low), ("high", v.high))
             }
-            rows.append(self._named(v.name) | row | ends)
+            rows.append(self._identity(v.name) | row | ends)
         return self._frame(rows)
 
     def profile(self) -> pd.DataFrame:
         rows = []
         for method in self.tests.aggregates:
             rows += [
-                self._named(method.name) | {"retention": threshold, "share": share}
+                self._identity(method.name) | {"retention": threshold, "share": share}
                 for threshold, share in zip(THRESHOLDS, method.profile, strict=True)
             ]
         return self._frame(rows)
@@ -180,17 +183,19 @@ class FigureData:
             return pd.DataFrame()
         variant = frame["variant"].fillna("")
         names = frame["method"] + np.where(variant == "", "", "@" + variant)
-        replacing = set(names[frame["replacing_rate"].notna()])
-        replacing |= {self.plan.teacher_name(name) for name in replacing}
-        kept = frame.assign(name=names)[names.isin(replacing)]
-        named = pd.DataFrame([self._named(name) for name in kept["name"]])
+        replacing_names = set(names[frame["replacing_rate"].notna()])
+        replacing_names |= {self.plan.teacher_name(name) for name in replacing_names}
+        replacing_rows = frame.assign(name=names)[names.isin(replacing_names)]
+        identities = pd.DataFrame([self._identity(name) for name in replacing_rows["name"]])
         labels = {task.name: task.label for task in self.tasks}
-        columns = kept[["seed", "step", "epoch", "score", "replacing_rate"]].reset_index(drop=True)
-        return self._frame(pd.concat([named, columns.assign(task=kept["task"].map(labels).to_numpy())], axis=1))
+        columns = replacing_rows[["seed", "step", "epoch", "score", "replacing_rate"]].reset_index(drop=True)
+        return self._frame(
+            pd.concat([identities, columns.assign(task=replacing_rows["task"].map(labels).to_numpy())], axis=1)
+        )
 
     def modules(self) -> pd.DataFrame:
         """What is lost where one module alone is replaced."""
-        printed = {(v.name, v.target): v.reported_score for v in self._printed()}
+        reported_scores = {(v.name, v.target): v.reported_score for v in self._score_verdicts()}
         rows = []
         for name in self.names:
             module = RunName.parse(name).settings.get("module")
@@ -198,17 +203,20 @@ class FigureData:
                 continue
             for task in self.tasks:
                 teacher = self.plan.teacher_name(name)
-                whole, ours = self._values(teacher, task.name), self._values(name, task.name)
-                if not len(whole) or not len(ours):
+                predecessor_scores, scores = self._values(teacher, task.name), self._values(name, task.name)
+                if not len(predecessor_scores) or not len(scores):
                     continue
-                lost = whole.mean() - ours
-                before, after = printed.get((teacher, task.name)), printed.get((name, task.name))
-                known = before is not None and after is not None
-                row = {"module": module, "task": task.label, "drop": lost.mean()} | _range(lost, "low", "high")
-                rows.append(row | {"printed_drop": before - after if known else np.nan})
+                losses = predecessor_scores.mean() - scores
+                reported_before, reported_after = (
+                    reported_scores.get((teacher, task.name)),
+                    reported_scores.get((name, task.name)),
+                )
+                has_both = reported_before is not None and reported_after is not None
+                row = {"module": module, "task": task.label, "drop": losses.mean()} | _range(losses, "low", "high")
+                rows.append(row | {"reported_drop": reported_before - reported_after if has_both else np.nan})
         return pd.DataFrame(rows)
 
-    def _printed(self):
+    def _score_verdicts(self):
         return [v for v in judge_numbers(self.plan, self.experiment, self.scores) if v.metric == SCORE]
 
     def _values(self, name: str, task: str) -> pd.Series:
@@ -232,14 +240,14 @@ class FigureData:
         least, most = score_bounds(self.plan, self.macro)
         return mean, max(low, least), min(high, most)
 
-    def _named(self, name: str) -> dict[str, str]:
+    def _identity(self, name: str) -> dict[str, str]:
         return {"label": self._label(name), "role": self.plan.spec_of(name).role}
 
     def _label(self, name: str) -> str:
         return self.plan.run(name, self.tasks[0].name, 0).label
 
-    def _what(self, what: str) -> str:
-        return MACRO_LABELS.get(what) or self.plan.tasks[what].label
+    def _target_label(self, target: str) -> str:
+        return MACRO_LABELS.get(target) or self.plan.tasks[target].label
 
     def _frame(self, rows) -> pd.DataFrame:
         """A frame whose labels know all of the experiment's, so that a method looks the same in all figures."""
@@ -255,5 +263,5 @@ def _on_line(line: SpeedLine, layers: int, shares: np.ndarray) -> np.ndarray:
 
 def _range(values: pd.Series, low: str, high: str) -> dict[str, float]:
     """The ends of the values; none of a single one, which has no spread."""
-    several = len(values) > 1
-    return {low: float(values.min()) if several else np.nan, high: float(values.max()) if several else np.nan}
+    has_spread = len(values) > 1
+    return {low: float(values.min()) if has_spread else np.nan, high: float(values.max()) if has_spread else np.nan}

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from theseus_bench.figures.captions import count, joined, present
-from theseus_bench.figures.export import Picture
+from theseus_bench.figures.captions import count_values, drop_missing, join_sentences
+from theseus_bench.figures.export import CaptionedFigure
 from theseus_bench.figures.style import (
     ABREAST,
     COLOURS,
@@ -34,60 +34,60 @@ APART = 1.6  # per cent of the predecessor's layers by which batch sizes stand a
 
 def speed_over_depth(
     frame: pd.DataFrame,
-    printed: pd.DataFrame,
+    reported: pd.DataFrame,
     lines: dict[str, Callable[[np.ndarray], np.ndarray]],
     source: str,
-) -> Picture:
+) -> CaptionedFigure:
     """Speed-up over the share of the predecessor's layers, a panel for each device and length.
 
     `frame`: label (a depth), panel (device and length), batch_size, share (per cent of the predecessor's layers),
-    speedup, low, high (×). `printed`: share and speedup of what `source` prints, empty if nothing is. `lines`:
+    speedup, low, high (×). `reported`: share and speedup of what `source` prints, empty if nothing is. `lines`:
     speed-ups by share, by what the legend calls them; the first goes through the printed points.
     """
-    shown, _ = present(frame, ["speedup"])
-    names, batches = in_order(shown["panel"]), sorted(shown["batch_size"].unique())
+    data, _ = drop_missing(frame, ["speedup"])
+    names, batches = in_order(data["panel"]), sorted(data["batch_size"].unique())
     looks = {batch: Style(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, batch in enumerate(batches)}
-    grounds = [Style(INK, "*", (), INK), Style(QUIET, "", (4, 1.5))]
-    published = {name: ground for (name, _), ground in zip(lines.items(), grounds, strict=False)}
-    keys = {f"ours, batch {batch}": look for batch, look in looks.items()} | published
+    line_looks = [Style(INK, "*", (), INK), Style(QUIET, "", (4, 1.5))]
+    looks_by_line = {name: look for (name, _), look in zip(lines.items(), line_looks, strict=False)}
+    keys = {f"ours, batch {batch}": look for batch, look in looks.items()} | looks_by_line
     columns = min(ABREAST, len(names))
-    down = -(-len(names) // columns)
+    panel_rows = -(-len(names) // columns)
     with drawing():
-        figure = Figure((PAGE, 0.6 + 2.0 * down + legend_height(list(keys))), layout="constrained")
-        grid = figure.subplots(down, columns, sharex=True, sharey=True, squeeze=False)
+        figure = Figure((PAGE, 0.6 + 2.0 * panel_rows + legend_height(list(keys))), layout="constrained")
+        grid = figure.subplots(panel_rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, name in zip(grid.ravel(), names, strict=False):
             axes.set_title(name)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
             reference(axes.axhline, 1)
-            _draw_published(axes, min([*shown["share"], *printed["share"]]), printed, lines, published)
-            rows = shown[shown["panel"] == name]
-            for place, (batch, look) in enumerate(looks.items()):
-                own = rows[rows["batch_size"] == batch].sort_values("share")
-                shares = own["share"] + APART * (place - (len(looks) - 1) / 2)
-                for share, row in zip(shares, own.itertuples(), strict=True):
+            _draw_reported(axes, min([*data["share"], *reported["share"]]), reported, lines, looks_by_line)
+            rows = data[data["panel"] == name]
+            for index, (batch, look) in enumerate(looks.items()):
+                batch_rows = rows[rows["batch_size"] == batch].sort_values("share")
+                shares = batch_rows["share"] + APART * (index - (len(looks) - 1) / 2)
+                for share, row in zip(shares, batch_rows.itertuples(), strict=True):
                     axes.vlines([share], *ends(row), color=look.colour, lw=look.width)
-                trace(axes, shares, own["speedup"], look, f"ours, batch {batch}", lw=0.6)
+                trace(axes, shares, batch_rows["speedup"], look, f"ours, batch {batch}", lw=0.6)
         for axes in grid.ravel()[len(names) :]:
             axes.remove()
         figure.supxlabel("Layers of the compressed model (% of the predecessor's)")
         figure.supylabel("Speed-up over the predecessor (×)")
         legend(figure, keys, lines=True)
-    caption = joined(
-        f"Speed-up of {count(shown['label'], 'depth')} over the predecessor; further up is faster. Upright lines: 95 % "
-        "intervals over the rounds. Batch sizes of one depth stand side by side.",
+    caption = join_sentences(
+        f"Speed-up of {count_values(data['label'], 'depth')} over the predecessor; further up is faster. Upright "
+        "lines: 95 % intervals over the rounds. Batch sizes of one depth stand side by side.",
         f"Stars: printed in {source}, which gives neither batch nor length; curve: relative time as a straight line in "
         "the layers, fitted to them."
-        if len(printed)
+        if len(reported)
         else "",
         "Dashed: the same for a predecessor as deep as ours." if len(lines) > 1 else "",
     )
-    return Picture("speed_over_depth", "Speed-up over depth", caption, figure)
+    return CaptionedFigure("speed_over_depth", "Speed-up over depth", caption, figure)
 
 
-def _draw_published(axes: Axes, least: float, printed: pd.DataFrame, lines: dict, looks: dict[str, Style]) -> None:
+def _draw_reported(axes: Axes, smallest: float, reported: pd.DataFrame, lines: dict, looks: dict[str, Style]) -> None:
     """The printed points and the lines, from the smallest share to the whole predecessor."""
-    shares = np.linspace(least, 100, 100)
-    for place, (name, line) in enumerate(lines.items()):
+    shares = np.linspace(smallest, 100, 100)
+    for index, (name, line) in enumerate(lines.items()):
         trace(axes, shares, line(shares), looks[name], name, marker="", lw=0.8)
-        if place == 0:
-            trace(axes, printed["share"], printed["speedup"], looks[name], f"{name}, points", linestyle="none", ms=7)
+        if index == 0:
+            trace(axes, reported["share"], reported["speedup"], looks[name], f"{name}, points", linestyle="none", ms=7)

@@ -107,10 +107,10 @@ def method_styles(frame: pd.DataFrame) -> dict[str, Style]:
     methods = list(dict.fromkeys(_method(label) for label in labels))
     styles = {}
     for label in labels:
-        place, role = methods.index(_method(label)), roles.get(label)
-        colour = {"teacher": INK, "control": QUIET}.get(role, COLOURS[place % len(COLOURS)])
+        index, role = methods.index(_method(label)), roles.get(label)
+        colour = {"teacher": INK, "control": QUIET}.get(role, COLOURS[index % len(COLOURS)])
         face, shift = ("white", 2) if is_equal(label) else (colour, 0)
-        marker, dashes = MARKERS[place % len(MARKERS)], DASHES[(place + shift) % len(DASHES)]
+        marker, dashes = MARKERS[index % len(MARKERS)], DASHES[(index + shift) % len(DASHES)]
         styles[label] = Style(colour, marker, dashes, face, strong=role == "proposed")
     return styles
 
@@ -123,8 +123,8 @@ def is_equal(label: str) -> bool:
 def in_order(labels: pd.Series) -> list[str]:
     """Every label once: in the order of its categories if it is a categorical, else as they come."""
     if isinstance(labels.dtype, pd.CategoricalDtype):
-        present = set(labels)
-        return [label for label in labels.cat.categories if label in present]
+        values = set(labels)
+        return [label for label in labels.cat.categories if label in values]
     return list(dict.fromkeys(labels))
 
 
@@ -141,7 +141,7 @@ def panels(
     count = -(-len(names) // columns)
     figure = Figure((PAGE, 0.55 + count * (0.45 + ROW * len(labels))), layout="constrained")
     grid = figure.subplots(count, columns, sharey=True, squeeze=False)
-    filled = set(zip(frame[column], frame["label"], strict=True))
+    pairs = set(zip(frame[column], frame["label"], strict=True))
     for axes, name in zip(grid.ravel(), names, strict=False):
         axes.set_title(name)
         axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -149,12 +149,12 @@ def panels(
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.margins(x=0.1)
-        for place, label in enumerate(labels):
-            if place % 2 == 0:
-                axes.axhspan(place - 0.5, place + 0.5, color=STRIPE, lw=0, zorder=0)
-            if (name, label) not in filled:
+        for height, label in enumerate(labels):
+            if height % 2 == 0:
+                axes.axhspan(height - 0.5, height + 0.5, color=STRIPE, lw=0, zorder=0)
+            if (name, label) not in pairs:
                 middle = {"ha": "center", "va": "center", "transform": axes.get_yaxis_transform()}
-                axes.text(0.5, place, GAP, color=QUIET, fontsize=SMALL, **middle)
+                axes.text(0.5, height, GAP, color=QUIET, fontsize=SMALL, **middle)
     for axes in grid[:, 0]:
         for text, label in zip(axes.get_yticklabels(), labels, strict=True):
             text.set_fontweight(styles[label].weight if label in styles else "normal")
@@ -162,7 +162,7 @@ def panels(
         axes.remove()
     figure.supxlabel(xlabel)
     figure.supylabel("Method")
-    return figure, dict(zip(names, grid.ravel(), strict=False)), {label: place for place, label in enumerate(labels)}
+    return figure, dict(zip(names, grid.ravel(), strict=False)), {label: height for height, label in enumerate(labels)}
 
 
 def reference(draw: Callable[..., Any], value: float) -> None:
@@ -170,11 +170,11 @@ def reference(draw: Callable[..., Any], value: float) -> None:
     draw(value, color=INK, lw=0.7, ls=(0, (1, 1.5)), zorder=1)
 
 
-def side_by_side(rows: pd.DataFrame, place: int) -> Iterator[tuple[Any, float]]:
+def side_by_side(rows: pd.DataFrame, height: int) -> Iterator[tuple[Any, float]]:
     """Each row with its height: around `place`, apart from each other where there are several."""
     offsets = np.linspace(-NEAR, NEAR, len(rows)) if len(rows) > 1 else [0.0]
     for row, offset in zip(rows.itertuples(), offsets, strict=True):
-        yield row, place + offset
+        yield row, height + offset
 
 
 def ends(row: Any) -> tuple[float, float]:

@@ -189,13 +189,13 @@ def _claims(claims: Table | None) -> Iterator[Block]:
 
 
 def _experiments(report: Report) -> list[Part]:
-    opening, paper = opening_figure(report), _paper_figures(report)
+    opening, paper_figures = opening_figure(report), _paper_figures(report)
     shared = _shared_notes(report.sections)
     return [
         Part(
             f"experiment-{section.name}",
             section.title,
-            [*_main_table(section, shared), Detail(tuple(_detail(section, opening, paper)))],
+            [*_main_table(section, shared), Detail(tuple(_detail(section, opening, paper_figures)))],
             section.name,
         )
         for section in report.sections
@@ -220,18 +220,18 @@ def _readable(table: Table, is_main: bool, formats: frozenset[str]) -> Iterator[
         yield Listing(table, is_main, formats=formats)
     else:
         yield Listing(table, False, formats=formats & ONLY_PAGE)
-        left_out = f"{table.caption} {rows:,} rows: on the report's page and in the tables' files."
-        yield Text(left_out, formats=formats - ONLY_PAGE)
+        sentence = f"{table.caption} {rows:,} rows: on the report's page and in the tables' files."
+        yield Text(sentence, formats=formats - ONLY_PAGE)
 
 
-def _detail(section: Section, opening: ReportFigure | None, paper: Sequence[str]) -> Iterator[Block]:
+def _detail(section: Section, opening: ReportFigure | None, paper_figures: Sequence[str]) -> Iterator[Block]:
     for table in section.tables[1:]:
         yield from _readable(table, is_main=False, formats=NOT_PAPER)
     if section.downloads:
         yield Links("The tables as files", section.downloads, formats=NOT_PAPER)
     for figure in section.figures:
         if figure is not opening:
-            yield Picture(figure, section.name, formats=EVERYWHERE if figure.name in paper else NOT_PAPER)
+            yield Picture(figure, section.name, formats=EVERYWHERE if figure.name in paper_figures else NOT_PAPER)
 
 
 def _paper_figures(report: Report) -> list[str]:
@@ -257,8 +257,8 @@ def _how_it_was_done(report: Report) -> Iterator[Block]:
     answers = {
         item.item.partition(": ")[2] or item.item: item.answer for item in report.checklist if item.source == ACL
     }
-    if answered := {name.capitalize(): answer for name, answer in answers.items() if answer}:
-        yield Values(answered, formats=ONLY_PAPER)
+    if values := {name.capitalize(): answer for name, answer in answers.items() if answer}:
+        yield Values(values, formats=ONLY_PAPER)
     if notes := _shared_notes(report.sections):
         yield Items("On all tables of scores", notes, formats=ONLY_PAPER)
 
@@ -295,10 +295,12 @@ def _checklist(report: Report) -> Iterator[Block]:
     )
     for table in checklist_tables(report.checklist):
         yield Listing(table, False, formats=NOT_PAPER)
-    blank = [f"{item.source} {item.item}" for item in report.checklist if not item.answer]
-    if blank:
-        words = f"Of {count_noun(len(report.checklist), 'item')}, only the authors can answer {len(blank)}: "
-        yield Text(f"{words}{'; '.join(blank)}. The others are answered on the report's page.", formats=ONLY_PAPER)
+    blank_items = [f"{item.source} {item.item}" for item in report.checklist if not item.answer]
+    if blank_items:
+        words = f"Of {count_noun(len(report.checklist), 'item')}, only the authors can answer {len(blank_items)}: "
+        yield Text(
+            f"{words}{'; '.join(blank_items)}. The others are answered on the report's page.", formats=ONLY_PAPER
+        )
 
 
 def _runs(runs: Table) -> Iterator[Block]:

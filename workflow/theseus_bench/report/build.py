@@ -10,7 +10,7 @@ import pandas as pd
 from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.report.checklist import checklist
 from theseus_bench.report.content import Report, ReportFigure, Section
-from theseus_bench.report.findings import all_claims, find
+from theseus_bench.report.findings import judge_all_claims, list_findings
 from theseus_bench.report.html import write_report
 from theseus_bench.report.inline_svg import inline_svg
 from theseus_bench.suite.outputs import CRATE_FILE
@@ -49,7 +49,7 @@ def suite_report(plan: Plan, folder: Path) -> Report:
     scores = pd.concat([read_scores(name, folder) for name in plan.suite.experiments])
     keys = ["method", "variant", "task", "seed", "split", "metric"]
     records = [record for run in plan.runs.values() if (record := state(plan, run, folder)[2])]
-    claims = claims_table(all_claims(plan, folder), "What the papers claim")
+    claims = claims_table(judge_all_claims(plan, folder), "What the papers claim")
     return Report(
         suite=plan.suite.suite,
         subject=describe_suite(plan),
@@ -57,7 +57,7 @@ def suite_report(plan: Plan, folder: Path) -> Report:
         statistic="mean",
         runs=with_scores(runs, scores.drop_duplicates(keys)),
         notes=describe_data(plan),
-        findings=find(plan, folder),
+        findings=list_findings(plan, folder),
         claims=claims if claims.rows else None,
         sections=[_section(plan, name, folder) for name in plan.suite.experiments],
         environment=_environment(plan, records),
@@ -73,9 +73,9 @@ def suite_report(plan: Plan, folder: Path) -> Report:
 def _section(plan: Plan, name: str, folder: Path) -> Section:
     """An experiment's part of the report. Over one seed all statistics are the same, so one of them is enough."""
     experiment = plan.suite.experiments[name]
-    several = len(plan.experiment_seeds(experiment)) > 1
+    has_several_seeds = len(plan.experiment_seeds(experiment)) > 1
     tables: dict[str, Table] = {STATISTICS[key]: table for key, table in experiment_tables(plan, name, folder).items()}
-    if not several:
+    if not has_several_seeds:
         del tables[STATISTICS["median"]]
     groups = [verdict_tables(plan, name, folder), significance_tables(plan, name, folder)]
     groups += [speed_tables(plan, name, folder)]
@@ -84,32 +84,35 @@ def _section(plan: Plan, name: str, folder: Path) -> Section:
     downloads = {
         f"{name}{ending}.{kind}": f"../tables/{name}{ending}.{kind}" for ending in tables for kind in ("csv", "tex")
     }
-    left_out = ("_claims", "_trials")  # the claims of all experiments stand together; every try is too much to read
-    shown = [table for ending, table in tables.items() if ending not in left_out]
-    return Section(name, experiment.title, shown, _figures(name, folder), downloads, tables.get("_costs"))
+    unread_endings = (
+        "_claims",
+        "_trials",
+    )  # the claims of all experiments stand together; every trial is too much to read
+    readable_tables = [table for ending, table in tables.items() if ending not in unread_endings]
+    return Section(name, experiment.title, readable_tables, _figures(name, folder), downloads, tables.get("_costs"))
 
 
 def _figures(name: str, folder: Path) -> list[ReportFigure]:
     """The experiment's figures, as they were drawn."""
-    drawn = folder / "figures" / name
-    if not (drawn / "pictures.json").is_file():
+    figure_folder = folder / "figures" / name
+    if not (figure_folder / "pictures.json").is_file():
         return []
-    found = []
-    for entry in json.loads((drawn / "pictures.json").read_text(encoding="utf-8")):
-        files = {ending: drawn / f"{entry['name']}.{ending}" for ending in ("svg", "pdf")}
+    figures = []
+    for entry in json.loads((figure_folder / "pictures.json").read_text(encoding="utf-8")):
+        files = {ending: figure_folder / f"{entry['name']}.{ending}" for ending in ("svg", "pdf")}
         svg = inline_svg(files["svg"], f"{entry['title']} ({name})", entry["caption"])
         links = tuple(f"../figures/{name}/{file.name}" for file in files.values())
-        found.append(
+        figures.append(
             ReportFigure(f"{name}-{entry['name']}", entry["title"], entry["caption"], svg, links, files["svg"])
         )
-    return found
+    return figures
 
 
 def _environment(plan: Plan, records: list[RunRecord]) -> dict[str, str]:
     """What the runs say of where they came from; more than one value of a thing is shown as such."""
 
-    def values(of) -> str:
-        return "; ".join(sorted({str(of(record)) for record in records})) or "not known"
+    def values(value_of) -> str:
+        return "; ".join(sorted({str(value_of(record)) for record in records})) or "not known"
 
     data = plan.suite.data
     libraries = records[0].provenance["libraries"] if records else {}

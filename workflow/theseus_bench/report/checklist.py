@@ -77,8 +77,8 @@ def checklist(plan: Plan, records: list[RunRecord], folder: Path) -> list[CheckI
 
 
 def _creators(plan: Plan) -> str:
-    used = {run.spec.name: run.spec for run in plan.runs.values()}
-    methods = "; ".join(f"{spec.label}: {spec.citation}" for spec in used.values() if spec.citation != "none")
+    specs = {run.spec.name: run.spec for run in plan.runs.values()}
+    methods = "; ".join(f"{spec.label}: {spec.citation}" for spec in specs.values() if spec.citation != "none")
     return f"Methods: {methods}. {_source(plan)} {_backbone(plan)}"
 
 
@@ -100,9 +100,13 @@ def _data(plan: Plan, records: list[RunRecord]) -> str:
         return NO_RECORDS
     rows: dict[str, dict[str, set[str]]] = {}
     for record in records:
-        for split, known in record.data.items():
-            official = "" if known["rows"] == known["official_rows"] else f" (official GLUE: {known['official_rows']})"
-            rows.setdefault(record.task, {}).setdefault(split, set()).add(f"{known['rows']}{official}")
+        for split, split_record in record.data.items():
+            official = (
+                ""
+                if split_record["rows"] == split_record["official_rows"]
+                else f" (official GLUE: {split_record['official_rows']})"
+            )
+            rows.setdefault(record.task, {}).setdefault(split, set()).add(f"{split_record['rows']}{official}")
     tasks = [
         f"{plan.tasks[task].label}: {', '.join(f'{split} {_list(sizes)}' for split, sizes in splits.items())}"
         for task, splits in rows.items()
@@ -142,15 +146,19 @@ def _compute(records: list[RunRecord]) -> str:
     """Device-hours, floating point operations and energy of all training runs, and the part of the searches."""
     if not records:
         return ""
-    timed = [record for record in records if "all" in record.seconds]
-    total, tries = (_hours(record for record in timed if part(record)) for part in (lambda _: True, _is_trial))
-    words = [f"Training took {total} device-hours in {len(timed)} runs, {tries} of them in searches"]
+    timed_records = [record for record in records if "all" in record.seconds]
+    total_hours, trial_hours = (
+        _hours(record for record in timed_records if part(record)) for part in (lambda _: True, _is_trial)
+    )
+    words = [
+        f"Training took {total_hours} device-hours in {len(timed_records)} runs, {trial_hours} of them in searches"
+    ]
     for name, unit, values in (
         ("floating point operations", "", [sum(record.flops.values()) for record in records if record.flops]),
         ("energy", " MJ", [record.energy_joules / 1e6 for record in records if record.energy_joules is not None]),
     ):
-        of = "" if len(values) == len(records) else f" (of {len(values)} of {len(records)} runs)"
-        words.append(f"{name}: {sum(values):.3g}{unit}{of}" if values else f"{name}: not measured")
+        coverage = "" if len(values) == len(records) else f" (of {len(values)} of {len(records)} runs)"
+        words.append(f"{name}: {sum(values):.3g}{unit}{coverage}" if values else f"{name}: not measured")
     return "; ".join(words) + "."
 
 
@@ -160,53 +168,55 @@ def _hours(records: Iterable[RunRecord]) -> str:
 
 def _machines(records: list[RunRecord]) -> str:
     """Each kind of machine that runs had, with how many had it."""
-    known = [record for record in records if record.provenance]
+    records_with_provenance = [record for record in records if record.provenance]
+    total = len(records_with_provenance)
     kinds = Counter(
         f"{record.provenance['processor']}, {record.provenance['cores']} cores, device {record.device}, "
         f"{record.precision}, threads a run: {record.threads}"
-        for record in known
+        for record in records_with_provenance
     )
     return (
-        f"Machines: {'; '.join(f'{kind} ({count} of {len(known)} runs)' for kind, count in kinds.items())}."
-        if kinds
-        else ""
+        f"Machines: {'; '.join(f'{kind} ({count} of {total} runs)' for kind, count in kinds.items())}." if kinds else ""
     )
 
 
 def _settings(plan: Plan, records: list[RunRecord]) -> str:
     if not records:
         return NO_RECORDS
-    protocols = dict.fromkeys(name for wanted in plan.suite.experiments.values() for name in wanted.protocols)
-    chosen = {
+    protocols = dict.fromkeys(name for experiment in plan.suite.experiments.values() for name in experiment.protocols)
+    choice_words = {
         "dev": "on the dev set that is reported, as the papers do",
         "held_out": "on a slice held out of train",
     }
-    ways = [words for key, words in chosen.items() if any(record.chosen_on == key for record in records)]
-    kept = f" The best evaluation is kept: {', or under equal effort '.join(ways)}." if ways else ""
-    return f"Each of {len(records)} records has its resolved settings; protocols: {', '.join(protocols)}.{kept}"
+    choices = [words for key, words in choice_words.items() if any(record.chosen_on == key for record in records)]
+    choice_sentence = f" The best evaluation is kept: {', or under equal effort '.join(choices)}." if choices else ""
+    return (
+        f"Each of {len(records)} records has its resolved settings; protocols: {', '.join(protocols)}.{choice_sentence}"
+    )
 
 
 def _search(plan: Plan, records: list[RunRecord], folder: Path) -> str:
     """What was really tried: settings with a record, the values among them, and the searches that have chosen."""
-    done = {_key(record) for record in records}
-    searched = {run.search_file: run for run in plan.runs.values() if run.trials}
-    if not searched:
+    recorded_keys = {_key(record) for record in records}
+    searched_runs = {run.search_file: run for run in plan.runs.values() if run.trials}
+    if not searched_runs:
         return "Nothing was searched: every run has its method's or the configuration's settings."
     seeds = len(plan.suite.search.seeds)
-    tried, values = set(), {}
-    for file, run in searched.items():
+    trials, values = set(), {}
+    for file, run in searched_runs.items():
         for position, trial in enumerate(plan.trials_of(run)):
-            if _run_key(trial) in done:
-                tried.add((file, position // seeds))
+            if _run_key(trial) in recorded_keys:
+                trials.add((file, position // seeds))
                 for key, value in run.trials[position // seeds].items():
                     values.setdefault(key, set()).add(value)
-    chosen = sum(read_choice(folder / file) is not None for file in searched)
-    asked = sum(len(run.trials) for run in searched.values())
+    choice_count = sum(read_choice(folder / file) is not None for file in searched_runs)
+    trial_count = sum(len(run.trials) for run in searched_runs.values())
     budget = ", ".join(f"{plan.suite.search.budget_of(name)} ({name})" for name in ("published", "equal"))
-    words = "; ".join(f"{key} {_list(found)}" for key, found in sorted(values.items())) or "none"
+    words = "; ".join(f"{key} {_list(settings)}" for key, settings in sorted(values.items())) or "none"
     return (
-        f"Searches: {len(searched)}, of which {chosen} have chosen, by the score of seeds of their own; budget for "
-        f"each method and task: {budget}; settings tried: {len(tried)} of {asked}. Values tried: {words}."
+        f"Searches: {len(searched_runs)}, of which {choice_count} have chosen, by the score of seeds of their own; "
+        f"budget for each method and task: {budget}; settings tried: {len(trials)} of {trial_count}. "
+        f"Values tried: {words}."
     )
 
 
@@ -214,9 +224,9 @@ def _seeds(plan: Plan, records: list[RunRecord]) -> str:
     """How many seeds stand behind a number, what is shown of them, and how many runs failed."""
     if not records:
         return NO_RECORDS
-    done = {_key(record) for record in records}
-    final = {run.path: run for name in plan.suite.experiments for run in plan.experiment_runs(name)}
-    groups = Counter((run.name, run.task.name) for run in final.values() if _run_key(run) in done)
+    recorded_keys = {_key(record) for record in records}
+    final_runs = {run.path: run for name in plan.suite.experiments for run in plan.experiment_runs(name)}
+    groups = Counter((run.name, run.task.name) for run in final_runs.values() if _run_key(run) in recorded_keys)
     counts = _list({min(groups.values()), max(groups.values())}, "–") if groups else "none"
     states = Counter(record.status for record in records)
     return (
@@ -230,12 +240,12 @@ def _tests(plan: Plan, folder: Path) -> str:
     """Which experiments' differences were tested, and how."""
     names = list(plan.suite.experiments)
     results = [read_significance(name, folder) for name in names if significance_file(name, folder).is_file()]
-    tested = sum(any(row.p_holm is not None for row in one.differences) for one in results)
-    if not tested:
+    tested_count = sum(any(row.p_holm is not None for row in result.differences) for result in results)
+    if not tested_count:
         return "No difference was tested."
     rule = plan.suite.significance
     return (
-        f"Differences were tested in {tested} of {len(names)} experiments: over seeds and examples, the "
+        f"Differences were tested in {tested_count} of {len(names)} experiments: over seeds and examples, the "
         f"examples' variance by {rule.resamples} resamples and the seeds' by Student's t, moderated by the other "
         f"methods' on the task; Holm within each family, α = {rule.alpha:g}. Primary are the macro differences of the "
         "proposed methods and the baselines."
@@ -246,11 +256,11 @@ def _packages(records: list[RunRecord]) -> str:
     """Versions of Python and of the libraries; where runs had two of one, both."""
     versions: dict[str, set[str]] = {}
     for record in records:
-        known = record.provenance
-        if known:
-            for name, version in {"Python": known["python"], **known["libraries"]}.items():
+        provenance = record.provenance
+        if provenance:
+            for name, version in {"Python": provenance["python"], **provenance["libraries"]}.items():
                 versions.setdefault(name, set()).add(version)
-    words = [f"{name} {_list(found)}" for name, found in versions.items()]
+    words = [f"{name} {_list(numbers)}" for name, numbers in versions.items()]
     return f"{', '.join(words)}." if words else NO_RECORDS
 
 
@@ -275,9 +285,9 @@ def _backbone(plan: Plan) -> str:
 
 def _models(plan: Plan, records: list[RunRecord]) -> str:
     """How many of the runs that have ended keep their model, which a card is written with."""
-    with_model = {_key(record) for record in records if record.architecture is not None}
-    kept = sum(plan.keeps_model(run) for run in plan.runs.values() if _run_key(run) in with_model)
-    return f"Models kept with a card each: {kept}." if kept else "No model was kept."
+    keys_with_model = {_key(record) for record in records if record.architecture is not None}
+    model_count = sum(plan.keeps_model(run) for run in plan.runs.values() if _run_key(run) in keys_with_model)
+    return f"Models kept with a card each: {model_count}." if model_count else "No model was kept."
 
 
 def _key(record: RunRecord) -> tuple:
@@ -292,7 +302,7 @@ def _is_trial(record: RunRecord) -> bool:
     return RunName.of(record.method, record.variant).trial is not None
 
 
-def _list(values: Iterable[Any], between: str = ", ") -> str:
+def _list(values: Iterable[Any], separator: str = ", ") -> str:
     """Values in order, numbers by size and before words."""
-    ranked = sorted(values, key=lambda value: (0, value, "") if isinstance(value, int | float) else (1, 0, str(value)))
-    return between.join(map(str, ranked))
+    ordered = sorted(values, key=lambda value: (0, value, "") if isinstance(value, int | float) else (1, 0, str(value)))
+    return separator.join(map(str, ordered))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from theseus_bench.report.checklist import CheckItem
 from theseus_bench.tables.model import Cell, Column, Row, Table
-from theseus_bench.tables.scores import MEASURED, unique_runs
+from theseus_bench.tables.scores import SCORED_STATUSES, unique_runs
 from theseus_bench.wording import NOT_MEASURED, count_noun, is_or_are, series
 
 BLANK = "blank: for the authors to fill in"
@@ -110,9 +110,9 @@ def scope(report: Report) -> list[str]:
     seeds = series([str(seed) for seed in sorted(int(seed) for seed in runs["seed"].unique())])
     if runs["seed"].nunique() > 1:
         cells = runs.groupby(["method", "variant", "task"], dropna=False, observed=True)["seed"].nunique()
-        every = "each" if (cells == runs["seed"].nunique()).all() else "some of them with fewer than all, the others"
+        each = "each" if (cells == runs["seed"].nunique()).all() else "some of them with fewer than all, the others"
         spread = (
-            f"{every} with the seeds {seeds}. The tables give the {report.statistic} over the seeds unless they say "
+            f"{each} with the seeds {seeds}. The tables give the {report.statistic} over the seeds unless they say "
             "otherwise."
         )
     else:
@@ -135,21 +135,21 @@ def remarks(report: Report) -> list[str]:
 
     The latter are the columns of the tables that lack it, each with its rows, and training times.
     """
-    lacking: dict[str, dict[str, None]] = {}
-    measured = set()
+    missing_labels: dict[str, dict[str, None]] = {}
+    measured_headers = set()
     for row, cell, column in _cells(report.sections):
         if NOT_MEASURED in cell.notes:
-            lacking.setdefault(column.header, {})[row.label] = None
+            missing_labels.setdefault(column.header, {})[row.label] = None
         elif cell.value is not None:
-            measured.add(column.header)
+            measured_headers.add(column.header)
     sentences = [
-        f"{header}: not measured" + (f" for {series(list(labels))}." if header in measured else ".")
-        for header, labels in lacking.items()
+        f"{header}: not measured" + (f" for {series(list(labels))}." if header in measured_headers else ".")
+        for header, labels in missing_labels.items()
     ]
     runs = unique_runs(report.runs)
-    untimed = int((runs["status"].isin(MEASURED) & runs["seconds"].isna()).sum())
-    if untimed:
-        sentences.append(f"Training time was not recorded for {untimed} of the runs; the total leaves them out.")
+    untimed_count = int((runs["status"].isin(SCORED_STATUSES) & runs["seconds"].isna()).sum())
+    if untimed_count:
+        sentences.append(f"Training time was not recorded for {untimed_count} of the runs; the total leaves them out.")
     return [*report.notes, *sentences]
 
 
@@ -158,14 +158,15 @@ def checklist_tables(items: list[CheckItem]) -> list[Table]:
     columns = Column("answer", "Answer", text=True), Column("where", "Where", text=True)
     tables = []
     for source in dict.fromkeys(item.source for item in items):
-        own = [item for item in items if item.source == source]
+        source_items = [item for item in items if item.source == source]
         rows = [
             Row(item.item, (Cell(item.answer or BLANK), Cell(item.where)), (source,), "" if item.answer else "blank")
-            for item in own
+            for item in source_items
         ]
-        filled = sum(bool(item.answer) for item in own)
+        answer_count = sum(bool(item.answer) for item in source_items)
         caption = (
-            f"{filled} of {len(own)} items of {source} are filled in from the records; the rest are blank, and marked."
+            f"{answer_count} of {len(source_items)} items of {source} are filled in from the records; "
+            "the rest are blank, and marked."
         )
         tables.append(Table(f"{source} checklist", caption, columns, tuple(rows), stub="Item", identity=("source",)))
     return tables

@@ -27,60 +27,72 @@ from theseus_bench.suite.run_names import EQUAL
 from theseus_bench.suite.status import state
 from theseus_bench.wording import duration, power, series, signed
 
-JUDGED = (REPRODUCED, UNDECIDED, NOT_REPRODUCED)
-TESTED = (HOLDS, UNDECIDED, FAILS)
+NUMBER_VERDICTS = (REPRODUCED, UNDECIDED, NOT_REPRODUCED)
+CLAIM_VERDICTS = (HOLDS, UNDECIDED, FAILS)
 
 
-def find(plan: Plan, folder: Path) -> list[Finding]:
+def list_findings(plan: Plan, folder: Path) -> list[Finding]:
     """The four answers, all of them counted from the verdicts, tests and records."""
-    numbers, claims = all_numbers(plan, folder), all_claims(plan, folder)
+    numbers, claims = judge_all_numbers(plan, folder), judge_all_claims(plan, folder)
     return [
-        _reproduces(plan, numbers, claims, folder),
-        _does_not(plan, numbers, claims, folder),
-        _how_sure(plan, folder),
-        _cost(plan, folder),
+        _reproduced_finding(plan, numbers, claims, folder),
+        _contradicted_finding(plan, numbers, claims, folder),
+        _certainty_finding(plan, folder),
+        _cost_finding(plan, folder),
     ]
 
 
-def all_numbers(plan: Plan, folder: Path) -> list[Verdict]:
+def judge_all_numbers(plan: Plan, folder: Path) -> list[Verdict]:
     """Every printed number's verdict, each once however many experiments are compared with its table."""
-    found = {}
+    verdicts = {}
     for experiment in plan.suite.experiments:
         for verdict in judge_numbers(plan, experiment, read_scores(experiment, folder)):
             key = (verdict.table, verdict.row, verdict.target, verdict.metric, verdict.split)
-            if key not in found or found[key].verdict == NOT_RUN:
-                found[key] = verdict
-    return list(found.values())
+            if key not in verdicts or verdicts[key].verdict == NOT_RUN:
+                verdicts[key] = verdict
+    return list(verdicts.values())
 
 
-def all_claims(plan: Plan, folder: Path) -> list[ClaimVerdict]:
+def judge_all_claims(plan: Plan, folder: Path) -> list[ClaimVerdict]:
     """Every claim that some experiment can judge, each once per protocol: by the first that has all it speaks of."""
-    found: dict[tuple[str, str], ClaimVerdict] = {}
+    verdicts: dict[tuple[str, str], ClaimVerdict] = {}
     for experiment in plan.suite.experiments:
         speed = method_timings(experiment, folder)
-        for judged in judge_claims(plan, experiment, read_significance(experiment, folder), speed):
-            key = (judged[0].claim, judged[1])
-            if key not in found or found[key][2] == NOT_RUN:
-                found[key] = judged
-    return list(found.values())
+        for entry in judge_claims(plan, experiment, read_significance(experiment, folder), speed):
+            key = (entry[0].claim, entry[1])
+            if key not in verdicts or verdicts[key][2] == NOT_RUN:
+                verdicts[key] = entry
+    return list(verdicts.values())
 
 
-def _reproduces(plan: Plan, numbers: list[Verdict], claims: list[ClaimVerdict], folder: Path) -> Finding:
-    count, held = Counter(v.verdict for v in numbers), Counter(verdict for _, _, verdict, _ in claims)
-    judged, tested = sum(count[verdict] for verdict in JUDGED), sum(held[verdict] for verdict in TESTED)
-    parts = [f"{count[UNDECIDED]} of them are undecided."] if count[UNDECIDED] else []
-    if tested:
-        parts.append(f"Of the papers' claims, {held[HOLDS]} of {tested} hold on our own numbers")
-        parts[-1] += f" and {held[UNDECIDED]} are undecided." if held[UNDECIDED] else "."
-    parts += _not_judged(numbers, count)
+def _reproduced_finding(plan: Plan, numbers: list[Verdict], claims: list[ClaimVerdict], folder: Path) -> Finding:
+    number_counts, claim_counts = Counter(v.verdict for v in numbers), Counter(verdict for _, _, verdict, _ in claims)
+    number_count, claim_count = (
+        sum(number_counts[verdict] for verdict in NUMBER_VERDICTS),
+        sum(claim_counts[verdict] for verdict in CLAIM_VERDICTS),
+    )
+    parts = [f"{number_counts[UNDECIDED]} of them are undecided."] if number_counts[UNDECIDED] else []
+    if claim_count:
+        parts.append(f"Of the papers' claims, {claim_counts[HOLDS]} of {claim_count} hold on our own numbers")
+        parts[-1] += f" and {claim_counts[UNDECIDED]} are undecided." if claim_counts[UNDECIDED] else "."
+    parts += _numbers_without_verdict(numbers, number_counts)
     parts += _chosen_on_dev(plan, folder)
-    if not judged and not tested:
-        return _nothing("What reproduces", numbers, claims, parts)
-    answer = f"{count[REPRODUCED]} of {judged} numbers" if judged else f"{held[HOLDS]} of {tested} claims"
-    return Finding("What reproduces", answer, " ".join(parts), "complete" if count[REPRODUCED] or held[HOLDS] else "")
+    if not number_count and not claim_count:
+        return _empty_finding("What reproduces", numbers, claims, parts)
+    answer = (
+        f"{number_counts[REPRODUCED]} of {number_count} numbers"
+        if number_count
+        else f"{claim_counts[HOLDS]} of {claim_count} claims"
+    )
+    return Finding(
+        "What reproduces",
+        answer,
+        " ".join(parts),
+        "complete" if number_counts[REPRODUCED] or claim_counts[HOLDS] else "",
+    )
 
 
-def _nothing(title: str, numbers: list[Verdict], claims: list[ClaimVerdict], parts: list[str]) -> Finding:
+def _empty_finding(title: str, numbers: list[Verdict], claims: list[ClaimVerdict], parts: list[str]) -> Finding:
     """The answer where nothing was judged: nothing can be compared, or nothing has been run."""
     verdicts = [v.verdict for v in numbers] + [verdict for _, _, verdict, _ in claims]
     if NOT_COMPARABLE in verdicts:
@@ -94,88 +106,92 @@ def _chosen_on_dev(plan: Plan, folder: Path) -> list[str]:
     counts = [record.evaluations for record in states if record is not None and record.chosen_on == "dev"]
     if not counts:
         return []
-    few, most = min(counts), max(counts)
-    return [f"Without equal effort a score is the best of {few}{f' to {most}' * (few < most)} looks at the dev set."]
+    fewest, most = min(counts), max(counts)
+    return [
+        f"Without equal effort a score is the best of {fewest}{f' to {most}' * (fewest < most)} looks at the dev set."
+    ]
 
 
-def _not_judged(numbers: list[Verdict], count: Counter) -> list[str]:
+def _numbers_without_verdict(numbers: list[Verdict], counts: Counter) -> list[str]:
     """Why some printed numbers have no verdict."""
     parts = []
-    if count[NOT_COMPARABLE]:
+    if counts[NOT_COMPARABLE]:
         reasons = dict.fromkeys(v.reason.partition(";")[0] for v in numbers if v.verdict == NOT_COMPARABLE)
-        parts.append(f"{count[NOT_COMPARABLE]} are not comparable ({series(list(reasons))})")
-    if count[NOT_RUN]:
-        parts.append(f"{count[NOT_RUN]} were not run")
+        parts.append(f"{counts[NOT_COMPARABLE]} are not comparable ({series(list(reasons))})")
+    if counts[NOT_RUN]:
+        parts.append(f"{counts[NOT_RUN]} were not run")
     return [f"Of {len(numbers)} printed numbers, {series(parts)}."] if parts else []
 
 
-def _does_not(plan: Plan, numbers: list[Verdict], claims: list[ClaimVerdict], folder: Path) -> Finding:
-    missed = [v for v in numbers if v.verdict == NOT_REPRODUCED]
-    broken = [
+def _contradicted_finding(plan: Plan, numbers: list[Verdict], claims: list[ClaimVerdict], folder: Path) -> Finding:
+    misses = [v for v in numbers if v.verdict == NOT_REPRODUCED]
+    failed_claims = [
         f"“{claim.claim}”{' (equal effort)' * (p == EQUAL)}" for claim, p, verdict, _ in claims if verdict == FAILS
     ]
-    tested = sum(verdict in TESTED for _, _, verdict, _ in claims)
-    asked = [(run, state(plan, run, folder)[0]) for run in plan.runs.values() if not run.is_trial]
-    failed = sum(status == "failed" for _, status in asked)
-    judged = sum(v.verdict in JUDGED for v in numbers)
+    claim_count = sum(verdict in CLAIM_VERDICTS for _, _, verdict, _ in claims)
+    statuses = [(run, state(plan, run, folder)[0]) for run in plan.runs.values() if not run.is_trial]
+    failure_count = sum(status == "failed" for _, status in statuses)
+    number_count = sum(v.verdict in NUMBER_VERDICTS for v in numbers)
     parts = []
-    if missed:
-        worst = max(missed, key=lambda v: abs(v.mean - v.reported_score))
+    if misses:
+        worst = max(misses, key=lambda v: abs(v.mean - v.reported_score))
         target = plan.tasks[worst.target].label if worst.target in plan.tasks else worst.target
         difference = signed(worst.mean - worst.reported_score)
         parts.append(f"Farthest: {label_of_name(plan, worst.name)} on {target}, {difference} points.")
-    if broken:
-        shown = broken[:2] + [f"{len(broken) - 2} more"] * (len(broken) > 2)
-        parts.append(f"{'Does' if len(broken) == 1 else 'Do'} not hold here: {series(shown)}.")
-    failures = f"{failed} of {len(asked)} runs failed: diverged, or no better than the majority."
-    parts += [failures] if failed else []
-    if not judged and not tested:
-        return _nothing("What does not", numbers, claims, parts)
-    answer = f"{len(missed)} of {judged} numbers" if judged else f"{len(broken)} of {tested} claims"
+    if failed_claims:
+        examples = failed_claims[:2] + [f"{len(failed_claims) - 2} more"] * (len(failed_claims) > 2)
+        parts.append(f"{'Does' if len(failed_claims) == 1 else 'Do'} not hold here: {series(examples)}.")
+    failures = f"{failure_count} of {len(statuses)} runs failed: diverged, or no better than the majority."
+    parts += [failures] if failure_count else []
+    if not number_count and not claim_count:
+        return _empty_finding("What does not", numbers, claims, parts)
+    answer = (
+        f"{len(misses)} of {number_count} numbers" if number_count else f"{len(failed_claims)} of {claim_count} claims"
+    )
     words = " ".join(parts) or "Nothing that was judged is contradicted."
-    return Finding("What does not", answer, words, "failed" if missed or broken else "")
+    return Finding("What does not", answer, words, "failed" if misses or failed_claims else "")
 
 
-def _how_sure(plan: Plan, folder: Path) -> Finding:
+def _certainty_finding(plan: Plan, folder: Path) -> Finding:
     """The first primary difference, the control's where it is tested, and how many of its family are significant."""
-    untested = ""
+    few_seeds = ""
     for experiment in plan.suite.experiments:
         tests = read_significance(experiment, folder)
         rows = [row for row in tests.differences if row.family == PRIMARY and row.tested_in == experiment]
-        tested = [row for row in rows if row.p_holm is not None]
-        if rows and not tested:
-            untested = untested or not_tested(max(row.seeds for row in rows)).capitalize()
-        if not tested:
+        tested_rows = [row for row in rows if row.p_holm is not None]
+        if rows and not tested_rows:
+            few_seeds = few_seeds or not_tested(max(row.seeds for row in rows)).capitalize()
+        if not tested_rows:
             continue
-        row = next((row for row in tested if row.control), tested[0])
-        what = "macro" if row.target == "macro" else plan.tasks[row.target].label
+        row = next((row for row in tested_rows if row.control), tested_rows[0])
+        target = "macro" if row.target == "macro" else plan.tasks[row.target].label
         answer = f"{signed(row.difference)} points ({signed(row.low)} to {signed(row.high)})"
         p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-        significant = sum(tests.is_significant(one) for one in tested)
+        significant_count = sum(tests.is_significant(other) for other in tested_rows)
         detail = (
-            f"{label_of_name(plan, row.name)} minus {label_of_name(plan, row.other)}, {what}, {row.seeds} "
+            f"{label_of_name(plan, row.name)} minus {label_of_name(plan, row.other)}, {target}, {row.seeds} "
             f"seeds; {p}, adjusted like the interval for the {row.tests} primary differences of its protocol. "
-            f"{significant} of all {len(tested)} are significant."
+            f"{significant_count} of all {len(tested_rows)} are significant."
         )
         if plan.suite.data.source == "demo":
             return Finding("How sure", answer, f"{detail} On {GENERATED} this says nothing of the methods.", "")
         kind = "complete" if row.difference > 0 else "failed"
         return Finding("How sure", answer, detail, kind if tests.is_significant(row) else "")
-    words = f"Below {FEWEST} seeds nothing is tested." if untested else ""
+    words = f"Below {FEWEST} seeds nothing is tested." if few_seeds else ""
     words = words or "No proposed method has runs in common with a baseline."
-    return Finding("How sure", untested or "Not tested", words, "missing")
+    return Finding("How sure", few_seeds or "Not tested", words, "missing")
 
 
-def _cost(plan: Plan, folder: Path) -> Finding:
+def _cost_finding(plan: Plan, folder: Path) -> Finding:
     """What all runs cost, from start to record; a sum that some run lacks is said to be unknown."""
     costs = total_costs(plan, folder)
-    seconds, searching = costs["device_seconds"] + costs["search_device_seconds"], costs["search_device_seconds"]
-    spent = f"Device time of {costs['runs']:,} runs, from start to record"
-    spent += f", {duration(searching)} of it for searches" if searching else ""
+    seconds, search_seconds = costs["device_seconds"] + costs["search_device_seconds"], costs["search_device_seconds"]
+    cost_words = f"Device time of {costs['runs']:,} runs, from start to record"
+    cost_words += f", {duration(search_seconds)} of it for searches" if search_seconds else ""
     flops, energy, memory = costs["flops"], costs["energy_joules"], costs["peak_memory_mb"]
-    measured = [
+    measurements = [
         "floating point operations not measured in all runs" if flops is None else f"{power(flops)} FLOPs",
         *([f"at most {memory:,.0f} MiB of memory a run"] if memory is not None else []),
         "energy not measured in all runs" if energy is None else f"{energy / 3.6e6:.3g} kWh",
     ]
-    return Finding("At what cost", duration(seconds), f"{spent}; {series(measured)}.")
+    return Finding("At what cost", duration(seconds), f"{cost_words}; {series(measurements)}.")

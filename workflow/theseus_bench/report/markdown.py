@@ -29,9 +29,11 @@ def _heading(part: Part) -> str:
 
 def _block(block: Block) -> str:
     match block:
-        case blocks.Findings(found):
-            lines = [f"{markdown_text(one.heading)}: **{markdown_text(one.answer)}**. " for one in found]
-            return _bullets([line + markdown_text(one.detail) for line, one in zip(lines, found, strict=True)])
+        case blocks.Findings(findings):
+            lines = [f"{markdown_text(finding.heading)}: **{markdown_text(finding.answer)}**. " for finding in findings]
+            return _bullets(
+                [line + markdown_text(finding.detail) for line, finding in zip(lines, findings, strict=True)]
+            )
         case blocks.Opening(scope, _, picture):
             return "\n\n".join([markdown_text(scope), *([_figure(picture.figure)] if picture else [])])
         case blocks.Text(text):

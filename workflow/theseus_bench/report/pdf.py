@@ -17,7 +17,7 @@ import typst
 from theseus_bench.report import blocks
 from theseus_bench.report.blocks import PAPER, Block, report_parts
 from theseus_bench.report.content import Report
-from theseus_bench.tables.model import FOLLOWERS, Row, Table, compressed, marks_of, shown
+from theseus_bench.tables.model import FOLLOWERS, Row, Table, format_cell, is_compressed, marks_of
 
 TEMPLATE = "report.typ"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # the figures' font, which also has any sign that ours lacks
@@ -36,11 +36,11 @@ def write_pdf(report: Report, path: Path, template_folder: Path) -> None:
     data = {"suite": report.suite, "subject": report.subject, "parts": parts}
     files = {
         "main.typ": (template_folder / TEMPLATE).read_bytes(),
-        "report.json": json.dumps(_settable(data)).encode(),
+        "report.json": json.dumps(_printable(data)).encode(),
         **images,
     }
-    made = typst.compile(files, font_paths=[str(FONTS)], ignore_system_fonts=True, pdf_standards=["ua-1"])
-    path.write_bytes(made)
+    pdf = typst.compile(files, font_paths=[str(FONTS)], ignore_system_fonts=True, pdf_standards=["ua-1"])
+    path.write_bytes(pdf)
 
 
 def _block(block: Block, heading: str, images: dict[str, bytes]) -> dict[str, Any]:
@@ -85,18 +85,18 @@ def _table(table: Table, heading: str) -> dict[str, Any]:
 def _row(row: Row, table: Table, letters: dict[str, str]) -> dict[str, Any]:
     cells = [{"value": row.label, "beside": "", "marks": "", "mark": "", "failed": False}]
     for cell, column in zip(row.cells, table.columns, strict=True):
-        value, beside = shown(cell, column)
+        value, spread = format_cell(cell, column)
         failed = bool(cell.data.get("failed")) and cell.value is not None
         marks = marks_of(cell, letters)
-        cells.append({"value": value, "beside": beside, "marks": marks, "mark": cell.mark, "failed": failed})
-    return {"kind": row.kind, "follows": row.kind in FOLLOWERS, "italic": not compressed(row), "cells": cells}
+        cells.append({"value": value, "beside": spread, "marks": marks, "mark": cell.mark, "failed": failed})
+    return {"kind": row.kind, "follows": row.kind in FOLLOWERS, "italic": not is_compressed(row), "cells": cells}
 
 
-def _settable(data: Any) -> Any:
+def _printable(data: Any) -> Any:
     """The same data, its texts of signs that can be seen, without line breaks, and with breaks in long words."""
     if isinstance(data, str):
         words = " ".join(UNSEEN.sub("\N{REPLACEMENT CHARACTER}", data).split())
         return re.sub(rf"\S{{{LONG_WORD}}}(?=\S)", rf"\g<0>{BREAK}", words)
     if isinstance(data, dict):
-        return {key: _settable(value) for key, value in data.items()}
-    return [_settable(value) for value in data] if isinstance(data, list | tuple) else data
+        return {key: _printable(value) for key, value in data.items()}
+    return [_printable(value) for value in data] if isinstance(data, list | tuple) else data

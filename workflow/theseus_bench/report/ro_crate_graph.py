@@ -42,78 +42,80 @@ class ProvenanceGraph:
         self.crate = ROCrate(version="1.1")
         self.crate.metadata.extra_contexts.append(TERMS)
         self.revision = code_revision(Path("."))
-        self.places: dict[str, Entity] = {}  # what is on disk, by its path inside the suite's folder
+        self.path_entities: dict[str, Entity] = {}  # what is on disk, by its path inside the suite's folder
         self.modified: dict[str, float] = {}  # seconds since 1970 of each, by @id
         self.actions: dict[str, list[Entity]] = {}  # by command
         self.tools: dict[str, dict[str, Entity]] = {}  # by command, then by @id
 
-    def about(self, identifier: str, kind: str, /, **properties) -> Entity:
+    def add_entity(self, identifier: str, kind: str, /, **properties) -> Entity:
         """Something that is not a file, described once."""
-        known = self.crate.get(identifier)
-        return known or self.crate.add(ContextEntity(self.crate, identifier, {"@type": kind} | properties))
+        entity = self.crate.get(identifier)
+        return entity or self.crate.add(ContextEntity(self.crate, identifier, {"@type": kind} | properties))
 
-    def place(self, path: str, **properties) -> Entity | None:
+    def add_path(self, path: str, **properties) -> Entity | None:
         """The file or folder at a path inside the suite's folder; None if there is none."""
-        where = self.folder / path
-        if path not in self.places and where.is_file():
-            properties = {"sha256": _sha256(where), "contentSize": str(where.stat().st_size)} | properties
-            if where.suffix in FORMATS:
-                properties["encodingFormat"] = FORMATS[where.suffix]
-            self._keep(path, File(self.crate, dest_path=path, properties={"name": path} | properties), [where])
-        elif path not in self.places and where.is_dir():
-            inside = [file for file in where.iterdir() if file.is_file() and not file.name.startswith(".")]
+        on_disk = self.folder / path
+        if path not in self.path_entities and on_disk.is_file():
+            properties = {"sha256": _sha256(on_disk), "contentSize": str(on_disk.stat().st_size)} | properties
+            if on_disk.suffix in FORMATS:
+                properties["encodingFormat"] = FORMATS[on_disk.suffix]
+            self._keep(path, File(self.crate, dest_path=path, properties={"name": path} | properties), [on_disk])
+        elif path not in self.path_entities and on_disk.is_dir():
+            files = [file for file in on_disk.iterdir() if file.is_file() and not file.name.startswith(".")]
             entity = Dataset(self.crate, dest_path=path, properties={"name": path} | properties)
-            self._keep(path, entity, inside or [where])
-        return self.places.get(path)
+            self._keep(path, entity, files or [on_disk])
+        return self.path_entities.get(path)
 
-    def find(self, patterns: Iterable[str]) -> list[str]:
+    def find_paths(self, patterns: Iterable[str]) -> list[str]:
         """The paths that match the patterns, in the patterns' order."""
-        found = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        return [str(path.relative_to(self.folder)) for path in found]
+        paths = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
+        return [str(path.relative_to(self.folder)) for path in paths]
 
-    def tool(self, command: str) -> Entity:
+    def command_tool(self, command: str) -> Entity:
         """A command of theseus-bench, as it is now: the results do not say which revision of it made them."""
-        about = {"softwareVersion": __version__, "identifier": self.revision}
-        return self.about(f"#command/{command}", "SoftwareApplication", name=f"theseus-bench {command}", **about)
+        properties = {"softwareVersion": __version__, "identifier": self.revision}
+        return self.add_entity(
+            f"#command/{command}", "SoftwareApplication", name=f"theseus-bench {command}", **properties
+        )
 
-    def act(
+    def add_action(
         self,
         command: str,
         key: str,
-        read: Iterable[str | Entity | None],
-        made: Iterable[str],
+        inputs: Iterable[str | Entity | None],
+        outputs: Iterable[str],
         instruments: tuple[Entity, ...] = (),
         dated: bool = True,
         **properties,
     ) -> None:
-        """A job of a command, unless nothing that it makes is there: paths (or entities) it `read`, paths it `made`.
+        """A job of a command, unless nothing that it makes is there: `inputs` are paths or entities, `outputs` paths.
 
         `instruments`: what did it, the tool first, where that is not the command itself. `properties` are the action's.
         """
-        results = [entity for path in made if (entity := self.place(path)) is not None]
+        results = [entity for path in outputs if (entity := self.add_path(path)) is not None]
         if not results:
             return
-        instruments = instruments or (self.tool(command),)
+        instruments = instruments or (self.command_tool(command),)
         times = {"endTime": iso_time(max(self.modified[entity.id] for entity in results))} if dated else {}
-        about = {"@type": "CreateAction", "name": f"theseus-bench {command} {key}".rstrip()}
-        about |= {"actionStatus": "http://schema.org/CompletedActionStatus"} | times | properties
-        action = self.crate.add(ContextEntity(self.crate, f"#{command}/{key}".rstrip("/"), about))
-        put(action, "instrument", instruments)
-        put(action, "object", [self.place(item) if isinstance(item, str) else item for item in read])
-        put(action, "result", results)
+        description = {"@type": "CreateAction", "name": f"theseus-bench {command} {key}".rstrip()}
+        description |= {"actionStatus": "http://schema.org/CompletedActionStatus"} | times | properties
+        action = self.crate.add(ContextEntity(self.crate, f"#{command}/{key}".rstrip("/"), description))
+        set_references(action, "instrument", instruments)
+        set_references(action, "object", [self.add_path(item) if isinstance(item, str) else item for item in inputs])
+        set_references(action, "result", results)
         self.actions.setdefault(command, []).append(action)
         self.tools.setdefault(command, {})[instruments[0].id] = instruments[0]
 
     def _keep(self, path: str, entity: Entity, files: list[Path]) -> None:
-        self.places[path] = self.crate.add(entity)
+        self.path_entities[path] = self.crate.add(entity)
         self.modified[entity.id] = max(file.stat().st_mtime for file in files)
 
 
-def put(entity: Entity, key: str, values: Iterable[Entity | None]) -> None:
+def set_references(entity: Entity, key: str, values: Iterable[Entity | None]) -> None:
     """Let a property refer to those of the entities that are there: one alone as it is, as compacted JSON-LD has it."""
-    there = [value for value in values if value is not None]
-    if there:
-        entity[key] = there[0] if len(there) == 1 else there
+    existing = [value for value in values if value is not None]
+    if existing:
+        entity[key] = existing[0] if len(existing) == 1 else existing
 
 
 def iso_time(seconds: float) -> str:

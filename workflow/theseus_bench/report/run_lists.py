@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from theseus_bench.tables.model import Cell, Column, Row, Table
-from theseus_bench.tables.scores import MEASURED, RUN, finite_or_none, reason_of
+from theseus_bench.tables.scores import RUN, SCORED_STATUSES, finite_or_none, reason_of
 
 
 def runs_table(runs: pd.DataFrame, base: str | None = None) -> Table:
@@ -15,20 +15,20 @@ def runs_table(runs: pd.DataFrame, base: str | None = None) -> Table:
 
     With `base`, the way from the page to the suite's folder ('' or '../'), HTML links each seed to its run.json.
     """
-    scored = "score" in runs
+    has_scores = "score" in runs
     columns = (
         Column("task", "Task", text=True),
         Column("seed", "Seed", decimals=0),
         Column("status", "Status", text=True),
-        *([Column("score", "Score", ("points",))] if scored else []),
+        *([Column("score", "Score", ("points",))] if has_scores else []),
         Column("seconds", "Training", ("seconds",), decimals=0),
         Column("reason", "Reason", text=True),
     )
     rows = []
     for run in runs.to_dict("records"):
-        linked = base is not None and run["status"] in MEASURED and run["path"]
-        href = f"{base}{quote(run['path'], safe='/@')}/run.json" if linked else ""
-        score = [Cell(finite_or_none(run["score"]))] if scored else []
+        has_record = base is not None and run["status"] in SCORED_STATUSES and run["path"]
+        href = f"{base}{quote(run['path'], safe='/@')}/run.json" if has_record else ""
+        score = [Cell(finite_or_none(run["score"]))] if has_scores else []
         seed = Cell(int(run["seed"]), href=href)
         cells = (
             Cell(run["task"]),

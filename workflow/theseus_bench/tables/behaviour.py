@@ -16,17 +16,17 @@ from theseus_bench.wording import series
 
 def behaviour_table(plan: Plan, experiment: str, folder: Path) -> Table:
     """Methods × measures: the mean over the seeds, and of these the mean over the experiment's tasks with classes."""
-    wanted = plan.suite.experiments[experiment]
+    definition = plan.suite.experiments[experiment]
     frame = behaviour_frame(plan, experiment, folder)
-    tasks = [task for task in plan.experiment_tasks(wanted) if not task.regression]
-    columns = tuple(Column(key, header, (below,)) for key, (header, below) in MEASURES.items())
+    tasks = [task for task in plan.experiment_tasks(definition) if not task.regression]
+    columns = tuple(Column(key, header, (subheader,)) for key, (header, subheader) in MEASURES.items())
     groups = dict(list(frame.groupby(["method", "variant"])))
     rows = []
     for name in plan.experiment_names(experiment) if tasks else []:
-        run = plan.run(name, tasks[0].name, plan.experiment_seeds(wanted)[0])
+        run = plan.run(name, tasks[0].name, plan.experiment_seeds(definition)[0])
         part = groups.get((run.spec.name, run.variant), frame[:0])
-        excluded = [reason for task, reason in run.spec.exclude.items() if task in {task.name for task in tasks}]
-        cells = tuple(_mean_cell(part[part["measure"] == measure], tasks, excluded) for measure in MEASURES)
+        exclusions = [reason for task, reason in run.spec.exclude.items() if task in {task.name for task in tasks}]
+        cells = tuple(_mean_cell(part[part["measure"] == measure], tasks, exclusions) for measure in MEASURES)
         rows.append(Row(run.label, cells, (run.spec.name, run.variant, run.spec.role), run.spec.role))
     caption = "Behaviour on the dev sets, in points: mean over the seeds and the tasks with classes."
     notes = (
@@ -37,17 +37,17 @@ def behaviour_table(plan: Plan, experiment: str, folder: Path) -> Table:
         "better. Of runs that were chosen on the dev set, it is of that very set.",
         "Agreement: the share decided alike by two seeds, mean over all pairs.",
     )
-    return Table(wanted.title, caption, columns, tuple(rows), notes, identity=("method", "variant", "role"))
+    return Table(definition.title, caption, columns, tuple(rows), notes, identity=("method", "variant", "role"))
 
 
-def _mean_cell(rows: pd.DataFrame, tasks: list[Task], excluded: list[str]) -> Cell:
+def _mean_cell(rows: pd.DataFrame, tasks: list[Task], exclusions: list[str]) -> Cell:
     """The mean over the tasks of the means over seeds; a gap where a task has none."""
     by_task = rows.groupby("task")["value"].mean()
-    lacking = [task.label for task in tasks if not np.isfinite(by_task.get(task.name, np.nan))]
-    reasons = "; ".join(dict.fromkeys([*filter(None, rows["reason"]), *excluded]))
-    if not lacking:
+    missing_labels = [task.label for task in tasks if not np.isfinite(by_task.get(task.name, np.nan))]
+    reasons = "; ".join(dict.fromkeys([*filter(None, rows["reason"]), *exclusions]))
+    if not missing_labels:
         notes = (f"{rows['value'].count()} of {len(rows)} runs: {reasons}",) if reasons else ()
         return Cell(float(by_task.mean()), notes=notes)
-    if len(lacking) == len(tasks):
+    if len(missing_labels) == len(tasks):
         return Cell(None, notes=(reasons,))
-    return Cell(None, notes=(f"no mean without a value on {series(lacking)}: {reasons}",))
+    return Cell(None, notes=(f"no mean without a value on {series(missing_labels)}: {reasons}",))

@@ -34,16 +34,16 @@ def costs_table(plan: Plan, experiment: str, folder: Path) -> Table:
     """
     records: dict[str, RunRecord | None] = {}  # by the run's path: methods share what they need
 
-    def read(runs: Iterable[Run]) -> Records:
-        wanted = {run.path: run for run in runs}
-        for path in wanted.keys() - records.keys():
-            records[path] = state(plan, wanted[path], folder)[2]
-        return [records[path] for path in wanted]
+    def read_records(runs: Iterable[Run]) -> Records:
+        by_path = {run.path: run for run in runs}
+        for path in by_path.keys() - records.keys():
+            records[path] = state(plan, by_path[path], folder)[2]
+        return [records[path] for path in by_path]
 
     methods: dict[str, list[Run]] = {}
     for run in plan.experiment_runs(experiment):
         methods.setdefault(run.name, []).append(run)
-    rows = tuple(_row(plan, own, read) for own in methods.values())
+    rows = tuple(_row(plan, method_runs, read_records) for method_runs in methods.values())
     columns = (
         Column("runs", "Runs", decimals=0, fields=("asked",)),
         Column("device_seconds", "Training", ("device-s",), decimals=0),
@@ -59,23 +59,27 @@ def costs_table(plan: Plan, experiment: str, folder: Path) -> Table:
     return Table(title, caption, columns, rows, NOTES, identity=("method", "variant", "role"))
 
 
-def _row(plan: Plan, own: list[Run], read: Callable[[Iterable[Run]], Records]) -> Row:
-    """The row of one method, whose runs in the experiment are `own`."""
-    paths = {run.path for run in own}
-    learned_from = [run for path, run in plan.with_dependencies(own, searches=False).items() if path not in paths]
-    shared = plan.with_dependencies(learned_from)
-    search = read(run for path, run in plan.with_dependencies(own).items() if path not in shared.keys() | paths)
-    others = read(run for path, run in shared.items() if path not in paths)
-    records = read(own)
+def _row(plan: Plan, method_runs: list[Run], read_records: Callable[[Iterable[Run]], Records]) -> Row:
+    """The row of one method, whose runs in the experiment are `method_runs`."""
+    paths = {run.path for run in method_runs}
+    dependencies = [
+        run for path, run in plan.with_dependencies(method_runs, searches=False).items() if path not in paths
+    ]
+    shared_runs = plan.with_dependencies(dependencies)
+    search_records = read_records(
+        run for path, run in plan.with_dependencies(method_runs).items() if path not in shared_runs.keys() | paths
+    )
+    dependency_records = read_records(run for path, run in shared_runs.items() if path not in paths)
+    records = read_records(method_runs)
     cells = (
-        Cell(float(sum(record is not None for record in records)), data={"asked": len(own)}),
-        *(_total(part, lambda record: record.seconds["all"]) for part in (records, search, others)),
+        Cell(float(sum(record is not None for record in records)), data={"asked": len(method_runs)}),
+        *(_total(part, lambda record: record.seconds["all"]) for part in (records, search_records, dependency_records)),
         _total(records, lambda record: sum_flops(record, "training")),
         _total(records, lambda record: sum_flops(record, "evaluation")),
         _total(records, lambda record: record.peak_memory_mb, combine=max),
         _total(records, lambda record: record.energy_joules, scale=1e-3),
     )
-    run = own[0]
+    run = method_runs[0]
     return Row(run.label, cells, (run.spec.name, run.variant, run.spec.role), run.spec.role)
 
 
@@ -83,9 +87,9 @@ def _total(records: Records, value: Callable[[RunRecord], float | None], scale: 
     """A value of all runs together; nothing to run costs nothing, and what is not known of some is said."""
     if not records:
         return Cell(0.0)
-    left = [record for record in records if record is not None]
-    values = [found for record in left if (found := value(record)) is not None]
+    existing = [record for record in records if record is not None]
+    values = [amount for record in existing if (amount := value(record)) is not None]
     if not values:
-        return Cell(None, notes=(NOT_MEASURED if left else "no run has left a record",))
+        return Cell(None, notes=(NOT_MEASURED if existing else "no run has left a record",))
     notes = (f"of {len(values)} of {len(records)} runs",) if len(values) < len(records) else ()
     return Cell(scale * combine(values), notes=notes)

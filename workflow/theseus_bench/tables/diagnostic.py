@@ -72,22 +72,22 @@ def _cells(plan: Plan, runs: list[Run], folder: Path, diagnostic: Diagnostic, pa
     reasons = []
     for run in runs:
         status, reason, record = state(plan, run, folder)
-        found = read_predictions(folder / run.path, [SPLIT]) if record else {}
-        if SPLIT not in found or not np.isfinite(found[SPLIT].logits).all():
+        predictions = read_predictions(folder / run.path, [SPLIT]) if record else {}
+        if SPLIT not in predictions or not np.isfinite(predictions[SPLIT].logits).all():
             reasons.append(f"{status}: {reason or 'it has no predictions of AX'}")
             continue
-        predicted = found[SPLIT]
-        if not np.array_equal(np.sort(predicted.idx), np.arange(len(diagnostic.labels))):
+        prediction = predictions[SPLIT]
+        if not np.array_equal(np.sort(prediction.idx), np.arange(len(diagnostic.labels))):
             raise UserError(
                 f"{plan.suite.data.diagnostic}: {len(diagnostic.labels)} rows, but the AX that {run.path} predicts has "
-                f"{len(predicted.idx)}, numbered {predicted.idx.min()} to {predicted.idx.max()}"
+                f"{len(prediction.idx)}, numbered {prediction.idx.min()} to {prediction.idx.max()}"
             )
-        decisions, labels = decide(predicted.logits, run.task), diagnostic.labels[predicted.idx]
+        decisions, labels = decide(prediction.logits, run.task), diagnostic.labels[prediction.idx]
         for key, part in parts.items():
-            inside = part[predicted.idx]
-            scores[key].append(100 * measure("matthews", decisions[inside], labels[inside]))
-    few = "; ".join(dict.fromkeys(reasons))
-    notes = () if not reasons else (f"{len(runs) - len(reasons)} of {len(runs)} seeds; {few}",)
+            members = part[prediction.idx]
+            scores[key].append(100 * measure("matthews", decisions[members], labels[members]))
+    reason_text = "; ".join(dict.fromkeys(reasons))
+    notes = () if not reasons else (f"{len(runs) - len(reasons)} of {len(runs)} seeds; {reason_text}",)
     return tuple(_cell(values, notes) for values in scores.values())
 
 

@@ -25,7 +25,7 @@ from theseus_bench.tables.costs import costs_table
 from theseus_bench.tables.diagnostic import diagnostic_table
 from theseus_bench.tables.formats import write_table
 from theseus_bench.tables.model import Table
-from theseus_bench.tables.scores import PrintedRow, scores_table
+from theseus_bench.tables.scores import ReportedScores, scores_table
 from theseus_bench.tables.search import search_table, trials_table
 from theseus_bench.tables.selection import selection_table
 from theseus_bench.tables.significance import significance_tables
@@ -74,47 +74,47 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     """The experiment's scores, by statistic; the means, of which the tests are, beside the printed numbers."""
     scores, speed = read_scores(experiment, folder), read_speed(experiment, folder)
     runs, records = runs_frame(plan, experiment, folder)
-    wanted = plan.suite.experiments[experiment]
-    tasks = {task.name: _as_trained(task, records) for task in plan.experiment_tasks(wanted)}
-    remarks = [f"Backbone: {describe_backbone(plan)}.", *describe_data(plan), *_effort(plan, experiment)]
-    remarks += _conditions(speed)
+    definition = plan.suite.experiments[experiment]
+    tasks = {task.name: _with_train_size(task, records) for task in plan.experiment_tasks(definition)}
+    remarks = [f"Backbone: {describe_backbone(plan)}.", *describe_data(plan), *_effort_remarks(plan, experiment)]
+    remarks += _speed_remarks(speed)
     tests = read_significance(experiment, folder)
-    printed = {"mean": printed_beside(plan, experiment), "median": {}}
+    reported = {"mean": reported_scores(plan, experiment), "median": {}}
     return {
         statistic: scores_table(
             scores,
             runs,
             speed.methods if speed else {},
             tasks,
-            wanted.title,
+            definition.title,
             statistic,
             remarks,
-            significant=tests.daggers(),
-            significance_remark=_tested(plan, experiment, tests),
-            printed=printed[statistic],
+            daggers=tests.daggers(),
+            significance_remark=_dagger_remark(plan, experiment, tests),
+            reported_scores=reported[statistic],
         )
         for statistic in STATISTICS
     }
 
 
-def printed_beside(plan: Plan, experiment: str) -> dict[str, list[PrintedRow]]:
+def reported_scores(plan: Plan, experiment: str) -> dict[str, list[ReportedScores]]:
     """The published rows that stand under each of the experiment's methods: those of whole scores, on dev."""
-    asked = {task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment])}
-    found: dict[str, list[PrintedRow]] = {}
-    for printed in reported_rows(plan, experiment):
-        row = printed.row
-        shown = {task: value for task, value in row.scores.items() if task in asked and task not in row.metrics}
-        if printed.table.split != "dev" or not shown:
+    task_names = {task.name for task in plan.experiment_tasks(plan.suite.experiments[experiment])}
+    by_name: dict[str, list[ReportedScores]] = {}
+    for entry in reported_rows(plan, experiment):
+        row = entry.row
+        scores = {task: value for task, value in row.scores.items() if task in task_names and task not in row.metrics}
+        if entry.table.split != "dev" or not scores:
             continue
-        if row.macro is not None and row.scores.keys() <= asked:
-            shown["macro"] = row.macro
-        for name in printed.names:
+        if row.macro is not None and row.scores.keys() <= task_names:
+            scores["macro"] = row.macro
+        for name in entry.names:
             reason = incomparable(
-                plan, printed.paper, printed.table, name, [plan.tasks[task] for task in shown if task in asked]
+                plan, entry.paper, entry.table, name, [plan.tasks[task] for task in scores if task in task_names]
             )
-            about = f"not comparable: {reason}" if reason else ""
-            found.setdefault(name, []).append(PrintedRow(cite(printed.key), shown, about))
-    return found
+            note = f"not comparable: {reason}" if reason else ""
+            by_name.setdefault(name, []).append(ReportedScores(cite(entry.key), scores, note))
+    return by_name
 
 
 def verdict_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
@@ -147,11 +147,11 @@ def description_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, T
 
 def runs_frame(plan: Plan, experiment: str, folder: Path) -> tuple[pd.DataFrame, list[RunRecord]]:
     """One row for each run the experiment asks for, excluded ones included, and the records that are there."""
-    wanted = plan.suite.experiments[experiment]
+    definition = plan.suite.experiments[experiment]
     rows, records = [], []
     for method in plan.experiment_names(experiment):
-        for task in plan.experiment_tasks(wanted):
-            for seed in plan.experiment_seeds(wanted):
+        for task in plan.experiment_tasks(definition):
+            for seed in plan.experiment_seeds(definition):
                 run = plan.run(method, task.name, seed)
                 status, reason, record = "excluded", run.spec.exclude.get(task.name, ""), None
                 if not reason:
@@ -215,31 +215,31 @@ def _row(run: Run, status: str, reason: str, record: RunRecord | None) -> dict:
     }
 
 
-def _as_trained(task: Task, records: list[RunRecord]) -> Task:
+def _with_train_size(task: Task, records: list[RunRecord]) -> Task:
     """The task with the size of the training set that the runs saw, which a sample or the demo makes another."""
     sizes = [record.data["train"]["rows"] for record in records if record.task == task.name]
     return task.model_copy(update={"rows": task.rows | {"train": sizes[0]}}) if sizes else task
 
 
-def _tested(plan: Plan, experiment: str, tests: SignificanceResults) -> str:
+def _dagger_remark(plan: Plan, experiment: str, tests: SignificanceResults) -> str:
     """What the daggers of the experiment's table mean; '' where nothing is compared with a control."""
     rule = plan.suite.significance
     controls = dict.fromkeys(pair.other for pair in list_comparisons(plan, experiment) if pair.control)
     if not controls:
         return ""
-    elsewhere = dict.fromkeys(row.tested_in for row in tests.differences if row.control and row.p_holm is None)
-    elsewhere = [plan.suite.experiments[name].title for name in elsewhere if name != experiment]
+    experiments = dict.fromkeys(row.tested_in for row in tests.differences if row.control and row.p_holm is None)
+    titles = [plan.suite.experiments[name].title for name in experiments if name != experiment]
     remark = (
         f"† significantly better, ‡ significantly worse than {series([label_of_name(plan, name) for name in controls])}"
         f"{', like with like' if len(controls) > 1 else ''}: over seeds and examples, Holm within each family, "
         f"α = {rule.alpha:g}. Primary is the macro difference of a proposed method and a baseline alone; the tested "
         "differences are a table of their own."
     )
-    remark += f" Some are tested in another table: {series(elsewhere)}." if elsewhere else ""
+    remark += f" Some are tested in another table: {series(titles)}." if titles else ""
     return " ".join([remark, *tests.few_seeds()])
 
 
-def _effort(plan: Plan, experiment: str) -> list[str]:
+def _effort_remarks(plan: Plan, experiment: str) -> list[str]:
     """Sentences on how long the methods may train, since not all may train equally long, and on changed recipes."""
     runs = [run for run in plan.experiment_runs(experiment) if run.spec.trained]
     tasks: dict[str, dict[str, dict[str, None]]] = {}  # by method, then by epochs
@@ -247,9 +247,9 @@ def _effort(plan: Plan, experiment: str) -> list[str]:
         tasks.setdefault(run.label, {}).setdefault(f"{run.settings['epochs']:g}", {})[run.task.label] = None
     methods: dict[str, list[str]] = {}
     for label, by_epochs in tasks.items():
-        usual, *others = sorted(by_epochs, key=lambda epochs: -len(by_epochs[epochs]))
+        most_common, *others = sorted(by_epochs, key=lambda epochs: -len(by_epochs[epochs]))
         exceptions = [f"{epochs} on {series(list(by_epochs[epochs]))}" for epochs in others]
-        methods.setdefault(f"{usual} ({', '.join(exceptions)})" if exceptions else usual, []).append(label)
+        methods.setdefault(f"{most_common} ({', '.join(exceptions)})" if exceptions else most_common, []).append(label)
     words = [f"{epochs} for {series(labels)}" if len(methods) > 1 else epochs for epochs, labels in methods.items()]
     remarks = [f"Epochs at most: {'; '.join(words)}."] if words else []
     if any(run.protocol == ADAPTED for run in runs):
@@ -257,7 +257,7 @@ def _effort(plan: Plan, experiment: str) -> list[str]:
     return remarks
 
 
-def _conditions(speed: SpeedResults | None) -> list[str]:
+def _speed_remarks(speed: SpeedResults | None) -> list[str]:
     """A sentence on how the speed was measured."""
     if not speed:
         return []

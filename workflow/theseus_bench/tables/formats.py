@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from theseus_bench.files import write_text
 from theseus_bench.tables.latex import to_latex
-from theseus_bench.tables.model import FOLLOWERS, Table, marks_of, shown
+from theseus_bench.tables.model import FOLLOWERS, Table, format_cell, marks_of
 
 DENSE = 10  # columns; the page sets a wider table closer, what stands beside a number below it
 
@@ -27,7 +27,7 @@ def to_csv(table: Table) -> str:
         cells = list(zip(row.cells, table.columns, strict=True))
         values = [v for cell, c in cells for v in [cell.value, *(cell.data.get(f) for f in c.fields)]]
         notes = "; ".join(f"{c.key}: {note}" for cell, c in cells for note in cell.notes)
-        writer.writerow([*row.identity, row.label, *map(_plain, values), notes])
+        writer.writerow([*row.identity, row.label, *map(_plain_number, values), notes])
     return lines.getvalue()
 
 
@@ -36,15 +36,20 @@ def to_markdown(table: Table) -> str:
     letters = table.footnotes
     heads = [table.stub, *("<br>".join(map(markdown_text, [c.header, *c.subheader])) for c in table.columns)]
     rules = [":---", *(":---" if c.text else "---:" for c in table.columns)]
-    lines = [f"**{markdown_text(table.title)}.** {markdown_text(table.caption)}", "", _piped(heads), _piped(rules)]
+    lines = [
+        f"**{markdown_text(table.title)}.** {markdown_text(table.caption)}",
+        "",
+        _markdown_row(heads),
+        _markdown_row(rules),
+    ]
     for row in table.rows:
         texts = [f"*{markdown_text(row.label)}*" if row.kind in FOLLOWERS else markdown_text(row.label)]
         for cell, column in zip(row.cells, table.columns, strict=True):
-            value, beside = map(markdown_text, shown(cell, column))
+            value, spread = map(markdown_text, format_cell(cell, column))
             value = {"best": f"**{value}**", "second": f"<ins>{value}</ins>"}.get(cell.mark, value)
             marks = marks_of(cell, letters)
-            texts.append(" ".join(filter(None, [value, beside])) + (f"<sup>{marks}</sup>" if marks else ""))
-        lines.append(_piped(texts))
+            texts.append(" ".join(filter(None, [value, spread])) + (f"<sup>{marks}</sup>" if marks else ""))
+        lines.append(_markdown_row(texts))
     notes = [f"- <sup>{letter}</sup> {markdown_text(text)}" for text, letter in letters.items()]
     notes += [f"- {markdown_text(note)}" for note in table.notes]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
@@ -52,7 +57,9 @@ def to_markdown(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """The table as an HTML fragment: a <table> in a box that scrolls, then its notes; everything escaped."""
-    return _HTML.render(table=table, letters=table.footnotes, dense=DENSE, shown=shown, marks=marks_of, plain=_plain)
+    return _HTML.render(
+        table=table, letters=table.footnotes, dense=DENSE, format_cell=format_cell, marks=marks_of, plain=_plain_number
+    )
 
 
 def write_table(table: Table, folder: Path, name: str) -> list[Path]:
@@ -64,7 +71,7 @@ def write_table(table: Table, folder: Path, name: str) -> list[Path]:
     return list(texts)
 
 
-def _plain(value: float | str | None) -> str:
+def _plain_number(value: float | str | None) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return value if isinstance(value, str) else format(value, ".10g")
@@ -78,20 +85,20 @@ def markdown_text(text: str) -> str:
     return " ".join(text.split()).translate(_MARKDOWN)
 
 
-def _piped(texts: Sequence[str]) -> str:
+def _markdown_row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
 _HTML = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string("""\
 {% macro inner(cell, column) %}
-{% set value, beside = shown(cell, column) %}
+{% set value, spread = format_cell(cell, column) %}
 {% if cell.mark == "best" %}<strong class="best">{{ value }}</strong>
 {%- elif cell.mark == "second" %}<u class="second">{{ value }}</u>
 {%- elif cell.href %}<a href="{{ cell.href }}">{{ value }}</a>
 {%- else %}{{ value }}
 {%- endif %}
 {% if marks(cell, letters) %}<sup>{{ marks(cell, letters) }}</sup>{% endif %}
-{% if beside %} <span class="beside">{{ beside }}</span>{% endif %}
+{% if spread %} <span class="beside">{{ spread }}</span>{% endif %}
 {% endmacro %}
 {% macro kind(cell, column) -%}
 {{ "text" if column.text else "number" }}{{ " gap" if cell.value is none }}{{ " failed" if cell.data.get("failed") }}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Table, compressed, marks_of, shown
+from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Table, format_cell, is_compressed, marks_of
 
 LONG_WORD = 20  # characters; a longer word may break, at its signs and after every 12 letters or digits
 
-LONG = 36  # lines; a longer table does not fit on a page, so LaTeX gets a longtable
-WRAPPED = 28  # characters; longer text wraps in LaTeX
+LONG_TABLE = 36  # lines; a longer table does not fit on a page, so LaTeX gets a longtable
+WRAP_LENGTH = 28  # characters; longer text wraps in LaTeX
 
 
 def latex_text(text: str) -> str:
@@ -19,11 +19,11 @@ def latex_text(text: str) -> str:
     The result needs no package and the default encodings. A character that pdflatex then does not know is given by its
     number, as U+4E2D. What could be read as an argument of the \\ before it is in braces.
     """
-    words = [_breakable(word) if len(word) > LONG_WORD else word for word in text.split()]
+    words = [_with_breaks(word) if len(word) > LONG_WORD else word for word in text.split()]
     return re.sub("-(?=-)", f"-{_NOTHING}", " ".join(words)).translate(_CHARACTERS)  # or two hyphens would be a dash
 
 
-def _breakable(word: str) -> str:
+def _with_breaks(word: str) -> str:
     return re.sub(r"([^\W_]{12}|[\W_])(?=.)", rf"\1{_BREAK}", word)
 
 
@@ -62,27 +62,27 @@ def to_latex(table: Table) -> str:
     """
     letters = table.footnotes
     lengths = _lengths(table)
-    wraps = max(lengths[1:], default=0) > WRAPPED
-    long = wraps or len(table.rows) + len(table.notes) + len(letters) > LONG
-    spec, needed = _latex_columns(table, lengths)
+    wraps = max(lengths[1:], default=0) > WRAP_LENGTH
+    long = wraps or len(table.rows) + len(table.notes) + len(letters) > LONG_TABLE
+    spec, width = _latex_columns(table, lengths)
     small = "" if long else r"\scriptsize "
     head, body = _latex_head(table, small), _latex_body(table, letters, small)
     notes = [rf"\textsuperscript{{{letter}}}~{latex_text(text)}\par" for text, letter in letters.items()]
     notes += [rf"{latex_text(note)}\par" for note in table.notes]
-    below = [r"\par\smallskip", r"{\footnotesize\raggedright", *notes, "}"] if notes else []
+    note_lines = [r"\par\smallskip", r"{\footnotesize\raggedright", *notes, "}"] if notes else []
     caption = rf"\caption{{\textbf{{{latex_text(table.title)}.}} {latex_text(table.caption)}}}"
     if long:
-        lines = ["% needs booktabs, longtable, array, pdflscape", *_latex_fitted(needed)]
+        lines = ["% needs booktabs, longtable, array, pdflscape", *_latex_fit(width)]
         lines += [r"\setlength{\extrarowheight}{2pt}"] if wraps else []
         lines += [rf"\begin{{longtable}}{{{spec}}}", caption + r"\\", r"\toprule", *head, r"\midrule", r"\endfirsthead"]
         lines += [r"\toprule", *head, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"]
-        lines += [*body, r"\end{longtable}", *below, r"\turnedback\endgroup"]
+        lines += [*body, r"\end{longtable}", *note_lines, r"\turnedback\endgroup"]
     else:
-        place = "table*" if len(table.columns) > 5 else "table"
-        lines = ["% needs booktabs, graphicx, array", rf"\begin{{{place}}}[tp]", r"\centering\small", caption]
+        environment = "table*" if len(table.columns) > 5 else "table"
+        lines = ["% needs booktabs, graphicx, array", rf"\begin{{{environment}}}[tp]", r"\centering\small", caption]
         lines += [r"\setlength{\tabcolsep}{4pt}", r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
         lines += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *head, r"\midrule", *body, r"\bottomrule"]
-        lines += [r"\end{tabular}}", *below, rf"\end{{{place}}}"]
+        lines += [r"\end{tabular}}", *note_lines, rf"\end{{{environment}}}"]
     return "\n".join(lines) + "\n"
 
 
@@ -102,10 +102,10 @@ def _latex_head(table: Table, small: str) -> list[str]:
 def _latex_body(table: Table, letters: dict[str, str], small: str) -> list[str]:
     """The rows; a row and its followers are apart from the others, and on one page."""
     body = []
-    for before, group in zip([None, *table.groups], table.groups, strict=False):
-        if before is not None and compressed(before[0]) != compressed(group[0]):
+    for previous, group in zip([None, *table.groups], table.groups, strict=False):
+        if previous is not None and is_compressed(previous[0]) != is_compressed(group[0]):
             body.append(r"\midrule")
-        elif before is not None and max(len(before), len(group)) > 1:
+        elif previous is not None and max(len(previous), len(group)) > 1:
             body.append(r"\addlinespace")
         for row in group:
             label = rf"\quad\textit{{{latex_text(row.label)}}}" if row.kind in FOLLOWERS else latex_text(row.label)
@@ -116,22 +116,22 @@ def _latex_body(table: Table, letters: dict[str, str], small: str) -> list[str]:
 
 def _latex_cell(cell: Cell, column: Column, letters: dict[str, str], small: str) -> str:
     """A cell; the marks of a number stand in the space behind the column, so that the numbers stay below each other."""
-    value, beside = map(latex_text, shown(cell, column))
+    value, spread = map(latex_text, format_cell(cell, column))
     value = {"best": rf"\textbf{{{value}}}", "second": rf"\underline{{{value}}}"}.get(cell.mark, value)
     marks = latex_text(marks_of(cell, letters))
-    raised = rf"\textsuperscript{{{marks}}}" if marks else ""
-    beside = rf"\,{{{small}{beside}}}" if beside else ""
-    return value + beside + (rf"\rlap{{{raised}}}" if raised and not column.text else raised)
+    superscript = rf"\textsuperscript{{{marks}}}" if marks else ""
+    spread = rf"\,{{{small}{spread}}}" if spread else ""
+    return value + spread + (rf"\rlap{{{superscript}}}" if superscript and not column.text else superscript)
 
 
-def _latex_fitted(needed: str) -> list[str]:
+def _latex_fit(width: str) -> list[str]:
     r"""What opens a long table that needs so wide a line, a sum for \dimexpr: it is turned or made smaller to fit."""
     return [
         r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\let\turnedback\relax",
-        rf"\ifdim\linewidth<\textheight\ifdim\dimexpr {needed}\relax>1.2\linewidth",
+        rf"\ifdim\linewidth<\textheight\ifdim\dimexpr {width}\relax>1.2\linewidth",
         r"\landscape\let\turnedback\endlandscape\fi\fi",
-        rf"\ifdim\dimexpr {needed}\relax>\linewidth\scriptsize\fi",
-        rf"\ifdim\dimexpr {needed}\relax>\linewidth\fontsize{{6}}{{7}}\selectfont\fi",
+        rf"\ifdim\dimexpr {width}\relax>\linewidth\scriptsize\fi",
+        rf"\ifdim\dimexpr {width}\relax>\linewidth\fontsize{{6}}{{7}}\selectfont\fi",
         r"\setlength{\LTcapwidth}{\linewidth}",
     ]
 
@@ -142,20 +142,22 @@ def _latex_columns(table: Table, lengths: list[int]) -> tuple[str, str]:
     Text that wraps shares what the other columns leave of the line, in proportion to its length; in a table without
     such text only the labels wrap. The width of what does not wrap is estimated by its characters.
     """
-    wraps = [length > WRAPPED for length in lengths]
-    shared = any(wraps[1:])
-    em = 0.5 if shared else 0.45  # of a character; text that wraps must not be promised too much of the line
-    kinds = ["l", *("l" if column.text else "r" for column in table.columns)]
-    behind = [0.0 if column.text else 0.35 * _longest_marks(table, j) for j, column in enumerate(table.columns)]
-    narrow = sum(em * length for length, wrap in zip(lengths, wraps, strict=True) if not wrap) + sum(behind)
+    wraps = [length > WRAP_LENGTH for length in lengths]
+    text_wraps = any(wraps[1:])
+    em = 0.5 if text_wraps else 0.45  # of a character; text that wraps must not be promised too much of the line
+    alignments = ["l", *("l" if column.text else "r" for column in table.columns)]
+    mark_widths = [0.0 if column.text else 0.35 * _longest_marks(table, j) for j, column in enumerate(table.columns)]
+    fixed_width = sum(em * length for length, wrap in zip(lengths, wraps, strict=True) if not wrap) + sum(mark_widths)
     gaps = rf"{2 * len(lengths)}\tabcolsep"
-    weights = [min(length, 4 * WRAPPED) if wrap else 0 for length, wrap in zip(lengths, wraps, strict=True)]
+    weights = [min(length, 4 * WRAP_LENGTH) if wrap else 0 for length, wrap in zip(lengths, wraps, strict=True)]
     spec = []
-    for kind, wrap, weight, space in zip(kinds, wraps, weights, [0.0, *behind], strict=True):
-        share = rf"\dimexpr(\linewidth-{narrow:.1f}em-{gaps})*{weight}/{sum(weights)}\relax"
-        after = rf"<{{\hspace{{{space:.2f}em}}}}" if space else ""
-        spec.append(rf">{{\raggedright\arraybackslash}}p{{{share if shared else '12em'}}}" if wrap else kind + after)
-    return "".join(spec), f"{narrow + 12 * sum(wraps):.1f}em+{gaps}"
+    for alignment, wrap, weight, space in zip(alignments, wraps, weights, [0.0, *mark_widths], strict=True):
+        share = rf"\dimexpr(\linewidth-{fixed_width:.1f}em-{gaps})*{weight}/{sum(weights)}\relax"
+        padding = rf"<{{\hspace{{{space:.2f}em}}}}" if space else ""
+        spec.append(
+            rf">{{\raggedright\arraybackslash}}p{{{share if text_wraps else '12em'}}}" if wrap else alignment + padding
+        )
+    return "".join(spec), f"{fixed_width + 12 * sum(wraps):.1f}em+{gaps}"
 
 
 def _longest_marks(table: Table, j: int) -> int:
@@ -167,6 +169,6 @@ def _lengths(table: Table) -> list[int]:
     """The characters of the longest text in each column, the row labels' first; marks behind numbers do not count."""
     lengths = [max(len(text) for text in [table.stub, *(row.label for row in table.rows)])]
     for j, column in enumerate(table.columns):
-        texts = [" ".join(filter(None, shown(row.cells[j], column))) for row in table.rows]
+        texts = [" ".join(filter(None, format_cell(row.cells[j], column))) for row in table.rows]
         lengths.append(max(len(text) for text in [column.header, *column.subheader, *texts]))
     return lengths

@@ -19,12 +19,12 @@ FOLLOWERS = ("printed", "difference")  # the kinds of rows that belong to the ro
 class Cell:
     """One cell. A value of None is a gap, whose note says why; an empty text is a cell that has nothing to say.
 
-    `written` is how the value is shown where it is not as a plain number. `data` holds the further CSV columns, by the
+    `value_text` stands for a value that is not shown as a plain number. `data` holds the further CSV columns, by the
     column's `fields`; of these, `failed` and `significant` ('better' or 'worse', a dagger) are also seen.
     """
 
     value: float | str | None
-    written: str = ""
+    value_text: str = ""
     spread: float | None = None
     interval: tuple[float, float] | None = None
     mark: Literal["", "best", "second"] = ""
@@ -97,13 +97,13 @@ class Table:
         return groups
 
 
-def shown(cell: Cell, column: Column) -> tuple[str, str]:
+def format_cell(cell: Cell, column: Column) -> tuple[str, str]:
     """A cell as it is read: its value and what stands beside it, as ('81.2', '± 0.4') or ('1.94', '(1.90–1.98)')."""
     if cell.value is None:
         return GAP, ""
     if isinstance(cell.value, str):
         return cell.value, ""
-    value = cell.written or (power(cell.value) if column.powers else format_number(cell.value, column.decimals))
+    value = cell.value_text or (power(cell.value) if column.powers else format_number(cell.value, column.decimals))
     if cell.spread is not None:
         return value, f"± {format_number(cell.spread, column.decimals)}"
     if cell.interval is not None:
@@ -111,7 +111,7 @@ def shown(cell: Cell, column: Column) -> tuple[str, str]:
     return value, ""
 
 
-def compressed(row: Row) -> bool:
+def is_compressed(row: Row) -> bool:
     """Whether the row is a compressed model: neither a control nor the teacher, nor what follows a row."""
     return row.kind not in ("control", "teacher", *FOLLOWERS)
 

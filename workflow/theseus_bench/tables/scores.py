@@ -19,16 +19,16 @@ import pandas as pd
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.speed import Timing
 from theseus_bench.suite.run_names import RunName
-from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Row, Table, compressed
+from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Row, Table, is_compressed
 from theseus_bench.wording import NOT_APPLICABLE, NOT_MEASURED, series, signed
 
 Statistic = Literal["mean", "median"]
 Significance = Literal["better", "worse"]
 RUN = ["method", "variant", "task", "seed"]
-CHOSEN_AT = 3  # where the scores table says how a row's checkpoints were chosen
-MEASURED = ("complete", "failed")  # the statuses of a run that may have a score
-CHOSEN = {"dev": "on dev", "held_out": "held out"}  # by whose score a run's checkpoint was chosen
-CHOSEN_ON_DEV = (
+CHOICE_COLUMN = 3  # where the scores table says how a row's checkpoints were chosen
+SCORED_STATUSES = ("complete", "failed")  # the statuses of a run that may have a score
+CHOICE_WORDS = {"dev": "on dev", "held_out": "held out"}  # by whose score a run's checkpoint was chosen
+DEV_CHOICE_REMARK = (
     "Under protocol published, as adapted, a score is the best of its run's evaluations on the dev set that is "
     "reported, as in the papers; the tables of scores say of how many."
 )
@@ -36,7 +36,7 @@ METRICS = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matthews", "pearson": "P
 
 
 @dataclass(frozen=True)
-class PrintedRow:
+class ReportedScores:
     """What a paper prints of a method: `label` says where, `scores` are points by the table's column key.
 
     A macro that is of other tasks than ours has no place in `scores`. `incomparable`: why ours and these numbers are of
@@ -57,9 +57,9 @@ def scores_table(
     statistic: Statistic,
     remarks: Sequence[str] = (),
     *,
-    significant: Mapping[tuple[str, str], Significance] | None = None,
+    daggers: Mapping[tuple[str, str], Significance] | None = None,
     significance_remark: str = "",
-    printed: Mapping[str, Sequence[PrintedRow]] | None = None,
+    reported_scores: Mapping[str, Sequence[ReportedScores]] | None = None,
 ) -> Table:
     """Methods × tasks with parameters (millions), speed-up (×), seeds and macros; scores in points over the seeds.
 
@@ -67,47 +67,54 @@ def scores_table(
     and evaluations, of the records. A failed run that has a score counts and is marked. `speed` by
     '<method>[@variant]'. `remarks` are sentences on what was run, put first below the table.
 
-    `significant`, by '<method>[@variant]' and column key (a task, 'macro' or 'macro_without_cola'), puts a † on what is
+    `daggers`, by '<method>[@variant]' and column key (a task, 'macro' or 'macro_without_cola'), puts a † on what is
     better than the control and a ‡ on what is worse; `significance_remark` is the sentence that explains them, needed
-    if there are any. `printed`, by '<method>[@variant]': below the method's row stands one of what is printed of it and
-    one of the difference, ours less the printed. ValueError on another `statistic` or marks without their remark.
+    if there are any. `reported_scores`, by '<method>[@variant]': below the method's row stands one of what a paper
+    prints and one of the difference, ours less the printed. ValueError on another `statistic` or marks
+    without their remark.
     """
     if statistic not in ("mean", "median"):
         raise ValueError(f"statistic is {statistic!r}, not mean or median")
-    significant, printed = significant or {}, printed or {}
-    if significant and not significance_remark:
+    daggers, reported_scores = daggers or {}, reported_scores or {}
+    if daggers and not significance_remark:
         raise ValueError("there are marks of significance, and no significance_remark that explains them")
     runs = with_scores(runs, scores)
-    asked = {name: task for name, task in tasks.items() if name in set(runs["task"])}
-    macros = _macros(asked)
+    run_tasks = {name: task for name, task in tasks.items() if name in set(runs["task"])}
+    macros = _macros(run_tasks)
     groups = runs.groupby(["method", "variant"], sort=False)
-    rows = [_scores_row(group, speed, asked, macros, statistic, significant) for _, group in groups]
-    known = [row.cells[0].value for row in rows if row.cells[0].value is not None]
-    decimals = 1 if all(millions >= 1 for millions in known) else 3
+    rows = [_scores_row(group, speed, run_tasks, macros, statistic, daggers) for _, group in groups]
+    sizes = [row.cells[0].value for row in rows if row.cells[0].value is not None]
+    decimals = 1 if all(millions >= 1 for millions in sizes) else 3
     fields = ("sd", "n", "significant")
     columns = (
         Column("parameters_millions", "Params", ("millions",), decimals=decimals),
         Column("speedup", "Speed-up", ("×",), decimals=2, fields=("low", "high", "latency_ms")),
         Column("seeds", "Seeds", decimals=0),
         Column("chosen", "Chosen", ("best of",), text=True),
-        *(Column(name, t.label, _about(t), fields=(*fields, "failed"), ranked=True) for name, t in asked.items()),
-        *(Column(key, "Macro", about, fields=(*fields, "failed"), ranked=True) for key, (about, _) in macros.items()),
+        *(
+            Column(name, t.label, _subheader(t), fields=(*fields, "failed"), ranked=True)
+            for name, t in run_tasks.items()
+        ),
+        *(
+            Column(key, "Macro", subheader, fields=(*fields, "failed"), ranked=True)
+            for key, (subheader, _) in macros.items()
+        ),
     )
-    beside = " ± sample standard deviation" if statistic == "mean" else ""
-    caption = f"{statistic.capitalize()}{beside} over the seeds of the score on the dev set, in points."
-    rows = _with_printed(_marked(rows, columns), columns, printed)
-    notes = (*remarks, *_remarks(rows, asked, macros, statistic), *filter(None, [significance_remark]))
+    deviation = " ± sample standard deviation" if statistic == "mean" else ""
+    caption = f"{statistic.capitalize()}{deviation} over the seeds of the score on the dev set, in points."
+    rows = _with_reported(_mark_best(rows, columns), columns, reported_scores)
+    notes = (*remarks, *_remarks(rows, run_tasks, macros, statistic), *filter(None, [significance_remark]))
     return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant", "role"))
 
 
-def selection_remarks(chosen: Collection[str]) -> list[str]:
+def selection_remarks(choices: Collection[str]) -> list[str]:
     """What the ways of choosing a checkpoint that a table shows (`_chosen_cell`) mean for its scores."""
     remarks = {
         "dev": "Chosen on dev: the score is the best of so many evaluations on the very dev set that is reported, "
         "which flatters, and the more the more there are of them.",
         "held_out": "Chosen held out: among so many evaluations by a slice of train; dev had no part in the choice.",
     }
-    return [remark for key, remark in remarks.items() if any(CHOSEN[key] in text for text in chosen)]
+    return [remark for key, remark in remarks.items() if any(CHOICE_WORDS[key] in text for text in choices)]
 
 
 def unique_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -119,35 +126,35 @@ def unique_runs(runs: pd.DataFrame) -> pd.DataFrame:
 def with_scores(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """The unique runs with a column score (points): NaN where there is none, or the status allows none."""
     runs = unique_runs(runs)
-    chosen = scores[(scores["split"] == "dev") & (scores["metric"] == "score")]
-    chosen = chosen.assign(variant=_texts(chosen["variant"]))
-    value = dict(zip(chosen[RUN].itertuples(index=False, name=None), chosen["value"], strict=True))
+    dev_scores = scores[(scores["split"] == "dev") & (scores["metric"] == "score")]
+    dev_scores = dev_scores.assign(variant=_texts(dev_scores["variant"]))
+    score_by_run = dict(zip(dev_scores[RUN].itertuples(index=False, name=None), dev_scores["value"], strict=True))
     keys = zip(runs[RUN].itertuples(index=False, name=None), runs["status"], strict=True)
-    found = [finite_or_none(value.get(key)) if status in MEASURED else None for key, status in keys]
-    return runs.assign(score=pd.array(found, dtype=object)).astype({"score": float})
+    values = [finite_or_none(score_by_run.get(key)) if status in SCORED_STATUSES else None for key, status in keys]
+    return runs.assign(score=pd.array(values, dtype=object)).astype({"score": float})
 
 
 def _scores_row(
     group: pd.DataFrame,
     speed: Mapping[str, Timing],
-    asked: dict,
+    tasks: dict,
     macros: dict,
     statistic: Statistic,
-    significant: Mapping,
+    daggers: Mapping,
 ) -> Row:
     first = group.iloc[0]
     name = str(RunName.of(first["method"], first["variant"]))
-    scored = {task: _score_cell(group[group["task"] == task], asked[task], statistic) for task in asked}
-    scored |= {
-        key: _macro_cell(group, scored, [asked[task] for task in tasks], statistic)
-        for key, (_, tasks) in macros.items()
+    score_cells = {task: _score_cell(group[group["task"] == task], tasks[task], statistic) for task in tasks}
+    score_cells |= {
+        key: _macro_cell(group, score_cells, [tasks[task] for task in names], statistic)
+        for key, (_, names) in macros.items()
     }
-    for key, cell in scored.items():
-        if (name, key) in significant and cell.value is not None:
-            scored[key] = replace(cell, data=cell.data | {"significant": significant[name, key]})
+    for key, cell in score_cells.items():
+        if (name, key) in daggers and cell.value is not None:
+            score_cells[key] = replace(cell, data=cell.data | {"significant": daggers[name, key]})
     parameters = _parameters_cell(group)
     speedup = _speed_cell(speed.get(name), parameters)
-    cells = (parameters, speedup, _seeds_cell(scored, asked), _chosen_cell(group), *scored.values())
+    cells = (parameters, speedup, _seeds_cell(score_cells, tasks), _chosen_cell(group), *score_cells.values())
     return Row(first["label"], cells, (first["method"], first["variant"], first["role"]), first["role"])
 
 
@@ -155,8 +162,8 @@ def _parameters_cell(group: pd.DataFrame) -> Cell:
     parameters = group["parameters"].dropna()
     if len(parameters):
         return Cell(float(parameters.median()) / 1e6)
-    ran = group["status"].isin(MEASURED).any()
-    return Cell(None, notes=(NOT_APPLICABLE if ran else "not known: there is no run",))
+    has_run = group["status"].isin(SCORED_STATUSES).any()
+    return Cell(None, notes=(NOT_APPLICABLE if has_run else "not known: there is no run",))
 
 
 def _speed_cell(timing: Timing | None, parameters: Cell) -> Cell:
@@ -166,75 +173,76 @@ def _speed_cell(timing: Timing | None, parameters: Cell) -> Cell:
     return Cell(timing.speedup, interval=(timing.low, timing.high), data=data)
 
 
-def _seeds_cell(scored: dict[str, Cell], asked: dict[str, Task]) -> Cell:
+def _seeds_cell(score_cells: dict[str, Cell], tasks: dict[str, Task]) -> Cell:
     """The number of seeds that have a score, as '3–5' where tasks differ; a task that is a gap does not count."""
-    counts = [scored[task].data["n"] for task in asked if scored[task].value is not None] or [0]
+    counts = [score_cells[task].data["n"] for task in tasks if score_cells[task].value is not None] or [0]
     fewest, most = min(counts), max(counts)
-    return Cell(float(fewest), written=f"{fewest}–{most}" if fewest < most else "")
+    return Cell(float(fewest), value_text=f"{fewest}–{most}" if fewest < most else "")
 
 
 def _chosen_cell(group: pd.DataFrame) -> Cell:
     """From how many evaluations a run's checkpoint was chosen and on what, as '20 on dev' or '4–20 held out'."""
-    chosen = group[group["status"].isin(MEASURED) & group["chosen_on"].isin(list(CHOSEN))]
-    if chosen.empty:
+    runs = group[group["status"].isin(SCORED_STATUSES) & group["chosen_on"].isin(list(CHOICE_WORDS))]
+    if runs.empty:
         return Cell("")
-    fewest, most = int(chosen["evaluations"].min()), int(chosen["evaluations"].max())
+    fewest, most = int(runs["evaluations"].min()), int(runs["evaluations"].max())
     count = f"{fewest}–{most}" if fewest < most else f"{most}"
-    return Cell(" and ".join(f"{count} {CHOSEN[on]}" for on in dict.fromkeys(chosen["chosen_on"])))
+    return Cell(" and ".join(f"{count} {CHOICE_WORDS[on]}" for on in dict.fromkeys(runs["chosen_on"])))
 
 
 def _score_cell(group: pd.DataFrame, task: Task, statistic: Statistic) -> Cell:
     """The cell of one method and task; `group` holds its runs, one per seed."""
     values = group["score"].dropna()
-    failed = group[group["status"] == "failed"]
-    absent = group[~group["status"].isin(MEASURED)]
-    why = [f"{status}: {_reasons(part)}" for status, part in absent.groupby("status", sort=False)]
+    failed_runs = group[group["status"] == "failed"]
+    runs_without_score = group[~group["status"].isin(SCORED_STATUSES)]
+    reasons = [f"{status}: {_reasons(part)}" for status, part in runs_without_score.groupby("status", sort=False)]
     notes = []
-    if len(failed):
+    if len(failed_runs):
         notes.append(
-            f"{len(failed)} of {len(group)} runs failed: {_reasons(failed)}{_without_failed(group, statistic)}"
+            f"{len(failed_runs)} of {len(group)} runs failed: {_reasons(failed_runs)}"
+            f"{_without_failures(group, statistic)}"
         )
     if "never_evaluated" in group and group["never_evaluated"].any():
         notes.append(f"{int(group['never_evaluated'].sum())} never evaluated, counted at the majority's score")
     if group.empty:
         notes.append("not asked for")
     elif values.empty:
-        notes += why
+        notes += reasons
         if (group["status"] == "complete").any():
             notes.append("no score was recorded" if task.dev else "there is no dev split")
     elif len(values) < len(group):
-        notes.append("; ".join([f"{len(values)} of {len(group)} seeds", *why]))
+        notes.append("; ".join([f"{len(values)} of {len(group)} seeds", *reasons]))
     value = None if values.empty else float(getattr(values, statistic)())
     sd = _deviation(values)
-    data = {"sd": sd, "n": len(values), "failed": len(failed)}
+    data = {"sd": sd, "n": len(values), "failed": len(failed_runs)}
     return Cell(value, spread=sd if statistic == "mean" else None, notes=tuple(notes), data=data)
 
 
-def _without_failed(group: pd.DataFrame, statistic: Statistic) -> str:
+def _without_failures(group: pd.DataFrame, statistic: Statistic) -> str:
     """The statistic of the runs that did not fail, where there are any with a score."""
     values = group.loc[group["status"] != "failed", "score"].dropna()
     return "" if values.empty else f"; without them {getattr(values, statistic)():.1f}"
 
 
-def _macro_cell(group: pd.DataFrame, scored: dict[str, Cell], tasks: list[Task], statistic: Statistic) -> Cell:
+def _macro_cell(group: pd.DataFrame, score_cells: dict[str, Cell], tasks: list[Task], statistic: Statistic) -> Cell:
     """The mean over tasks of the method's statistic; its spread is over the seeds that have all these tasks."""
     names = [task.name for task in tasks]
-    lacking = [task.label for task in tasks if scored[task.name].value is None]
-    if lacking:
-        notes = (f"no macro without a score on {series(lacking)}",)
+    missing_labels = [task.label for task in tasks if score_cells[task.name].value is None]
+    if missing_labels:
+        notes = (f"no macro without a score on {series(missing_labels)}",)
         return Cell(None, notes=notes, data={"n": 0})
     by_seed = group[group["task"].isin(names)].pivot(index="seed", columns="task", values="score")
     values = by_seed.dropna().mean(axis=1)
     notes = [f"{len(values)} of {len(by_seed)} seeds have every task"] if len(values) < len(by_seed) else []
     runs = group[group["task"].isin(names)]
-    failed = int((runs["status"] == "failed").sum())
-    if failed:
-        left = runs[runs["status"] != "failed"].groupby("task")["score"].agg(statistic).reindex(names)
-        others = "there is no macro" if left.isna().any() else f"{left.mean():.1f}"
-        notes.append(f"{failed} of {len(runs)} runs failed; without them {others}")
-    mean = sum(scored[name].value for name in names) / len(names)
+    failed_count = int((runs["status"] == "failed").sum())
+    if failed_count:
+        means_without_failed = runs[runs["status"] != "failed"].groupby("task")["score"].agg(statistic).reindex(names)
+        words = "there is no macro" if means_without_failed.isna().any() else f"{means_without_failed.mean():.1f}"
+        notes.append(f"{failed_count} of {len(runs)} runs failed; without them {words}")
+    mean = sum(score_cells[name].value for name in names) / len(names)
     sd = _deviation(values)
-    data = {"sd": sd, "n": len(values), "failed": failed}
+    data = {"sd": sd, "n": len(values), "failed": failed_count}
     return Cell(mean, spread=sd if statistic == "mean" else None, notes=tuple(notes), data=data)
 
 
@@ -243,24 +251,24 @@ def _deviation(values: pd.Series) -> float | None:
     return round(float(values.std(ddof=1)), 10) if len(values) > 1 else None
 
 
-def _about(task: Task) -> tuple[str, str]:
+def _subheader(task: Task) -> tuple[str, str]:
     """Metrics and size of the training set, as ('F1/Acc.', '3.7k')."""
     rows = task.rows.get("train", 0)
     size = str(rows) if rows < 1000 else f"{rows / 1000:.1f}k" if rows < 9950 else f"{rows / 1000:.0f}k"
     return "/".join(METRICS[metric] for metric in task.metrics), size
 
 
-def _macros(asked: dict[str, Task]) -> dict[str, tuple[tuple[str, ...], list[str]]]:
+def _macros(tasks: dict[str, Task]) -> dict[str, tuple[tuple[str, ...], list[str]]]:
     """Subheader and task names of each macro column; none for fewer than two tasks, nor a second one for the same."""
-    counted = [name for name, task in asked.items() if task.macro]
-    rest = [name for name in counted if name != "cola"]
-    macros = {"macro": ((), counted)}
-    if rest != counted:
-        macros["macro_without_cola"] = (("without CoLA",), rest)
-    return {key: (about, names) for key, (about, names) in macros.items() if len(names) > 1}
+    macro_tasks = [name for name, task in tasks.items() if task.macro]
+    without_cola = [name for name in macro_tasks if name != "cola"]
+    macros = {"macro": ((), macro_tasks)}
+    if without_cola != macro_tasks:
+        macros["macro_without_cola"] = (("without CoLA",), without_cola)
+    return {key: (subheader, names) for key, (subheader, names) in macros.items() if len(names) > 1}
 
 
-def _marked(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+def _mark_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     """The rows with best and second marked among the compressed models, by what is shown: equal text, equal rank.
 
     Each protocol has marks of its own, since its models are compared with each other.
@@ -269,8 +277,10 @@ def _marked(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     marks: dict[tuple[int, int], str] = {}
     protocols = [RunName.of(*row.identity[:2]).protocol for row in rows]
     for protocol, (j, column) in itertools.product(dict.fromkeys(protocols), enumerate(columns)):
-        ranked = [i for i, row in enumerate(rows) if compressed(row) and column.ranked and protocols[i] == protocol]
-        cells = {i: rows[i].cells[j].value for i in ranked}
+        ranked_rows = [
+            i for i, row in enumerate(rows) if is_compressed(row) and column.ranked and protocols[i] == protocol
+        ]
+        cells = {i: rows[i].cells[j].value for i in ranked_rows}
         values = {i: round(value, column.decimals) for i, value in cells.items() if value is not None}
         order = sorted(values.values(), reverse=True)
         if not order or order[0] == order[-1]:
@@ -284,41 +294,49 @@ def _marked(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     ]
 
 
-def _with_printed(rows: list[Row], columns: Sequence[Column], printed: Mapping[str, Sequence[PrintedRow]]) -> list[Row]:
+def _with_reported(
+    rows: list[Row], columns: Sequence[Column], reported_scores: Mapping[str, Sequence[ReportedScores]]
+) -> list[Row]:
     """The rows, each followed by what is printed of it and by the difference."""
-    found = []
+    all_rows = []
     for row in rows:
         method, variant, _ = row.identity
-        found.append(row)
-        for one in printed.get(str(RunName.of(method, variant)), ()):
-            beside = [_printed_cells(cell, column, one) for cell, column in zip(row.cells, columns, strict=True)]
-            for label, kind, cells in zip((one.label, "difference"), FOLLOWERS, zip(*beside, strict=True), strict=True):
-                found.append(Row(label, cells, (method, variant, kind), kind))
-    return found
+        all_rows.append(row)
+        for reported in reported_scores.get(str(RunName.of(method, variant)), ()):
+            cell_pairs = [
+                _reported_cells(cell, column, reported) for cell, column in zip(row.cells, columns, strict=True)
+            ]
+            for label, kind, cells in zip(
+                (reported.label, "difference"), FOLLOWERS, zip(*cell_pairs, strict=True), strict=True
+            ):
+                all_rows.append(Row(label, cells, (method, variant, kind), kind))
+    return all_rows
 
 
-def _printed_cells(ours: Cell, column: Column, printed: PrintedRow) -> tuple[Cell, Cell]:
+def _reported_cells(cell: Cell, column: Column, reported: ReportedScores) -> tuple[Cell, Cell]:
     """The printed number and the difference; empty where there is none: the row above says why ours is missing."""
-    score = printed.scores.get(column.key)
+    score = reported.scores.get(column.key)
     if score is None:
         return Cell(""), Cell("")
-    if ours.value is None:
+    if cell.value is None:
         return Cell(score), Cell("")
-    difference = ours.value - score
-    notes = (printed.incomparable,) if printed.incomparable else ()
+    difference = cell.value - score
+    notes = (reported.incomparable,) if reported.incomparable else ()
     return Cell(score), Cell(difference, signed(difference, column.decimals), notes=notes)
 
 
-def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: Statistic) -> tuple[str, ...]:
+def _remarks(rows: list[Row], tasks: dict[str, Task], macros: dict, statistic: Statistic) -> tuple[str, ...]:
     """The remarks on the whole table, only those that apply."""
     notes = [
         "A task's score is the mean of the metrics under its name over its dev splits; below: training examples.",
-        *selection_remarks({cell for row in rows for cell in [row.cells[CHOSEN_AT].value] if isinstance(cell, str)}),
+        *selection_remarks(
+            {cell for row in rows for cell in [row.cells[CHOICE_COLUMN].value] if isinstance(cell, str)}
+        ),
     ]
     if macros:
-        labels = series([asked[name].label for name in macros["macro"][1]])
-        over = "; its deviation is that of the seeds' macros" if statistic == "mean" else ""
-        notes.append(f"Macro: mean over {labels} of the {statistic}s{over}.")
+        labels = series([tasks[name].label for name in macros["macro"][1]])
+        deviation = "; its deviation is that of the seeds' macros" if statistic == "mean" else ""
+        notes.append(f"Macro: mean over {labels} of the {statistic}s{deviation}.")
     if any(row.cells[1].interval for row in rows):
         notes.append("Speed-up: relative to the predecessor, its interval in parentheses.")
     if any(cell.data.get("failed") for row in rows for cell in row.cells):
@@ -327,11 +345,11 @@ def _remarks(rows: list[Row], asked: dict[str, Task], macros: dict, statistic: S
         )
     if any(row.kind in FOLLOWERS for row in rows):
         notes.append(f"Difference: the {statistic} above less the printed number, in points.")
-    ranked = [RunName.of(*row.identity[:2]).protocol for row in rows if compressed(row)]
-    if len(ranked) > 1:
-        among = " of each protocol" if len(set(ranked)) > 1 else ""
+    protocols = [RunName.of(*row.identity[:2]).protocol for row in rows if is_compressed(row)]
+    if len(protocols) > 1:
+        scope = " of each protocol" if len(set(protocols)) > 1 else ""
         notes.append(
-            f"Bold: the highest among the compressed models{among}; underlined: the second. Equal as shown is equal in "
+            f"Bold: the highest among the compressed models{scope}; underlined: the second. Equal as shown is equal in "
             "rank, and neither means that the difference is significant."
         )
     return tuple(notes)
@@ -352,5 +370,5 @@ def reason_of(run: dict) -> str:
 
 def _reasons(runs: pd.DataFrame) -> str:
     """The distinct reasons of `runs`, each short enough for a footnote; the list of runs has them in full."""
-    short = [textwrap.shorten(reason_of(run), 160, placeholder=" …") for run in runs.to_dict("records")]
-    return "; ".join(dict.fromkeys(short))
+    reasons = [textwrap.shorten(reason_of(run), 160, placeholder=" …") for run in runs.to_dict("records")]
+    return "; ".join(dict.fromkeys(reasons))

@@ -25,19 +25,19 @@ def search_table(plan: Plan, experiment: str, folder: Path) -> Table:
         Column("seconds", "Cost", ("device-seconds",), decimals=0),
     )
     rows = []
-    for run in _searched(plan, experiment):
+    for run in _searched_runs(plan, experiment):
         choice = read_choice(folder / run.search_file)
         if choice is None:
             gap = Cell(None, notes=("its search is not complete",))
             cells = (Cell(float(len(run.trials))), *[gap] * 7)
         else:
-            chosen, nested = choice.chosen_trial, choice.nested_selection
+            best_trial, selection = choice.chosen_trial, choice.nested_selection
             cells = (
                 Cell(float(len(choice.trials))),
-                Cell(_words(choice.trials[chosen.trial].settings)),
-                Cell(chosen.score),
+                Cell(_settings_text(choice.trials[best_trial.trial].settings)),
+                Cell(best_trial.score),
                 Cell(choice.trials[0].mean_score),
-                *map(Cell, (nested.same_half, nested.other_half, nested.flatters)),
+                *map(Cell, (selection.same_half, selection.other_half, selection.flatters)),
                 Cell(choice.device_seconds),
             )
         rows.append(Row(run.label, (Cell(run.task.label), *cells), (run.spec.name, run.variant)))
@@ -65,13 +65,13 @@ def trials_table(plan: Plan, experiment: str, folder: Path) -> Table:
         Column("chosen", "Chosen", text=True),
     )
     rows = []
-    for run in _searched(plan, experiment):
+    for run in _searched_runs(plan, experiment):
         choice = read_choice(folder / run.search_file)
         for trial in choice.trials if choice else []:
             cells = (
                 Cell(run.task.label),
                 Cell(float(trial.trial)),
-                Cell(_words(trial.settings)),
+                Cell(_settings_text(trial.settings)),
                 Cell(trial.mean_score),
                 Cell(", ".join(dict.fromkeys(trial.status))),
                 Cell(trial.seconds),
@@ -83,11 +83,11 @@ def trials_table(plan: Plan, experiment: str, folder: Path) -> Table:
     return Table(title, caption, columns, tuple(rows), identity=("method", "variant"))
 
 
-def _searched(plan: Plan, experiment: str) -> list[Run]:
+def _searched_runs(plan: Plan, experiment: str) -> list[Run]:
     """One run of each searched method and task; the search is the same for all its seeds."""
     runs = {run.search_file: run for run in plan.experiment_runs(experiment)[::-1] if run.trials}
     return list(runs.values())[::-1]
 
 
-def _words(settings: dict) -> str:
+def _settings_text(settings: dict) -> str:
     return ", ".join(setting_part(key, value).replace("=", " ") for key, value in settings.items())

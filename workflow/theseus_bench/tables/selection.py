@@ -53,18 +53,18 @@ def selection_table(plan: Plan, experiment: str, folder: Path) -> Table:
 def _cells(records: list[RunRecord]) -> list[Cell]:
     held_out = all(record.chosen_on == "held_out" for record in records)
     curves = [dev_curve(record) for record in records]
-    watched = all(len(curve) for curve in curves)
-    chosen = _points([record.dev_score for record in records])
-    best = _points([curve.max() for curve in curves]) if watched else None
-    last = _points([curve[-1] for curve in curves]) if watched else None
-    plain = chosen if held_out else last
+    is_watched = all(len(curve) for curve in curves)
+    chosen_score = _points([record.dev_score for record in records])
+    best_score = _points([curve.max() for curve in curves]) if is_watched else None
+    last_score = _points([curve[-1] for curve in curves]) if is_watched else None
+    reference_score = chosen_score if held_out else last_score
     gap = Cell(None, notes=(NOT_WATCHED,))
     return [
         Cell(float(min(record.evaluations for record in records))),
-        Cell(chosen) if held_out else Cell(None, notes=(NO_SLICE,)),
-        Cell(best) if watched else gap,
-        Cell(last) if watched else gap,
-        Cell(best - plain) if watched and plain is not None else gap,
+        Cell(chosen_score) if held_out else Cell(None, notes=(NO_SLICE,)),
+        Cell(best_score) if is_watched else gap,
+        Cell(last_score) if is_watched else gap,
+        Cell(best_score - reference_score) if is_watched and reference_score is not None else gap,
     ]
 
 

@@ -21,7 +21,7 @@ from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.suite.plan import Plan, label_of_name
 from theseus_bench.suite.run_names import PUBLISHED, RunName
 from theseus_bench.tables.model import Cell, Column, Row, Table
-from theseus_bench.tables.scores import CHOSEN_ON_DEV
+from theseus_bench.tables.scores import DEV_CHOICE_REMARK
 
 FAMILIES = {
     PRIMARY: "primary",
@@ -50,18 +50,18 @@ def other_label(plan: Plan, row: Difference) -> str:
 def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
     """The tables by the ending of their files' name: significance, seeds, ranks and aggregates."""
     results = read_significance(experiment, folder)
-    wanted = plan.suite.experiments[experiment]
+    definition = plan.suite.experiments[experiment]
     tables = {
-        "significance": differences_table(plan, results, wanted.title),
-        "seeds": seeds_table(plan, results, wanted.title),
-        "ranks": ranks_table(plan, results, wanted.title),
-        "aggregates": aggregates_table(plan, results, wanted.title),
+        "significance": differences_table(plan, results, definition.title),
+        "seeds": seeds_table(plan, results, definition.title),
+        "ranks": ranks_table(plan, results, definition.title),
+        "aggregates": aggregates_table(plan, results, definition.title),
     }
-    chosen = (CHOSEN_ON_DEV,) if PUBLISHED in wanted.protocols else ()
-    return {ending: replace(table, notes=(*table.notes, *chosen)) for ending, table in tables.items()}
+    remarks = (DEV_CHOICE_REMARK,) if PUBLISHED in definition.protocols else ()
+    return {ending: replace(table, notes=(*table.notes, *remarks)) for ending, table in tables.items()}
 
 
-def differences_table(plan: Plan, results: SignificanceResults, title: str, only: Sequence[str] = ()) -> Table:
+def differences_table(plan: Plan, results: SignificanceResults, title: str, targets: Sequence[str] = ()) -> Table:
     """Every difference with its test, the primary ones first; with `only`, those of these tasks or macros alone."""
     columns = (
         Column("other", "Compared with", text=True),
@@ -75,21 +75,21 @@ def differences_table(plan: Plan, results: SignificanceResults, title: str, only
     )
     rows = []
     for row in sorted(results.differences, key=lambda row: list(FAMILIES).index(row.family)):
-        if only and row.target not in only:
+        if targets and row.target not in targets:
             continue
         verdict = verdict_on(plan, row, results)
-        tested = row.p_holm is not None
+        is_tested = row.p_holm is not None
         data = {"low": row.low, "high": row.high, "error": row.error, "df": row.df}
-        interval = (row.low, row.high) if tested else None
-        cells = (Cell(other_label(plan, row)), Cell(FAMILIES[row.family]), Cell(_what(plan, row.target)))
+        interval = (row.low, row.high) if is_tested else None
+        cells = (Cell(other_label(plan, row)), Cell(FAMILIES[row.family]), Cell(_target_label(plan, row.target)))
         cells += (Cell(float(row.seeds)), Cell(row.difference, interval=interval, data=data))
-        if tested:
-            cells += (Cell(row.p, written=_written(row.p)),)
-            cells += (Cell(row.p_holm, written=_written(row.p_holm), data={"tests": row.tests}),)
+        if is_tested:
+            cells += (Cell(row.p, value_text=_small_p(row.p)),)
+            cells += (Cell(row.p_holm, value_text=_small_p(row.p_holm), data={"tests": row.tests}),)
         else:
             cells += (Cell(""), Cell("", data={"tests": None}))
         identity = (row.family, *_identity(row.name))
-        kind = verdict.replace(" ", "-") if tested else "missing"
+        kind = verdict.replace(" ", "-") if is_tested else "missing"
         rows.append(Row(label_of_name(plan, row.name), (*cells, Cell(verdict)), identity, kind))
     confidence = f"{100 * (1 - results.alpha):g} %"
     notes = (
@@ -123,10 +123,10 @@ def seeds_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
         if row.improvement is None:  # a macro, or too few seeds
             continue
         no_spread = "both need two seeds, and some spread"
-        cells = (Cell(label_of_name(plan, row.other)), Cell(_what(plan, row.target)), Cell(float(row.seeds)))
+        cells = (Cell(label_of_name(plan, row.other)), Cell(_target_label(plan, row.target)), Cell(float(row.seeds)))
         cells += (_p_cell(row.welch, no_spread), _permutation(row, results.alpha))
         cells += (Cell(row.hedges_g, notes=() if row.hedges_g is not None else (no_spread,)),)
-        cells += (Cell(row.improvement), Cell(_by_seed(row)))
+        cells += (Cell(row.improvement), Cell(_mcnemar_text(row)))
         rows.append(Row(label_of_name(plan, row.name), cells, (row.family, *_identity(row.name))))
     notes = (
         "Not adjusted for the number of tests, and secondary: the tested differences are in their own table.",
@@ -150,13 +150,13 @@ def ranks_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
     rows = []
     for row in results.ranks:
         data = {"unadjusted": row.wilcoxon, "tasks_needed": row.tasks_needed}
-        why = f"{row.tasks_differing} tasks that differ cannot reach α = {results.alpha:g} in this family; "
-        why += f"{row.tasks_needed} could"
+        reason = f"{row.tasks_differing} tasks that differ cannot reach α = {results.alpha:g} in this family; "
+        reason += f"{row.tasks_needed} could"
         if row.wilcoxon is None:
-            why = not_tested(row.seeds) if row.seeds < FEWEST else "no task differs"
-        wilcoxon = Cell(row.wilcoxon_holm, written=_written(row.wilcoxon_holm), data=data)
+            reason = not_tested(row.seeds) if row.seeds < FEWEST else "no task differs"
+        wilcoxon = Cell(row.wilcoxon_holm, value_text=_small_p(row.wilcoxon_holm), data=data)
         if row.wilcoxon_holm is None:
-            wilcoxon = Cell(NOT_ATTAINABLE if row.wilcoxon is not None else None, notes=(why,), data=data)
+            wilcoxon = Cell(NOT_ATTAINABLE if row.wilcoxon is not None else None, notes=(reason,), data=data)
         cells = (Cell(label_of_name(plan, row.other)), Cell(float(row.tasks)), Cell(row.difference))
         cells += (wilcoxon, Cell(row.improvement))
         kind = PRIMARY if row.primary else MACRO
@@ -167,7 +167,7 @@ def ranks_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
         "beats one of the other (Agarwal et al. 2021).",
     ]
     for row in results.friedman:
-        p = "not defined" if row.p is None else f"p {_written(row.p) or format(row.p, '.3f')}"
+        p = "not defined" if row.p is None else f"p {_small_p(row.p) or format(row.p, '.3f')}"
         if row.seeds < FEWEST:
             p = not_tested(row.seeds)
         elif row.p is not None and row.tasks < row.tasks_needed:
@@ -202,28 +202,28 @@ def aggregates_table(plan: Plan, results: SignificanceResults, title: str) -> Ta
 
 def _permutation(row: Difference, alpha: float) -> Cell:
     if row.sign_flip is not None:
-        return Cell(row.sign_flip, written=_written(row.sign_flip))
-    least = min(1.0, 2 / 2**row.seeds_differing)
-    why = f"the smallest p of {row.seeds_differing} seeds that differ is {least:g}; "
-    why += f"{row.seeds_needed} could reach {alpha:g}"
-    return Cell(NOT_ATTAINABLE, notes=(why,))
+        return Cell(row.sign_flip, value_text=_small_p(row.sign_flip))
+    smallest_p = min(1.0, 2 / 2**row.seeds_differing)
+    reason = f"the smallest p of {row.seeds_differing} seeds that differ is {smallest_p:g}; "
+    reason += f"{row.seeds_needed} could reach {alpha:g}"
+    return Cell(NOT_ATTAINABLE, notes=(reason,))
 
 
-def _p_cell(p: float | None, why: str) -> Cell:
-    return Cell(None, notes=(why,)) if p is None else Cell(p, written=_written(p))
+def _p_cell(p: float | None, reason: str) -> Cell:
+    return Cell(None, notes=(reason,)) if p is None else Cell(p, value_text=_small_p(p))
 
 
-def _by_seed(row: Difference) -> str:
-    return ", ".join(f"{_written(p) or format(p, '.3f')}" for p in row.mcnemar.values())
+def _mcnemar_text(row: Difference) -> str:
+    return ", ".join(f"{_small_p(p) or format(p, '.3f')}" for p in row.mcnemar.values())
 
 
-def _written(p: float | None) -> str:
+def _small_p(p: float | None) -> str:
     """How a small p is shown; '' for one that is shown as any number."""
     return "< 0.001" if p is not None and p < 0.001 else ""
 
 
-def _what(plan: Plan, what: str) -> str:
-    return MACRO_LABELS.get(what) or plan.tasks[what].label
+def _target_label(plan: Plan, target: str) -> str:
+    return MACRO_LABELS.get(target) or plan.tasks[target].label
 
 
 def _identity(name: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from theseus_bench.evaluation.speed import DEVICES, DeviceSize, Shape, SpeedResu
 from theseus_bench.suite.plan import Plan, label_of_name
 from theseus_bench.suite.published import Paper, cite_speed, paper_with_speed
 from theseus_bench.tables.model import Cell, Column, Row, Table
-from theseus_bench.wording import NOT_MEASURED, series
+from theseus_bench.wording import NOT_MEASURED, count_noun, series
 
 UNKNOWN = "not known: there is no run"
 
@@ -32,8 +32,8 @@ def conditions(speed: SpeedResults, device: str) -> str:
     timing = speed.shapes[0].timing(size)
     times = f", median of {timing.rounds} rounds with its 95 % interval" if timing else ""
     return (
-        f"a forward pass of {_count(size.batch_size, 'sequence')} of {size.length} tokens on "
-        f"{_place(speed, device)}{times}"
+        f"a forward pass of {count_noun(size.batch_size, 'sequence')} of {size.length} tokens on "
+        f"{_hardware(speed, device)}{times}"
     )
 
 
@@ -42,22 +42,22 @@ def _sizes(plan: Plan, experiment: str, speed: SpeedResults | None, paper: Paper
     devices = list(speed.devices) if speed else []
     length = speed.reference_size.length if speed else 0
     rows = [_size_row(speed, shape, label, paper) for shape, label in zip(shapes, _labels(shapes), strict=True)]
-    known = {name for shape in shapes for name in shape.methods}
-    absent = [
+    measured_names = {name for shape in shapes for name in shape.methods}
+    unmeasured_names = [
         name
         for name in plan.experiment_names(experiment)
-        if shapes and name not in known and plan.run(name, plan.trained_tasks[0], 0).spec.compressed
+        if shapes and name not in measured_names and plan.run(name, plan.trained_tasks[0], 0).spec.compressed
     ]
     gaps = [Cell(None, notes=(NOT_MEASURED,))] * len(devices)
     gaps += [Cell(None, notes=(UNKNOWN,))] * (5 if paper else 3)
-    rows += [Row(label_of_name(plan, name), tuple(gaps), (name, "")) for name in absent]
-    published = [Column("printed", "Printed", ("×",), decimals=2), Column("line", "Line", ("×",), decimals=2)]
+    rows += [Row(label_of_name(plan, name), tuple(gaps), (name, "")) for name in unmeasured_names]
+    reported_columns = [Column("printed", "Printed", ("×",), decimals=2), Column("line", "Line", ("×",), decimals=2)]
     columns = (
         *(
             Column(f"speedup_{name}", "Speed-up", ("×", DEVICES[name]), decimals=2, fields=("low", "high"))
             for name in devices
         ),
-        *(published if paper else []),
+        *(reported_columns if paper else []),
         Column("parameters_millions", "Params", ("millions", "no embeddings"), decimals=max(1, _decimals(rows, -3))),
         Column("embedding_millions", "Embeddings", ("millions",), decimals=max(1, _decimals(rows, -2))),
         Column("flops", "FLOPs", (f"{length} tokens",), powers=True),
@@ -69,33 +69,33 @@ def _sizes(plan: Plan, experiment: str, speed: SpeedResults | None, paper: Paper
 
 def _size_row(speed: SpeedResults, shape: Shape, label: str, paper: Paper | None) -> Row:
     flops = shape.flops.get(str(speed.reference_size.length))
-    outer = shape.parameters - shape.embedding_parameters
+    without_embeddings = shape.parameters - shape.embedding_parameters
     cells = []
     for device in speed.devices:
         size = speed.reference_size.model_copy(update={"device": device})
         timing = shape.timing(size)
-        cells.append(_interval(timing and (timing.speedup, timing.low, timing.high), _why(speed, size)))
+        cells.append(_interval(timing and (timing.speedup, timing.low, timing.high), _missing_reason(speed, size)))
     if paper:
-        cells += _published_cells(shape, speed.shapes[0], paper)
+        cells += _reported_cells(shape, speed.shapes[0], paper)
     cells += [
-        Cell(outer / 1e6),
+        Cell(without_embeddings / 1e6),
         Cell(shape.embedding_parameters / 1e6),
-        Cell(None, notes=(_why(speed, speed.reference_size),)) if flops is None else Cell(float(flops)),
+        Cell(None, notes=(_missing_reason(speed, speed.reference_size),)) if flops is None else Cell(float(flops)),
     ]
     identity = "; ".join(shape.methods), str(shape.layers)
     return Row(label, tuple(cells), identity, "teacher" if shape is speed.shapes[0] else "")
 
 
-def _published_cells(shape: Shape, predecessor: Shape, paper: Paper) -> list[Cell]:
+def _reported_cells(shape: Shape, predecessor: Shape, paper: Paper) -> list[Cell]:
     """What the paper prints, and what its line says; nothing for the predecessor, whose speed-up is 1 by definition."""
     if shape is predecessor:
         return [Cell(""), Cell("")]
     if not shape.is_alike(predecessor):
         return [Cell(None, notes=("not comparable: its layers are of another width than the predecessor's",))] * 2
     layers = shape.layers, predecessor.layers
-    printed = reported_speedup(paper, *layers)
+    speedup = reported_speedup(paper, *layers)
     gap = Cell(None, notes=("not printed for this share of the layers",))
-    return [gap if printed is None else Cell(printed), Cell(paper.speed.line.speedup(*layers))]
+    return [gap if speedup is None else Cell(speedup), Cell(paper.speed.line.speedup(*layers))]
 
 
 def _notes(plan: Plan, speed: SpeedResults, paper: Paper | None) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ def _timings(plan: Plan, speed: SpeedResults | None, title: str) -> Table:
             "beside it. Latency: the median over the rounds; throughput: sequences a second at that latency; speed-up: "
             "the median of the rounds' ratios to the predecessor. In parentheses: 95 % bootstrap intervals over the "
             "rounds.",
-            f"Devices: {'; '.join(_place(speed, device) for device in speed.devices)}.",
+            f"Devices: {'; '.join(_hardware(speed, device) for device in speed.devices)}.",
             "Peak memory: the weights and the most that torch's allocator holds at once in a pass, the same on CPU and "
             "GPU; what the interpreter and libraries need comes on top.",
             *_methods(plan, speed.shapes),
@@ -165,35 +165,35 @@ def _timing_rows(speed: SpeedResults) -> Iterator[Row]:
     sizes = [*shapes[0].measurements, *speed.sizes_left_out]
     for size in sorted(sizes, key=lambda size: (order.index(size.device), size.length, size.batch_size)):
         for shape, label in zip(shapes, _labels(shapes), strict=True):
-            timing, why = shape.timing(size), _why(speed, size)
+            timing, reason = shape.timing(size), _missing_reason(speed, size)
             cells = (
                 Cell(DEVICES[size.device]),
                 Cell(float(size.length)),
                 Cell(float(size.batch_size)),
-                _interval(timing and (timing.latency_ms, timing.latency_low, timing.latency_high), why),
-                _value(timing and timing.throughput, why),
-                _interval(timing and (timing.speedup, timing.low, timing.high), why),
-                _value(timing and timing.memory_mb, why),
-                _value(shape.flops.get(str(size.length)), why),
-                _value(timing and timing.rounds, why),
+                _interval(timing and (timing.latency_ms, timing.latency_low, timing.latency_high), reason),
+                _value(timing and timing.throughput, reason),
+                _interval(timing and (timing.speedup, timing.low, timing.high), reason),
+                _value(timing and timing.memory_mb, reason),
+                _value(shape.flops.get(str(size.length)), reason),
+                _value(timing and timing.rounds, reason),
             )
             yield Row(label, cells, ("; ".join(shape.methods),), "teacher" if shape is shapes[0] else "")
 
 
-def _why(speed: SpeedResults, size: DeviceSize) -> str:
+def _missing_reason(speed: SpeedResults, size: DeviceSize) -> str:
     """Why a size has no measurement."""
     reason = speed.why_left_out(size)
     return f"{NOT_MEASURED}: {reason}" if reason else NOT_MEASURED
 
 
-def _value(value: float | None, why: str) -> Cell:
-    return Cell(None, notes=(why,)) if value is None else Cell(float(value))
+def _value(value: float | None, reason: str) -> Cell:
+    return Cell(None, notes=(reason,)) if value is None else Cell(float(value))
 
 
-def _interval(ends: tuple[float, float, float] | None, why: str) -> Cell:
+def _interval(ends: tuple[float, float, float] | None, reason: str) -> Cell:
     """A value with the ends of its interval; the reason where there is none."""
     if ends is None:
-        return Cell(None, notes=(why,))
+        return Cell(None, notes=(reason,))
     value, low, high = ends
     return Cell(value, interval=(low, high), data={"low": low, "high": high})
 
@@ -210,24 +210,20 @@ def _labels(shapes: list[Shape]) -> list[str]:
     """'6 layers'; with family and width where two shapes have as many."""
     depths = Counter(shape.layers for shape in shapes)
     return [
-        _count(shape.layers, "layer")
+        count_noun(shape.layers, "layer")
         + (f" ({shape.model_type}, {shape.hidden_size} wide)" if depths[shape.layers] > 1 else "")
         for shape in shapes
     ]
 
 
-def _place(speed: SpeedResults, device: str) -> str:
+def _hardware(speed: SpeedResults, device: str) -> str:
     """'CPU (AMD EPYC, fp32, 2 threads)'."""
-    about = speed.devices[device]
-    threads = f", {_count(speed.threads, 'thread')}" if device == "cpu" else ""
-    return f"{DEVICES[device]} ({about.name}, {about.precision}{threads})"
+    hardware = speed.devices[device]
+    threads = f", {count_noun(speed.threads, 'thread')}" if device == "cpu" else ""
+    return f"{DEVICES[device]} ({hardware.name}, {hardware.precision}{threads})"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _decimals(rows: Iterable[Row], place: int) -> int:
+def _decimals(rows: Iterable[Row], index: int) -> int:
     """As many as show the first two digits of the smallest value in a column."""
-    values = [row.cells[place].value for row in rows if row.cells[place].value]
+    values = [row.cells[index].value for row in rows if row.cells[index].value]
     return min(6, max(0, 1 - math.floor(math.log10(min(values))))) if values else 1

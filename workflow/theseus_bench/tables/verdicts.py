@@ -9,7 +9,7 @@ from theseus_bench.evaluation.verdicts import Verdict
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_names import EQUAL, RunName
 from theseus_bench.tables.model import Cell, Column, Row, Table
-from theseus_bench.tables.scores import CHOSEN_ON_DEV
+from theseus_bench.tables.scores import DEV_CHOICE_REMARK
 from theseus_bench.wording import signed
 
 
@@ -24,19 +24,19 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
         Column("seeds", "Seeds", decimals=0),
         Column("verdict", "Verdict", fields=("reason",), text=True),
     )
-    published = list(dict.fromkeys(v.table for v in verdicts))
+    sources = list(dict.fromkeys(v.table for v in verdicts))
     rows = []
     for v in verdicts:
         run_name = RunName.parse(v.name)
-        why = (v.reason,) if v.reason else ()
+        reasons = (v.reason,) if v.reason else ()
         cells = (
             Cell(plan.tasks[v.target].label if v.target in plan.tasks else v.target),
             Cell(METRIC_NAMES.get(v.metric, v.metric) + (f" ({v.split})" if v.split else "")),
-            Cell(v.reported_score, notes=(f"printed in {v.table}",) if len(published) > 1 else ()),
-            Cell(v.mean, notes=why if v.mean is None else ()),
+            Cell(v.reported_score, notes=(f"printed in {v.table}",) if len(sources) > 1 else ()),
+            Cell(v.mean, notes=reasons if v.mean is None else ()),
             _difference(v),
             Cell(float(v.seeds)),
-            Cell(v.verdict, notes=why, data={"reason": v.reason}),
+            Cell(v.verdict, notes=reasons, data={"reason": v.reason}),
         )
         label = plan.run(v.name, plan.trained_tasks[0], 0).label
         rows.append(Row(label, cells, (run_name.method, run_name.variant, v.table), v.verdict.replace(" ", "-")))
@@ -50,11 +50,9 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
         "their variance moderated by the other methods' on the task. A printed number that is said to be of several "
         "runs is given the error that so many of ours would have, since no paper prints its spread; any other is "
         "taken as it stands.",
-        CHOSEN_ON_DEV,
+        DEV_CHOICE_REMARK,
     )
-    caption = (
-        f"Ours beside the numbers of {published[0]}." if len(published) == 1 else "Ours beside the printed numbers."
-    )
+    caption = f"Ours beside the numbers of {sources[0]}." if len(sources) == 1 else "Ours beside the printed numbers."
     return Table(title, caption, columns, tuple(rows), notes, identity=("method", "variant", "published"))
 
 
@@ -66,7 +64,7 @@ def _difference(v: Verdict) -> Cell:
     return Cell(difference, signed(difference), interval=interval, data={"low": v.low, "high": v.high})
 
 
-def claims_table(judged: list[ClaimVerdict], title: str) -> Table:
+def claims_table(verdicts: list[ClaimVerdict], title: str) -> Table:
     """The papers' claims, each with what speaks for and against it here."""
     columns = (
         Column("verdict", "Verdict", text=True),
@@ -76,18 +74,18 @@ def claims_table(judged: list[ClaimVerdict], title: str) -> Table:
     rows = [
         Row(
             f"{claim.claim} ({claim.table})",
-            (Cell(verdict), Cell(protocol), Cell(seen)),
+            (Cell(verdict), Cell(protocol), Cell(evidence)),
             (claim.claim, claim.table),
             verdict.replace(" ", "-"),
         )
-        for claim, protocol, verdict, seen in judged
+        for claim, protocol, verdict, evidence in verdicts
     ]
     notes = (
         "Holds: the difference's interval is above zero; does not hold: below; undecided: zero is in it, or there are "
         f"fewer than {FEWEST} seeds. The intervals are those of the tested differences, on this suite's own backbone "
         "and data. Speed-ups are rounded to two decimals, as printed.",
     )
-    if any(protocol != EQUAL for _, protocol, _, _ in judged):
-        notes += (CHOSEN_ON_DEV,)
+    if any(protocol != EQUAL for _, protocol, _, _ in verdicts):
+        notes += (DEV_CHOICE_REMARK,)
     caption = "Claims about directions, and where they are printed."
     return Table(title, caption, columns, tuple(rows), notes, stub="Claim", identity=("claim", "published"))
