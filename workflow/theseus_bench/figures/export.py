@@ -36,7 +36,7 @@ class CaptionedFigure:
     caption: str
     figure: Figure
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         with drawing():
             self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from theseus_bench.evaluation.significance import THRESHOLDS, moderate_task, sco
 from theseus_bench.evaluation.significance_file import MACRO, MACRO_LABELS, PRIMARY, read_significance
 from theseus_bench.evaluation.speed import DEVICES, method_timings, read_speed
 from theseus_bench.evaluation.statistics import FEWEST, t_interval
-from theseus_bench.evaluation.verdicts import SCORE, judge_numbers
+from theseus_bench.evaluation.verdicts import SCORE, Verdict, judge_numbers
 from theseus_bench.figures import speed as speed_module
 from theseus_bench.figures.export import CaptionedFigure
 from theseus_bench.suite.plan import Plan
@@ -93,7 +94,7 @@ class FigureData:
     def speed_over_depth(self, frame: pd.DataFrame) -> CaptionedFigure:
         """Our speed-ups beside the printed ones, each at its share of its own predecessor's layers."""
         paper, depth = paper_with_speed(), self.plan.suite.backbone.layers
-        if paper is None:
+        if paper is None or paper.speed is None:
             return speed_module.speed_over_depth(frame, pd.DataFrame({"share": [], "speedup": []}), {}, "")
         source, line = cite_speed(paper), paper.speed.line
         reported = [(100 * layers / paper.layers, value) for layers, value in paper.speed.speedups.items()]
@@ -211,12 +212,14 @@ class FigureData:
                     reported_scores.get((teacher, task.name)),
                     reported_scores.get((name, task.name)),
                 )
-                has_both = reported_before is not None and reported_after is not None
+                reported_drop = np.nan
+                if reported_before is not None and reported_after is not None:
+                    reported_drop = reported_before - reported_after
                 row = {"module": module, "task": task.label, "drop": losses.mean()} | _range(losses, "low", "high")
-                rows.append(row | {"reported_drop": reported_before - reported_after if has_both else np.nan})
+                rows.append(row | {"reported_drop": reported_drop})
         return pd.DataFrame(rows)
 
-    def _score_verdicts(self):
+    def _score_verdicts(self) -> list[Verdict]:
         return [v for v in judge_numbers(self.plan, self.experiment, self.scores) if v.metric == SCORE]
 
     def _values(self, name: str, task: str) -> pd.Series:
@@ -249,7 +252,7 @@ class FigureData:
     def _target_label(self, target: str) -> str:
         return MACRO_LABELS.get(target) or self.plan.tasks[target].label
 
-    def _frame(self, rows) -> pd.DataFrame:
+    def _frame(self, rows: pd.DataFrame | list[dict[str, Any]]) -> pd.DataFrame:
         """A frame whose labels know all of the experiment's, so that a method looks the same in all figures."""
         frame = pd.DataFrame(rows)
         labels = list(dict.fromkeys(self._label(name) for name in self.names))
@@ -258,7 +261,7 @@ class FigureData:
 
 def _on_line(line: SpeedLine, layers: int, shares: np.ndarray) -> np.ndarray:
     """The speed-ups of models with these shares (per cent) of a predecessor's layers."""
-    return line.speedup(shares / 100 * layers, layers)
+    return np.array([line.speedup(share / 100 * layers, layers) for share in shares])
 
 
 def _range(values: pd.Series, low: str, high: str) -> dict[str, float]:

@@ -83,7 +83,7 @@ def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = O
             style = styles[row.label]
             axes.vlines([row.speedup], *ends(row), color=style.colour, lw=style.width, transform=transform)
             mark(axes, row.speedup, row.score, style, row.label, transform=transform)
-        _name_points(axes, data, transforms, styles)
+        _name_points(figure, axes, data, transforms, styles)
     caption = join_sentences(
         f"{score_name} of {count_values(data['label'], 'method')} over the speed-up at inference: higher and further "
         "right is better.",
@@ -387,10 +387,12 @@ def _side_by_side(axes: Axes, speeds: pd.Series) -> list[Transform]:
     return [axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans) for shift in shifts]
 
 
-def _name_points(axes: Axes, data: pd.DataFrame, transforms: list[Transform], styles: dict[str, Style]) -> None:
+def _name_points(
+    figure: Figure, axes: Axes, data: pd.DataFrame, transforms: list[Transform], styles: dict[str, Style]
+) -> None:
     """Each point's name right of the axes, as near its height as the other names allow, with a line to the point."""
-    axes.figure.draw_without_rendering()
-    gap = 1.3 * SMALL / (axes.get_window_extent().height / axes.figure.dpi * 72)
+    figure.draw_without_rendering()
+    gap = 1.3 * SMALL / (axes.get_window_extent().height / figure.dpi * 72)
     low, high = axes.get_ylim()
     order = np.argsort(data["score"].to_numpy(), kind="stable")
     own_heights = (data["score"].to_numpy()[order] - low) / (high - low)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -29,13 +29,14 @@ from theseus_bench.figures.style import (
     trace,
 )
 
+SpeedupLine = Callable[[np.ndarray], np.ndarray]  # from shares of the predecessor's layers (per cent) to speed-ups
 APART = 1.6  # per cent of the predecessor's layers by which batch sizes stand apart
 
 
 def speed_over_depth(
     frame: pd.DataFrame,
     reported: pd.DataFrame,
-    lines: dict[str, Callable[[np.ndarray], np.ndarray]],
+    lines: Mapping[str, SpeedupLine],
     source: str,
 ) -> CaptionedFigure:
     """Speed-up over the share of the predecessor's layers, a panel for each device and length.
@@ -84,7 +85,9 @@ def speed_over_depth(
     return CaptionedFigure("speed_over_depth", "Speed-up over depth", caption, figure)
 
 
-def _draw_reported(axes: Axes, smallest: float, reported: pd.DataFrame, lines: dict, looks: dict[str, Style]) -> None:
+def _draw_reported(
+    axes: Axes, smallest: float, reported: pd.DataFrame, lines: Mapping[str, SpeedupLine], looks: dict[str, Style]
+) -> None:
     """The printed points and the lines, from the smallest share to the whole predecessor."""
     shares = np.linspace(smallest, 100, 100)
     for index, (name, line) in enumerate(lines.items()):

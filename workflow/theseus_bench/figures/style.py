@@ -5,7 +5,7 @@ Colour is never alone: a method has a marker and dashes too, so that the figures
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from theseus_bench.suite.run_names import ADAPTED, EQUAL, protocol_suffix
 from theseus_bench.wording import GAP
@@ -107,7 +108,7 @@ def method_styles(frame: pd.DataFrame) -> dict[str, Style]:
     methods = list(dict.fromkeys(_method(label) for label in labels))
     styles = {}
     for label in labels:
-        index, role = methods.index(_method(label)), roles.get(label)
+        index, role = methods.index(_method(label)), roles.get(label, "")
         colour = {"teacher": INK, "control": QUIET}.get(role, COLOURS[index % len(COLOURS)])
         face, shift = ("white", 2) if is_equal(label) else (colour, 0)
         marker, dashes = MARKERS[index % len(MARKERS)], DASHES[(index + shift) % len(DASHES)]
@@ -184,11 +185,17 @@ def ends(row: Any) -> tuple[float, float]:
 
 def mark(axes: Axes, x: float, y: float, style: Style, label: str, **options: Any) -> None:
     """One marker."""
-    looks = {"marker": style.marker, "ms": style.size, "mew": 0.9, "color": style.colour, "mfc": style.face}
+    looks: dict[str, Any] = {
+        "marker": style.marker,
+        "ms": style.size,
+        "mew": 0.9,
+        "color": style.colour,
+        "mfc": style.face,
+    }
     axes.plot([x], [y], ls="none", zorder=style.zorder, label=label, **looks | options)
 
 
-def trace(axes: Axes, x: Iterable[float], y: Iterable[float], style: Style, label: str, **options: Any) -> None:
+def trace(axes: Axes, x: ArrayLike, y: ArrayLike, style: Style, label: str, **options: Any) -> None:
     """A line with markers."""
     axes.plot(x, y, zorder=style.zorder, label=label, **_line(style) | options)
 
@@ -218,7 +225,11 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
 
 
 def _line(style: Style) -> dict[str, Any]:
-    line = {"color": style.colour, "lw": style.width, "linestyle": (0, style.dashes) if style.dashes else "-"}
+    line: dict[str, Any] = {
+        "color": style.colour,
+        "lw": style.width,
+        "linestyle": (0, style.dashes) if style.dashes else "-",
+    }
     return line | {"marker": style.marker, "ms": style.size, "mew": 0.9, "mfc": style.face}
 
 

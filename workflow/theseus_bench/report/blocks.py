@@ -154,16 +154,16 @@ def _of_format(blocks: Sequence[Block], format: str) -> Iterator[Block]:
 def _all_parts(report: Report, base: str) -> list[Part]:
     runs = unique_runs(report.runs)
     return [
-        Part("", "", _first_screen(report)),
-        Part("claims", "Claims", _claims(report.claims)),
+        Part("", "", tuple(_first_screen(report))),
+        Part("claims", "Claims", tuple(_claims(report.claims))),
         *_experiments(report),
-        Part("method", "How it was done", _how_it_was_done(report)),
-        Part("costs", "Costs", _costs(report.sections)),
-        Part("gaps", "Failed, missing and excluded runs", _gaps(gaps_table(runs))),
-        Part("environment", "Environment", _environment(report.environment)),
-        Part("checklist", "Reproducibility checklist", _checklist(report)),
-        Part("runs", "All runs", _runs(runs_table(runs, base))),
-        Part("files", "Files", _files(report, base)),
+        Part("method", "How it was done", tuple(_how_it_was_done(report))),
+        Part("costs", "Costs", tuple(_costs(report.sections))),
+        Part("gaps", "Failed, missing and excluded runs", tuple(_gaps(gaps_table(runs)))),
+        Part("environment", "Environment", tuple(_environment(report.environment))),
+        Part("checklist", "Reproducibility checklist", tuple(_checklist(report))),
+        Part("runs", "All runs", tuple(_runs(runs_table(runs, base)))),
+        Part("files", "Files", tuple(_files(report, base))),
     ]
 
 

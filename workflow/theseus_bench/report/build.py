@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -111,17 +113,19 @@ def _figures(name: str, folder: Path) -> list[ReportFigure]:
 def _environment(plan: Plan, records: list[RunRecord]) -> dict[str, str]:
     """What the runs say of where they came from; more than one value of a thing is shown as such."""
 
-    def values(value_of) -> str:
-        return "; ".join(sorted({str(value_of(record)) for record in records})) or "not known"
+    def join(values: Iterable[Any]) -> str:
+        return "; ".join(sorted({str(value) for value in values})) or "not known"
 
     data = plan.suite.data
     libraries = records[0].provenance["libraries"] if records else {}
     return {
         "Data": {"hub": f"{data.name} at {data.revision}", "local": str(data.path), "demo": "generated"}[data.source],
         "Backbone revision": plan.suite.backbone.revision or "none: not from the hub",
-        "Code": values(lambda record: record.provenance["code"]),
-        "Processor": values(lambda record: f"{record.provenance['processor']}, {record.provenance['cores']} cores"),
-        "Device": values(lambda record: f"{record.device}, {record.precision}, {record.threads} threads a run"),
-        "Python": values(lambda record: record.provenance["python"]),
-        **{name: values(lambda record, name=name: record.provenance["libraries"][name]) for name in libraries},
+        "Code": join(record.provenance["code"] for record in records),
+        "Processor": join(
+            f"{record.provenance['processor']}, {record.provenance['cores']} cores" for record in records
+        ),
+        "Device": join(f"{record.device}, {record.precision}, {record.threads} threads a run" for record in records),
+        "Python": join(record.provenance["python"] for record in records),
+        **{name: join(record.provenance["libraries"][name] for record in records) for name in libraries},
     }

@@ -24,6 +24,7 @@ from theseus_bench.wording import series
 ACL, NEURIPS = "ACL", "NeurIPS"
 NO_RECORDS = "Not known: no run has left a record yet."
 RECORDS = "runs/*/*/*/run.json"
+RunKey = tuple[str, str, str, int]  # method, variant, task and seed
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _coverage(plan: Plan) -> str:
         return "Generated sentences in the schema of GLUE's tasks; they say nothing of real text."
     tasks = [plan.tasks[name] for name in plan.suite.tasks]
     words = [
-        f"{task.label} ({'values from 0 to 5' if task.regression else ', '.join(task.labels)}; "
+        f"{task.label} ({'values from 0 to 5' if task.regression else ', '.join(task.labels or [])}; "
         f"{' and '.join(METRIC_NAMES[metric] for metric in task.metrics)})"
         for task in tasks
     ]
@@ -202,7 +203,8 @@ def _search(plan: Plan, records: list[RunRecord], folder: Path) -> str:
     if not searched_runs:
         return "Nothing was searched: every run has its method's or the configuration's settings."
     seeds = len(plan.suite.search.seeds)
-    trials, values = set(), {}
+    trials: set[tuple[str, int]] = set()
+    values: dict[str, set[Any]] = {}
     for file, run in searched_runs.items():
         for position, trial in enumerate(plan.trials_of(run)):
             if _run_key(trial) in recorded_keys:
@@ -290,11 +292,11 @@ def _models(plan: Plan, records: list[RunRecord]) -> str:
     return f"Models kept with a card each: {model_count}." if model_count else "No model was kept."
 
 
-def _key(record: RunRecord) -> tuple:
+def _key(record: RunRecord) -> RunKey:
     return record.method, record.variant, record.task, record.seed
 
 
-def _run_key(run: Run) -> tuple:
+def _run_key(run: Run) -> RunKey:
     return run.spec.name, run.variant, run.task.name, run.seed
 
 

@@ -44,7 +44,7 @@ def list_findings(plan: Plan, folder: Path) -> list[Finding]:
 
 def judge_all_numbers(plan: Plan, folder: Path) -> list[Verdict]:
     """Every printed number's verdict, each once however many experiments are compared with its table."""
-    verdicts = {}
+    verdicts: dict[tuple[str, ...], Verdict] = {}
     for experiment in plan.suite.experiments:
         for verdict in judge_numbers(plan, experiment, read_scores(experiment, folder)):
             key = (verdict.table, verdict.row, verdict.target, verdict.metric, verdict.split)
@@ -112,7 +112,7 @@ def _chosen_on_dev(plan: Plan, folder: Path) -> list[str]:
     ]
 
 
-def _numbers_without_verdict(numbers: list[Verdict], counts: Counter) -> list[str]:
+def _numbers_without_verdict(numbers: list[Verdict], counts: Counter[str]) -> list[str]:
     """Why some printed numbers have no verdict."""
     parts = []
     if counts[NOT_COMPARABLE]:
@@ -133,11 +133,11 @@ def _contradicted_finding(plan: Plan, numbers: list[Verdict], claims: list[Claim
     failure_count = sum(status == "failed" for _, status in statuses)
     number_count = sum(v.verdict in NUMBER_VERDICTS for v in numbers)
     parts = []
-    if misses:
-        worst = max(misses, key=lambda v: abs(v.mean - v.reported_score))
+    differences = [(v.mean - v.reported_score, v) for v in misses if v.mean is not None]
+    if differences:
+        difference, worst = max(differences, key=lambda pair: abs(pair[0]))
         target = plan.tasks[worst.target].label if worst.target in plan.tasks else worst.target
-        difference = signed(worst.mean - worst.reported_score)
-        parts.append(f"Farthest: {label_of_name(plan, worst.name)} on {target}, {difference} points.")
+        parts.append(f"Farthest: {label_of_name(plan, worst.name)} on {target}, {signed(difference)} points.")
     if failed_claims:
         examples = failed_claims[:2] + [f"{len(failed_claims) - 2} more"] * (len(failed_claims) > 2)
         parts.append(f"{'Does' if len(failed_claims) == 1 else 'Do'} not hold here: {series(examples)}.")
@@ -158,16 +158,17 @@ def _certainty_finding(plan: Plan, folder: Path) -> Finding:
     for experiment in plan.suite.experiments:
         tests = read_significance(experiment, folder)
         rows = [row for row in tests.differences if row.family == PRIMARY and row.tested_in == experiment]
-        tested_rows = [row for row in rows if row.p_holm is not None]
+        tested_rows = [(row, row.p_holm) for row in rows if row.p_holm is not None]
         if rows and not tested_rows:
             few_seeds = few_seeds or not_tested(max(row.seeds for row in rows)).capitalize()
         if not tested_rows:
             continue
-        row = next((row for row in tested_rows if row.control), tested_rows[0])
+        row, p_holm = next((pair for pair in tested_rows if pair[0].control), tested_rows[0])
         target = "macro" if row.target == "macro" else plan.tasks[row.target].label
-        answer = f"{signed(row.difference)} points ({signed(row.low)} to {signed(row.high)})"
-        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-        significant_count = sum(tests.is_significant(other) for other in tested_rows)
+        ends = " to ".join(signed(end) for end in (row.low, row.high) if end is not None)
+        answer = f"{signed(row.difference)} points ({ends})"
+        p = "p < 0.001" if p_holm < 0.001 else f"p = {p_holm:.3f}"
+        significant_count = sum(tests.is_significant(other) for other, _ in tested_rows)
         detail = (
             f"{label_of_name(plan, row.name)} minus {label_of_name(plan, row.other)}, {target}, {row.seeds} "
             f"seeds; {p}, adjusted like the interval for the {row.tests} primary differences of its protocol. "
@@ -185,7 +186,8 @@ def _certainty_finding(plan: Plan, folder: Path) -> Finding:
 def _cost_finding(plan: Plan, folder: Path) -> Finding:
     """What all runs cost, from start to record; a sum that some run lacks is said to be unknown."""
     costs = total_costs(plan, folder)
-    seconds, search_seconds = costs["device_seconds"] + costs["search_device_seconds"], costs["search_device_seconds"]
+    search_seconds = costs["search_device_seconds"] or 0.0
+    seconds = (costs["device_seconds"] or 0.0) + search_seconds
     cost_words = f"Device time of {costs['runs']:,} runs, from start to record"
     cost_words += f", {duration(search_seconds)} of it for searches" if search_seconds else ""
     flops, energy, memory = costs["flops"], costs["energy_joules"], costs["peak_memory_mb"]

@@ -39,7 +39,9 @@ def write_pdf(report: Report, path: Path, template_folder: Path) -> None:
         "report.json": json.dumps(_printable(data)).encode(),
         **images,
     }
-    pdf = typst.compile(files, font_paths=[str(FONTS)], ignore_system_fonts=True, pdf_standards=["ua-1"])
+    pdf = typst.compile(  # type: ignore[call-overload]  # its types do not have the dict of files that it takes
+        files, font_paths=[str(FONTS)], ignore_system_fonts=True, pdf_standards=["ua-1"]
+    )
     path.write_bytes(pdf)
 
 

@@ -15,8 +15,9 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rocrate.model import Entity
 from rocrate.model.computerlanguage import get_lang
@@ -25,6 +26,7 @@ from theseus_bench.data.encoding import summary
 from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
 from theseus_bench.report.ro_crate_graph import ProvenanceGraph, iso_time, set_references
+from theseus_bench.suite.config import Backbone, Compact
 from theseus_bench.suite.method_spec import MethodSpec
 from theseus_bench.suite.outputs import (
     CRATE_FILE,
@@ -104,7 +106,7 @@ def _data_source(graph: ProvenanceGraph, plan: Plan) -> Entity | None:
     return None  # generated from the configuration
 
 
-def _checkpoint_source(graph: ProvenanceGraph, source, identifier: str) -> Entity | None:
+def _checkpoint_source(graph: ProvenanceGraph, source: Backbone | Compact, identifier: str) -> Entity | None:
     if source.source == "hub":
         url = f"https://huggingface.co/{source.name}/tree/{source.revision or 'main'}"
         pinned = {"version": source.revision} if source.revision else {}
@@ -123,11 +125,12 @@ def _add_checkpoint(
         graph.add_action(command, key, inputs, [path])
 
 
-def _add_encoded(graph: ProvenanceGraph, task: str, tables: list[str | Entity | None]) -> None:
+def _add_encoded(graph: ProvenanceGraph, task: str, tables: Sequence[str | Entity | None]) -> None:
     """An encoded task, with the rows and the content's checksum of each split
     (theseus_bench.data.parquet.content_sha256)."""
     path = f"data/{task}"
-    if graph.add_path(f"{path}/data.json") is None:
+    dataset, table = graph.add_path(path), graph.add_path(f"{path}/data.json")
+    if dataset is None or table is None:
         return
     facts = []
     for split, split_summary in summary(graph.folder / path)["splits"].items():
@@ -143,8 +146,7 @@ def _add_encoded(graph: ProvenanceGraph, task: str, tables: list[str | Entity | 
                 value=split_summary["sha256"],
             ),
         ]
-    dataset = graph.add_path(path)
-    dataset["hasPart"] = graph.add_path(f"{path}/data.json")
+    dataset["hasPart"] = table
     dataset["additionalProperty"] = facts
     graph.add_action("encode", task, ["backbone", *tables], [path])
 
@@ -159,13 +161,18 @@ def _add_run(graph: ProvenanceGraph, plan: Plan, run: Run, states: RunStates) ->
         outputs, environment = [f"{run.path}/error.json"], None
     else:
         return
-    properties = {}
+    properties: dict[str, Any] = {}
     if record is None or record.status == "failed":
         properties = {"actionStatus": "http://schema.org/FailedActionStatus", "error": reason}
     if record is not None and record.resumed == 0 and "all" in record.seconds:  # one that was resumed had pauses
         end_time = (graph.folder / run.path / "run.json").stat().st_mtime
         properties["startTime"] = iso_time(end_time - record.seconds["all"])
-    values = {"method": run.spec.name, "variant": run.variant, "task": run.task.name, "seed": run.seed}
+    values: dict[str, str | int] = {
+        "method": run.spec.name,
+        "variant": run.variant,
+        "task": run.task.name,
+        "seed": run.seed,
+    }
     parameters = [_parameter(graph, key, value) for key, value in values.items() if value != ""]
     instruments = tuple(filter(None, (_method(graph, run.spec), environment)))
     inputs = [*parameters, *_read_by(plan, run, states)]

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rocrate.model import ContextEntity, Dataset, Entity, File
 from rocrate.rocrate import ROCrate
@@ -47,12 +48,12 @@ class ProvenanceGraph:
         self.actions: dict[str, list[Entity]] = {}  # by command
         self.tools: dict[str, dict[str, Entity]] = {}  # by command, then by @id
 
-    def add_entity(self, identifier: str, kind: str, /, **properties) -> Entity:
+    def add_entity(self, identifier: str, kind: str, /, **properties: Any) -> Entity:
         """Something that is not a file, described once."""
         entity = self.crate.get(identifier)
         return entity or self.crate.add(ContextEntity(self.crate, identifier, {"@type": kind} | properties))
 
-    def add_path(self, path: str, **properties) -> Entity | None:
+    def add_path(self, path: str, **properties: Any) -> Entity | None:
         """The file or folder at a path inside the suite's folder; None if there is none."""
         on_disk = self.folder / path
         if path not in self.path_entities and on_disk.is_file():
@@ -86,7 +87,7 @@ class ProvenanceGraph:
         outputs: Iterable[str],
         instruments: tuple[Entity, ...] = (),
         dated: bool = True,
-        **properties,
+        **properties: Any,
     ) -> None:
         """A job of a command, unless nothing that it makes is there: `inputs` are paths or entities, `outputs` paths.
 

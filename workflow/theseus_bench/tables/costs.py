@@ -83,7 +83,12 @@ def _row(plan: Plan, method_runs: list[Run], read_records: Callable[[Iterable[Ru
     return Row(run.label, cells, (run.spec.name, run.variant, run.spec.role), run.spec.role)
 
 
-def _total(records: Records, value: Callable[[RunRecord], float | None], scale: float = 1, combine=sum) -> Cell:
+def _total(
+    records: Records,
+    value: Callable[[RunRecord], float | None],
+    scale: float = 1,
+    combine: Callable[[list[float]], float] = sum,
+) -> Cell:
     """A value of all runs together; nothing to run costs nothing, and what is not known of some is said."""
     if not records:
         return Cell(0.0)

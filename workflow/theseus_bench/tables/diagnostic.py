@@ -29,7 +29,7 @@ def diagnostic_table(plan: Plan, experiment: str, folder: Path) -> Table | None:
     """
     if plan.suite.data.diagnostic is None or AX not in plan.suite.tasks:
         return None
-    task = plan.tasks[plan.tasks[AX].trained_on]
+    task = plan.tasks[plan.tasks[AX].trained_on or AX]
     methods: dict[str, list[Run]] = {}
     for run in plan.experiment_runs(experiment):
         if run.task.name == task.name:
@@ -66,7 +66,9 @@ def _texts_of_ax(plan: Plan) -> list[tuple[str, str]] | None:
     return list(zip(*(rows[column].to_pylist() for column in columns), strict=True))
 
 
-def _cells(plan: Plan, runs: list[Run], folder: Path, diagnostic: Diagnostic, parts: dict) -> tuple[Cell, ...]:
+def _cells(
+    plan: Plan, runs: list[Run], folder: Path, diagnostic: Diagnostic, parts: dict[str, np.ndarray]
+) -> tuple[Cell, ...]:
     """One cell for each part, over the seeds of a method."""
     scores: dict[str, list[float]] = {key: [] for key in parts}
     reasons = []

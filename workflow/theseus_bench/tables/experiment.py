@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ from theseus_bench.tables.costs import costs_table
 from theseus_bench.tables.diagnostic import diagnostic_table
 from theseus_bench.tables.formats import write_table
 from theseus_bench.tables.model import Table
-from theseus_bench.tables.scores import ReportedScores, scores_table
+from theseus_bench.tables.scores import ReportedScores, Statistic, scores_table
 from theseus_bench.tables.search import search_table, trials_table
 from theseus_bench.tables.selection import selection_table
 from theseus_bench.tables.significance import significance_tables
@@ -34,7 +35,7 @@ from theseus_bench.tables.verdicts import claims_table, verdicts_table
 from theseus_bench.wording import series
 
 PROTOCOLS = {PUBLISHED: "published recipes", ADAPTED: "adapted recipes", EQUAL: "equal effort"}  # as a title says them
-STATISTICS = {"mean": "", "median": "_median"}  # what the name of a table's files ends in
+STATISTICS: dict[Statistic, str] = {"mean": "", "median": "_median"}  # what the name of a table's files ends in
 
 
 def write_score_tables(plan: Plan, experiment: str, folder: Path) -> None:
@@ -70,7 +71,7 @@ def write_description_tables(plan: Plan, experiment: str, folder: Path) -> None:
         behaviour_frame(plan, experiment, folder).to_csv(scratch, index=False, float_format="%.6g")
 
 
-def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Table]:
+def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[Statistic, Table]:
     """The experiment's scores, by statistic; the means, of which the tests are, beside the printed numbers."""
     scores, speed = read_scores(experiment, folder), read_speed(experiment, folder)
     runs, records = runs_frame(plan, experiment, folder)
@@ -79,6 +80,7 @@ def experiment_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, Ta
     remarks = [f"Backbone: {describe_backbone(plan)}.", *describe_data(plan), *_effort_remarks(plan, experiment)]
     remarks += _speed_remarks(speed)
     tests = read_significance(experiment, folder)
+    reported: dict[Statistic, dict[str, list[ReportedScores]]]
     reported = {"mean": reported_scores(plan, experiment), "median": {}}
     return {
         statistic: scores_table(
@@ -103,7 +105,11 @@ def reported_scores(plan: Plan, experiment: str) -> dict[str, list[ReportedScore
     by_name: dict[str, list[ReportedScores]] = {}
     for entry in reported_rows(plan, experiment):
         row = entry.row
-        scores = {task: value for task, value in row.scores.items() if task in task_names and task not in row.metrics}
+        scores = {  # on dev a task has one number
+            task: value
+            for task, value in row.scores.items()
+            if task in task_names and task not in row.metrics and not isinstance(value, list)
+        }
         if entry.table.split != "dev" or not scores:
             continue
         if row.macro is not None and row.scores.keys() <= task_names:
@@ -196,7 +202,7 @@ def _write(tables: dict[str, Table], experiment: str, folder: Path) -> None:
         write_table(table, folder / "tables", f"{experiment}_{name}")
 
 
-def _row(run: Run, status: str, reason: str, record: RunRecord | None) -> dict:
+def _row(run: Run, status: str, reason: str, record: RunRecord | None) -> dict[str, Any]:
     return {
         "method": run.spec.name,
         "variant": run.variant,

@@ -27,7 +27,7 @@ def _with_breaks(word: str) -> str:
     return re.sub(r"([^\W_]{12}|[\W_])(?=.)", rf"\1{_BREAK}", word)
 
 
-class _Characters(dict):
+class _Characters(dict[int, str]):
     """The LaTeX of each character, by its number."""
 
     def __missing__(self, code: int) -> str:

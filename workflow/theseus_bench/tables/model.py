@@ -6,11 +6,13 @@ cell without a number is a visible gap whose footnote says why.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from theseus_bench.wording import GAP, format_number, power
 
+Mark = Literal["", "best", "second"]
 DAGGERS = {"better": "†", "worse": "‡"}
 FOLLOWERS = ("printed", "difference")  # the kinds of rows that belong to the row above them
 
@@ -27,15 +29,20 @@ class Cell:
     value_text: str = ""
     spread: float | None = None
     interval: tuple[float, float] | None = None
-    mark: Literal["", "best", "second"] = ""
+    mark: Mark = ""
     notes: tuple[str, ...] = ()
-    data: dict[str, float | str | None] = field(default_factory=dict)
+    data: Mapping[str, float | str | None] = field(default_factory=dict)
     href: str = ""
+
+    @property
+    def number(self) -> float | None:
+        """The value where it is a number; None for a gap or a text."""
+        return None if isinstance(self.value, str) else self.value
 
     @property
     def dagger(self) -> str:
         """† for significantly better, ‡ for significantly worse, '' for neither."""
-        return DAGGERS.get(self.data.get("significant", ""), "")
+        return DAGGERS.get(str(self.data.get("significant", "")), "")
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,11 @@ def format_cell(cell: Cell, column: Column) -> tuple[str, str]:
     if cell.interval is not None:
         return value, f"({GAP.join(format_number(end, column.decimals) for end in cell.interval)})"
     return value, ""
+
+
+def interval_of(low: float | None, high: float | None) -> tuple[float, float] | None:
+    """The interval from its ends; None where one is missing."""
+    return None if low is None or high is None else (low, high)
 
 
 def is_compressed(row: Row) -> bool:

@@ -12,18 +12,19 @@ import math
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.speed import Timing
 from theseus_bench.suite.run_names import RunName
-from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Row, Table, is_compressed
+from theseus_bench.tables.model import FOLLOWERS, Cell, Column, Mark, Row, Table, is_compressed
 from theseus_bench.wording import NOT_APPLICABLE, NOT_MEASURED, series, signed
 
 Statistic = Literal["mean", "median"]
 Significance = Literal["better", "worse"]
+Macros = dict[str, tuple[tuple[str, ...], list[str]]]  # by column key: subheader and names of the tasks
 RUN = ["method", "variant", "task", "seed"]
 CHOICE_COLUMN = 3  # where the scores table says how a row's checkpoints were chosen
 SCORED_STATUSES = ("complete", "failed")  # the statuses of a run that may have a score
@@ -83,8 +84,8 @@ def scores_table(
     macros = _macros(run_tasks)
     groups = runs.groupby(["method", "variant"], sort=False)
     rows = [_scores_row(group, speed, run_tasks, macros, statistic, daggers) for _, group in groups]
-    sizes = [row.cells[0].value for row in rows if row.cells[0].value is not None]
-    decimals = 1 if all(millions >= 1 for millions in sizes) else 3
+    sizes = [row.cells[0].number for row in rows]
+    decimals = 1 if all(millions is None or millions >= 1 for millions in sizes) else 3
     fields = ("sd", "n", "significant")
     columns = (
         Column("parameters_millions", "Params", ("millions",), decimals=decimals),
@@ -137,10 +138,10 @@ def with_scores(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 def _scores_row(
     group: pd.DataFrame,
     speed: Mapping[str, Timing],
-    tasks: dict,
-    macros: dict,
+    tasks: dict[str, Task],
+    macros: Macros,
     statistic: Statistic,
-    daggers: Mapping,
+    daggers: Mapping[tuple[str, str], Significance],
 ) -> Row:
     first = group.iloc[0]
     name = str(RunName.of(first["method"], first["variant"]))
@@ -151,10 +152,10 @@ def _scores_row(
     }
     for key, cell in score_cells.items():
         if (name, key) in daggers and cell.value is not None:
-            score_cells[key] = replace(cell, data=cell.data | {"significant": daggers[name, key]})
+            score_cells[key] = replace(cell, data={**cell.data, "significant": daggers[name, key]})
     parameters = _parameters_cell(group)
     speedup = _speed_cell(speed.get(name), parameters)
-    cells = (parameters, speedup, _seeds_cell(score_cells, tasks), _chosen_cell(group), *score_cells.values())
+    cells = (parameters, speedup, _seeds_cell(group, tasks), _chosen_cell(group), *score_cells.values())
     return Row(first["label"], cells, (first["method"], first["variant"], first["role"]), first["role"])
 
 
@@ -173,9 +174,10 @@ def _speed_cell(timing: Timing | None, parameters: Cell) -> Cell:
     return Cell(timing.speedup, interval=(timing.low, timing.high), data=data)
 
 
-def _seeds_cell(score_cells: dict[str, Cell], tasks: dict[str, Task]) -> Cell:
+def _seeds_cell(group: pd.DataFrame, tasks: dict[str, Task]) -> Cell:
     """The number of seeds that have a score, as '3–5' where tasks differ; a task that is a gap does not count."""
-    counts = [score_cells[task].data["n"] for task in tasks if score_cells[task].value is not None] or [0]
+    by_task = group.dropna(subset=["score"]).groupby("task").size()
+    counts = [int(by_task[task]) for task in tasks if task in by_task] or [0]
     fewest, most = min(counts), max(counts)
     return Cell(float(fewest), value_text=f"{fewest}–{most}" if fewest < most else "")
 
@@ -229,8 +231,7 @@ def _macro_cell(group: pd.DataFrame, score_cells: dict[str, Cell], tasks: list[T
     names = [task.name for task in tasks]
     missing_labels = [task.label for task in tasks if score_cells[task.name].value is None]
     if missing_labels:
-        notes = (f"no macro without a score on {series(missing_labels)}",)
-        return Cell(None, notes=notes, data={"n": 0})
+        return Cell(None, notes=(f"no macro without a score on {series(missing_labels)}",), data={"n": 0})
     by_seed = group[group["task"].isin(names)].pivot(index="seed", columns="task", values="score")
     values = by_seed.dropna().mean(axis=1)
     notes = [f"{len(values)} of {len(by_seed)} seeds have every task"] if len(values) < len(by_seed) else []
@@ -240,10 +241,10 @@ def _macro_cell(group: pd.DataFrame, score_cells: dict[str, Cell], tasks: list[T
         means_without_failed = runs[runs["status"] != "failed"].groupby("task")["score"].agg(statistic).reindex(names)
         words = "there is no macro" if means_without_failed.isna().any() else f"{means_without_failed.mean():.1f}"
         notes.append(f"{failed_count} of {len(runs)} runs failed; without them {words}")
-    mean = sum(score_cells[name].value for name in names) / len(names)
+    means = [mean for name in names if (mean := score_cells[name].number) is not None]
     sd = _deviation(values)
     data = {"sd": sd, "n": len(values), "failed": failed_count}
-    return Cell(mean, spread=sd if statistic == "mean" else None, notes=tuple(notes), data=data)
+    return Cell(sum(means) / len(means), spread=sd if statistic == "mean" else None, notes=tuple(notes), data=data)
 
 
 def _deviation(values: pd.Series) -> float | None:
@@ -258,11 +259,11 @@ def _subheader(task: Task) -> tuple[str, str]:
     return "/".join(METRICS[metric] for metric in task.metrics), size
 
 
-def _macros(tasks: dict[str, Task]) -> dict[str, tuple[tuple[str, ...], list[str]]]:
+def _macros(tasks: dict[str, Task]) -> Macros:
     """Subheader and task names of each macro column; none for fewer than two tasks, nor a second one for the same."""
     macro_tasks = [name for name, task in tasks.items() if task.macro]
     without_cola = [name for name in macro_tasks if name != "cola"]
-    macros = {"macro": ((), macro_tasks)}
+    macros: Macros = {"macro": ((), macro_tasks)}
     if without_cola != macro_tasks:
         macros["macro_without_cola"] = (("without CoLA",), without_cola)
     return {key: (subheader, names) for key, (subheader, names) in macros.items() if len(names) > 1}
@@ -274,13 +275,13 @@ def _mark_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     Each protocol has marks of its own, since its models are compared with each other.
     Two that share the best leave no second, and a column in which all are equal has no mark.
     """
-    marks: dict[tuple[int, int], str] = {}
+    marks: dict[tuple[int, int], Mark] = {}
     protocols = [RunName.of(*row.identity[:2]).protocol for row in rows]
     for protocol, (j, column) in itertools.product(dict.fromkeys(protocols), enumerate(columns)):
         ranked_rows = [
             i for i, row in enumerate(rows) if is_compressed(row) and column.ranked and protocols[i] == protocol
         ]
-        cells = {i: rows[i].cells[j].value for i in ranked_rows}
+        cells = {i: rows[i].cells[j].number for i in ranked_rows}
         values = {i: round(value, column.decimals) for i, value in cells.items() if value is not None}
         order = sorted(values.values(), reverse=True)
         if not order or order[0] == order[-1]:
@@ -318,14 +319,14 @@ def _reported_cells(cell: Cell, column: Column, reported: ReportedScores) -> tup
     score = reported.scores.get(column.key)
     if score is None:
         return Cell(""), Cell("")
-    if cell.value is None:
+    if cell.number is None:
         return Cell(score), Cell("")
-    difference = cell.value - score
+    difference = cell.number - score
     notes = (reported.incomparable,) if reported.incomparable else ()
     return Cell(score), Cell(difference, signed(difference, column.decimals), notes=notes)
 
 
-def _remarks(rows: list[Row], tasks: dict[str, Task], macros: dict, statistic: Statistic) -> tuple[str, ...]:
+def _remarks(rows: list[Row], tasks: dict[str, Task], macros: Macros, statistic: Statistic) -> tuple[str, ...]:
     """The remarks on the whole table, only those that apply."""
     notes = [
         "A task's score is the mean of the metrics under its name over its dev splits; below: training examples.",
@@ -363,7 +364,7 @@ def finite_or_none(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def reason_of(run: dict) -> str:
+def reason_of(run: dict[str, Any]) -> str:
     """The run's reason; said to be unknown where a run that needs one has none."""
     return run["reason"] or ("" if run["status"] == "complete" else "no reason recorded")
 

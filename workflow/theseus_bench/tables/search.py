@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from theseus_bench.evaluation.search import HALVINGS
 from theseus_bench.suite.plan import Plan, Run
@@ -67,7 +68,9 @@ def trials_table(plan: Plan, experiment: str, folder: Path) -> Table:
     rows = []
     for run in _searched_runs(plan, experiment):
         choice = read_choice(folder / run.search_file)
-        for trial in choice.trials if choice else []:
+        if choice is None:
+            continue
+        for trial in choice.trials:
             cells = (
                 Cell(run.task.label),
                 Cell(float(trial.trial)),
@@ -89,5 +92,5 @@ def _searched_runs(plan: Plan, experiment: str) -> list[Run]:
     return list(runs.values())[::-1]
 
 
-def _settings_text(settings: dict) -> str:
+def _settings_text(settings: dict[str, Any]) -> str:
     return ", ".join(setting_part(key, value).replace("=", " ") for key, value in settings.items())

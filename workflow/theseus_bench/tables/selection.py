@@ -64,9 +64,10 @@ def _cells(records: list[RunRecord]) -> list[Cell]:
         Cell(chosen_score) if held_out else Cell(None, notes=(NO_SLICE,)),
         Cell(best_score) if is_watched else gap,
         Cell(last_score) if is_watched else gap,
-        Cell(best_score - reference_score) if is_watched and reference_score is not None else gap,
+        gap if best_score is None or reference_score is None else Cell(best_score - reference_score),
     ]
 
 
 def _points(values: list[float | None]) -> float | None:
-    return None if None in values else 100 * float(np.mean(values))
+    scores = [value for value in values if value is not None]
+    return 100 * float(np.mean(scores)) if len(scores) == len(values) else None

@@ -20,7 +20,7 @@ from theseus_bench.evaluation.significance_file import (
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.suite.plan import Plan, label_of_name
 from theseus_bench.suite.run_names import PUBLISHED, RunName
-from theseus_bench.tables.model import Cell, Column, Row, Table
+from theseus_bench.tables.model import Cell, Column, Row, Table, interval_of
 from theseus_bench.tables.scores import DEV_CHOICE_REMARK
 
 FAMILIES = {
@@ -80,8 +80,12 @@ def differences_table(plan: Plan, results: SignificanceResults, title: str, targ
         verdict = verdict_on(plan, row, results)
         is_tested = row.p_holm is not None
         data = {"low": row.low, "high": row.high, "error": row.error, "df": row.df}
-        interval = (row.low, row.high) if is_tested else None
-        cells = (Cell(other_label(plan, row)), Cell(FAMILIES[row.family]), Cell(_target_label(plan, row.target)))
+        interval = interval_of(row.low, row.high) if is_tested else None
+        cells: tuple[Cell, ...] = (
+            Cell(other_label(plan, row)),
+            Cell(FAMILIES[row.family]),
+            Cell(_target_label(plan, row.target)),
+        )
         cells += (Cell(float(row.seeds)), Cell(row.difference, interval=interval, data=data))
         if is_tested:
             cells += (Cell(row.p, value_text=_small_p(row.p)),)
@@ -123,7 +127,11 @@ def seeds_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
         if row.improvement is None:  # a macro, or too few seeds
             continue
         no_spread = "both need two seeds, and some spread"
-        cells = (Cell(label_of_name(plan, row.other)), Cell(_target_label(plan, row.target)), Cell(float(row.seeds)))
+        cells: tuple[Cell, ...] = (
+            Cell(label_of_name(plan, row.other)),
+            Cell(_target_label(plan, row.target)),
+            Cell(float(row.seeds)),
+        )
         cells += (_p_cell(row.welch, no_spread), _permutation(row, results.alpha))
         cells += (Cell(row.hedges_g, notes=() if row.hedges_g is not None else (no_spread,)),)
         cells += (Cell(row.improvement), Cell(_mcnemar_text(row)))
@@ -157,7 +165,7 @@ def ranks_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
         wilcoxon = Cell(row.wilcoxon_holm, value_text=_small_p(row.wilcoxon_holm), data=data)
         if row.wilcoxon_holm is None:
             wilcoxon = Cell(NOT_ATTAINABLE if row.wilcoxon is not None else None, notes=(reason,), data=data)
-        cells = (Cell(label_of_name(plan, row.other)), Cell(float(row.tasks)), Cell(row.difference))
+        cells: tuple[Cell, ...] = (Cell(label_of_name(plan, row.other)), Cell(float(row.tasks)), Cell(row.difference))
         cells += (wilcoxon, Cell(row.improvement))
         kind = PRIMARY if row.primary else MACRO
         rows.append(Row(label_of_name(plan, row.name), cells, (kind, *_identity(row.name))))
@@ -166,15 +174,15 @@ def ranks_table(plan: Plan, results: SignificanceResults, title: str) -> Table:
         "baselines, and over the others, of a protocol. P(better): mean over tasks of the probability that a run "
         "beats one of the other (Agarwal et al. 2021).",
     ]
-    for row in results.friedman:
-        p = "not defined" if row.p is None else f"p {_small_p(row.p) or format(row.p, '.3f')}"
-        if row.seeds < FEWEST:
-            p = not_tested(row.seeds)
-        elif row.p is not None and row.tasks < row.tasks_needed:
-            p = f"{NOT_ATTAINABLE} with fewer than {row.tasks_needed} tasks"
+    for test in results.friedman:
+        p = "not defined" if test.p is None else f"p {_small_p(test.p) or format(test.p, '.3f')}"
+        if test.seeds < FEWEST:
+            p = not_tested(test.seeds)
+        elif test.p is not None and test.tasks_needed is not None and test.tasks < test.tasks_needed:
+            p = f"{NOT_ATTAINABLE} with fewer than {test.tasks_needed} tasks"
         notes.append(
-            f"Friedman, {row.protocol}: {p} that the {row.methods} compressed models rank alike on "
-            f"{row.tasks} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
+            f"Friedman, {test.protocol}: {p} that the {test.methods} compressed models rank alike on "
+            f"{test.tasks} tasks. It knows nothing of seeds, and its χ² is rough for so few tasks."
         )
     caption = "Tests over tasks, from one number for each."
     return Table(title, caption, columns, tuple(rows), tuple(notes), identity=("family", "method", "variant"))
@@ -189,7 +197,7 @@ def aggregates_table(plan: Plan, results: SignificanceResults, title: str) -> Ta
     )
     rows = []
     for row in results.aggregates:
-        cells = (Cell(float(row.tasks)), Cell(float(row.runs)), Cell(row.interquartile_mean))
+        cells: tuple[Cell, ...] = (Cell(float(row.tasks)), Cell(float(row.runs)), Cell(row.interquartile_mean))
         rows.append(Row(label_of_name(plan, row.name), cells, _identity(row.name)))
     notes = (
         "Interquartile mean: of all runs over tasks and seeds, each as a share of the predecessor's mean on its task, "

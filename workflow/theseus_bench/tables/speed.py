@@ -7,9 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from theseus_bench.evaluation.speed import DEVICES, DeviceSize, Shape, SpeedResults, read_speed, reported_speedup
+from theseus_bench.evaluation.speed import (
+    DEVICES,
+    DeviceSize,
+    Shape,
+    SpeedResults,
+    Timing,
+    read_speed,
+    reported_speedup,
+)
 from theseus_bench.suite.plan import Plan, label_of_name
-from theseus_bench.suite.published import Paper, cite_speed, paper_with_speed
+from theseus_bench.suite.published import Paper, SpeedLine, cite_speed, paper_with_speed
 from theseus_bench.tables.model import Cell, Column, Row, Table
 from theseus_bench.wording import NOT_MEASURED, count_noun, series
 
@@ -41,7 +49,9 @@ def _sizes(plan: Plan, experiment: str, speed: SpeedResults | None, paper: Paper
     shapes = speed.shapes if speed else []
     devices = list(speed.devices) if speed else []
     length = speed.reference_size.length if speed else 0
-    rows = [_size_row(speed, shape, label, paper) for shape, label in zip(shapes, _labels(shapes), strict=True)]
+    rows = []
+    if speed:
+        rows += [_size_row(speed, shape, label, paper) for shape, label in zip(shapes, _labels(shapes), strict=True)]
     measured_names = {name for shape in shapes for name in shape.methods}
     unmeasured_names = [
         name
@@ -74,9 +84,9 @@ def _size_row(speed: SpeedResults, shape: Shape, label: str, paper: Paper | None
     for device in speed.devices:
         size = speed.reference_size.model_copy(update={"device": device})
         timing = shape.timing(size)
-        cells.append(_interval(timing and (timing.speedup, timing.low, timing.high), _missing_reason(speed, size)))
-    if paper:
-        cells += _reported_cells(shape, speed.shapes[0], paper)
+        cells.append(_speedup_cell(timing, _missing_reason(speed, size)))
+    if paper and paper.speed:
+        cells += _reported_cells(shape, speed.shapes[0], paper, paper.speed.line)
     cells += [
         Cell(without_embeddings / 1e6),
         Cell(shape.embedding_parameters / 1e6),
@@ -86,7 +96,7 @@ def _size_row(speed: SpeedResults, shape: Shape, label: str, paper: Paper | None
     return Row(label, tuple(cells), identity, "teacher" if shape is speed.shapes[0] else "")
 
 
-def _reported_cells(shape: Shape, predecessor: Shape, paper: Paper) -> list[Cell]:
+def _reported_cells(shape: Shape, predecessor: Shape, paper: Paper, line: SpeedLine) -> list[Cell]:
     """What the paper prints, and what its line says; nothing for the predecessor, whose speed-up is 1 by definition."""
     if shape is predecessor:
         return [Cell(""), Cell("")]
@@ -95,7 +105,7 @@ def _reported_cells(shape: Shape, predecessor: Shape, paper: Paper) -> list[Cell
     layers = shape.layers, predecessor.layers
     speedup = reported_speedup(paper, *layers)
     gap = Cell(None, notes=("not printed for this share of the layers",))
-    return [gap if speedup is None else Cell(speedup), Cell(paper.speed.line.speedup(*layers))]
+    return [gap if speedup is None else Cell(speedup), Cell(line.speedup(*layers))]
 
 
 def _notes(plan: Plan, speed: SpeedResults, paper: Paper | None) -> tuple[str, ...]:
@@ -110,7 +120,7 @@ def _notes(plan: Plan, speed: SpeedResults, paper: Paper | None) -> tuple[str, .
         "FLOPs: of the forward pass of one sequence, products of matrices, a multiplication and an addition being two. "
         "Params: pooler and classifier included."
     )
-    if paper:
+    if paper and paper.speed:
         predecessor, line = shapes[0].layers, paper.speed.line
         notes.append(
             f"Printed: {cite_speed(paper)}, for the same share of {paper.layers} layers of {paper.backbone}, on "
@@ -142,7 +152,7 @@ def _timings(plan: Plan, speed: SpeedResults | None, title: str) -> Table:
         Column("flops", "FLOPs", ("a sequence",), powers=True),
         Column("rounds", "Rounds", decimals=0),
     )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if speed:
         notes = (
             "Each round times a forward pass of every model once, in an order that turns; the workflow runs nothing "
@@ -170,12 +180,12 @@ def _timing_rows(speed: SpeedResults) -> Iterator[Row]:
                 Cell(DEVICES[size.device]),
                 Cell(float(size.length)),
                 Cell(float(size.batch_size)),
-                _interval(timing and (timing.latency_ms, timing.latency_low, timing.latency_high), reason),
-                _value(timing and timing.throughput, reason),
-                _interval(timing and (timing.speedup, timing.low, timing.high), reason),
-                _value(timing and timing.memory_mb, reason),
+                _latency_cell(timing, reason),
+                _value(timing.throughput if timing else None, reason),
+                _speedup_cell(timing, reason),
+                _value(timing.memory_mb if timing else None, reason),
                 _value(shape.flops.get(str(size.length)), reason),
-                _value(timing and timing.rounds, reason),
+                _value(timing.rounds if timing else None, reason),
             )
             yield Row(label, cells, ("; ".join(shape.methods),), "teacher" if shape is shapes[0] else "")
 
@@ -190,11 +200,19 @@ def _value(value: float | None, reason: str) -> Cell:
     return Cell(None, notes=(reason,)) if value is None else Cell(float(value))
 
 
-def _interval(ends: tuple[float, float, float] | None, reason: str) -> Cell:
-    """A value with the ends of its interval; the reason where there is none."""
-    if ends is None:
+def _speedup_cell(timing: Timing | None, reason: str) -> Cell:
+    """The speed-up with its interval; the reason where there is none."""
+    return _interval(timing.speedup, timing.low, timing.high) if timing else Cell(None, notes=(reason,))
+
+
+def _latency_cell(timing: Timing | None, reason: str) -> Cell:
+    """The latency in ms with its interval; the reason where there is none."""
+    if not timing:
         return Cell(None, notes=(reason,))
-    value, low, high = ends
+    return _interval(timing.latency_ms, timing.latency_low, timing.latency_high)
+
+
+def _interval(value: float, low: float, high: float) -> Cell:
     return Cell(value, interval=(low, high), data={"low": low, "high": high})
 
 
@@ -225,5 +243,5 @@ def _hardware(speed: SpeedResults, device: str) -> str:
 
 def _decimals(rows: Iterable[Row], index: int) -> int:
     """As many as show the first two digits of the smallest value in a column."""
-    values = [row.cells[index].value for row in rows if row.cells[index].value]
+    values = [number for row in rows if (number := row.cells[index].number)]
     return min(6, max(0, 1 - math.floor(math.log10(min(values))))) if values else 1

@@ -8,7 +8,7 @@ from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.evaluation.verdicts import Verdict
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_names import EQUAL, RunName
-from theseus_bench.tables.model import Cell, Column, Row, Table
+from theseus_bench.tables.model import Cell, Column, Row, Table, interval_of
 from theseus_bench.tables.scores import DEV_CHOICE_REMARK
 from theseus_bench.wording import signed
 
@@ -59,9 +59,10 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
 def _difference(v: Verdict) -> Cell:
     if v.mean is None:
         return Cell("", data={"low": None, "high": None})
-    interval = None if v.low is None else (v.low, v.high)
     difference = v.mean - v.reported_score
-    return Cell(difference, signed(difference), interval=interval, data={"low": v.low, "high": v.high})
+    return Cell(
+        difference, signed(difference), interval=interval_of(v.low, v.high), data={"low": v.low, "high": v.high}
+    )
 
 
 def claims_table(verdicts: list[ClaimVerdict], title: str) -> Table:
@@ -80,7 +81,7 @@ def claims_table(verdicts: list[ClaimVerdict], title: str) -> Table:
         )
         for claim, protocol, verdict, evidence in verdicts
     ]
-    notes = (
+    notes: tuple[str, ...] = (
         "Holds: the difference's interval is above zero; does not hold: below; undecided: zero is in it, or there are "
         f"fewer than {FEWEST} seeds. The intervals are those of the tested differences, on this suite's own backbone "
         "and data. Speed-ups are rounded to two decimals, as printed.",
