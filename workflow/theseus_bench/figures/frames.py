@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ class FigureData:
     def reported(self) -> pd.DataFrame:
         rule = self.plan.suite.verdicts
         rows = []
-        for v in self._score_verdicts():
+        for v in self._score_verdicts:
             if v.mean is None or v.target == "macro":
                 continue
             row = {
@@ -196,7 +196,7 @@ class FigureData:
 
     def modules(self) -> pd.DataFrame:
         """What is lost where one module alone is replaced."""
-        reported_scores = {(v.name, v.target): v.reported_score for v in self._score_verdicts()}
+        reported_scores = {(v.name, v.target): v.reported_score for v in self._score_verdicts}
         rows = []
         for name in self.names:
             module = RunName.parse(name).settings.get("module")
@@ -219,6 +219,7 @@ class FigureData:
                 rows.append(row | {"reported_drop": reported_drop})
         return pd.DataFrame(rows)
 
+    @cached_property
     def _score_verdicts(self) -> list[Verdict]:
         return [v for v in judge_numbers(self.plan, self.experiment, self.scores) if v.metric == SCORE]
 
