@@ -85,6 +85,22 @@ def test_how_sure_is_the_primary_difference_from_the_control_with_interval_and_p
     assert sure.kind == ("complete" if row.p_holm < 0.05 else "")
 
 
+def test_without_every_task_of_the_macro_the_tests_task_by_task_are_counted(tmp_path):
+    plan = suite(tmp_path, skip=lambda run: run.task.name == "rte")
+    sure = list_findings(plan, tmp_path)[2]
+    rows = [row for row in read_significance("first", tmp_path).differences if row.primary]
+    assert [(row.name, row.other, row.target) for row in rows] == [
+        ("theseus", "finetune", "mrpc"),
+        ("theseus", "pkd", "mrpc"),
+    ]
+    significant = sum(row.p_holm < 0.05 for row in rows)
+    assert (sure.answer, sure.detail) == (
+        "Not tested",
+        "No proposed method and baseline have every task of the macro. "
+        f"Task by task {significant} of 2 tested differences between them are significant.",
+    )
+
+
 def test_of_one_task_the_difference_on_it_is_the_answer(tmp_path):
     sure = list_findings(suite(tmp_path, tasks=["rte"]), tmp_path)[2]
     assert sure.detail.startswith("BERT-of-Theseus minus Fine-tuning, RTE, 3 seeds; ")

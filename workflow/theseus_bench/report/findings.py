@@ -8,7 +8,7 @@ from pathlib import Path
 from theseus_bench.evaluation.claims import FAILS, HOLDS, ClaimVerdict, judge_claims
 from theseus_bench.evaluation.costs import total_costs
 from theseus_bench.evaluation.scores import read_scores
-from theseus_bench.evaluation.significance_file import PRIMARY, not_tested, read_significance
+from theseus_bench.evaluation.significance_file import PRIMARY, TASKS, not_tested, read_significance
 from theseus_bench.evaluation.speed import method_timings
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.evaluation.verdicts import (
@@ -155,8 +155,13 @@ def _contradicted_finding(plan: Plan, numbers: list[Verdict], claims: list[Claim
 def _certainty_finding(plan: Plan, folder: Path) -> Finding:
     """The first primary difference, the control's where it is tested, and how many of its family are significant."""
     few_seeds = ""
+    on_tasks: list[bool | None] = []  # of the same pairs on single tasks: significant, or None, not tested
     for experiment in plan.suite.experiments:
         tests = read_significance(experiment, folder)
+        pairs = [
+            row for row in tests.differences if row.primary and row.family == TASKS and row.tested_in == experiment
+        ]
+        on_tasks += [None if row.p_holm is None else tests.is_significant(row) for row in pairs]
         rows = [row for row in tests.differences if row.family == PRIMARY and row.tested_in == experiment]
         tested_rows = [(row, row.p_holm) for row in rows if row.p_holm is not None]
         if rows and not tested_rows:
@@ -179,6 +184,11 @@ def _certainty_finding(plan: Plan, folder: Path) -> Finding:
         kind = "complete" if row.difference > 0 else "failed"
         return Finding("How sure", answer, detail, kind if tests.is_significant(row) else "")
     words = f"Below {FEWEST} seeds nothing is tested." if few_seeds else ""
+    if on_tasks and not words:
+        words = "No proposed method and baseline have every task of the macro."
+        tested = [significant for significant in on_tasks if significant is not None]
+        if tested:
+            words += f" Task by task {sum(tested)} of {len(tested)} tested differences between them are significant."
     words = words or "No proposed method has runs in common with a baseline."
     return Finding("How sure", few_seeds or "Not tested", words, "missing")
 
