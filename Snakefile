@@ -109,7 +109,7 @@ rule verify:
     message:
         f"all that {SUITE} should hold is there; whether it is sound:"
     shell:
-        "theseus-bench status --strict {params.suite} | tee {log}"
+        "theseus-bench status --strict {params.suite:q} | tee {log:q}"
 
 
 include: "workflow/rules/inputs.smk"
@@ -139,4 +139,4 @@ onsuccess:
 # With --keep-going a failed run stops only what is computed from it; what is there is shown, with its gaps, in a place
 # of its own: none of it must pass for a rule's output.
 onerror:
-    shell("theseus-bench report --partial {SUITE} || true")
+    shell("theseus-bench report --partial {SUITE:q} || true")

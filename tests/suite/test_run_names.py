@@ -89,3 +89,9 @@ def test_variants_in_words():
         " (equal)",
         " (adapted)",
     ]
+
+
+@pytest.mark.parametrize("value", ["a/b", "../up", "{x}", {"a": 1}, "a+b", "two\nlines", "bell\a", [1e30]])
+def test_a_setting_that_cannot_be_in_the_name_of_a_folder_is_refused(value):
+    with pytest.raises(UserError, match=r"^setting mode: .*give the method a variant that sets it$"):
+        setting_part("mode", value)

@@ -28,6 +28,11 @@ def suite_folder(wildcards):
     return SUITE
 
 
+def configuration(wildcards):
+    """The whole configuration, from a function like all params with text of users: Snakemake expands braces in strings."""
+    return json.dumps(config, sort_keys=True)
+
+
 def files_of_backbone():
     """The user's own checkpoint, where the backbone is a folder."""
     folder = Path(PLAN.suite.backbone.name or "").expanduser()

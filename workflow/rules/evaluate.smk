@@ -17,7 +17,7 @@ rule score:
     message:
         "score {wildcards.experiment}, from the records of its runs"
     shell:
-        "theseus-bench score {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench score {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule significance:
@@ -31,7 +31,7 @@ rule significance:
     threads: lambda w: min(4, len(PLAN.experiment_tasks(PLAN.suite.experiments[w.experiment])))
     params:
         suite=suite_folder,
-        rule=PLAN.suite.significance.model_dump_json(),
+        rule=lambda w: PLAN.suite.significance.model_dump_json(),
         comparisons=lambda w: PLAN.suite.experiments[w.experiment].model_dump_json(include={"control", "compare_with"}),
         earlier=lambda w: compared_before(w.experiment),  # a difference is tested in the first that has it
         roles=lambda w: [run.spec.role for run in PLAN.experiment_runs(w.experiment)],
@@ -39,8 +39,8 @@ rule significance:
     message:
         "significance {wildcards.experiment}, from the records of its runs"
     shell:
-        "OMP_NUM_THREADS=1 theseus-bench significance {params.suite} {wildcards.experiment} --workers {threads}"
-        " > {log} 2>&1"
+        "OMP_NUM_THREADS=1 theseus-bench significance {params.suite:q} {wildcards.experiment:q} --workers {threads:q}"
+        " > {log:q} 2>&1"
 
 
 # All cores, so that nothing runs beside it. One record of each method tells the shape of its models.
@@ -55,7 +55,7 @@ rule speed:
     threads: workflow.cores
     params:
         suite=suite_folder,
-        speed=PLAN.suite.speed.model_dump_json(),
+        speed=lambda w: PLAN.suite.speed.model_dump_json(),
         device=PLAN.suite.device,
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench speed {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads:q} theseus-bench speed {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"

@@ -8,9 +8,9 @@ rule fetch:
         f"{SUITE}/logs/fetch/{{task}}.log",
     params:
         suite=suite_folder,
-        data=PLAN.suite.data.model_dump_json(exclude={"samples", "diagnostic", "max_train"}),
+        data=lambda w: PLAN.suite.data.model_dump_json(exclude={"samples", "diagnostic", "max_train"}),
     shell:
-        "theseus-bench fetch {params.suite} {wildcards.task} {output} > {log} 2>&1"
+        "theseus-bench fetch {params.suite:q} {wildcards.task:q} {output:q} > {log:q} 2>&1"
 
 
 rule backbone:
@@ -25,9 +25,9 @@ rule backbone:
         gpu_slots=int(PLAN.wants_gpu),
     params:
         suite=suite_folder,
-        backbone=PLAN.suite.backbone.model_dump_json(),
+        backbone=lambda w: PLAN.suite.backbone.model_dump_json(),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench backbone {params.suite} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads:q} theseus-bench backbone {params.suite:q} > {log:q} 2>&1"
 
 
 rule compact:
@@ -48,7 +48,7 @@ rule compact:
         compact=lambda w: PLAN.suite.compact[w.method].model_dump_json(),
         layers=PLAN.suite.student_layers,
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench compact {params.suite} {wildcards.method} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads:q} theseus-bench compact {params.suite:q} {wildcards.method:q} > {log:q} 2>&1"
 
 
 rule encode:
@@ -65,4 +65,4 @@ rule encode:
         sample=lambda w: w.task in PLAN.suite.data.samples,
         max_train=lambda w: PLAN.suite.data.max_train.get(w.task),
     shell:
-        "theseus-bench encode {params.suite} {wildcards.task} > {log} 2>&1"
+        "theseus-bench encode {params.suite:q} {wildcards.task:q} > {log:q} 2>&1"

@@ -10,9 +10,9 @@ rule score_tables:
         f"{SUITE}/logs/score_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
-        shown=json.dumps(config, sort_keys=True),  # titles, samples: whatever the tables say of the suite
+        shown=configuration,  # titles, samples: whatever the tables say of the suite
     shell:
-        "theseus-bench score-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench score-tables {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule verdict_tables:
@@ -24,9 +24,9 @@ rule verdict_tables:
         f"{SUITE}/logs/verdict_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
-        shown=json.dumps(config, sort_keys=True),
+        shown=configuration,
     shell:
-        "theseus-bench verdict-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench verdict-tables {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule search_tables:
@@ -38,9 +38,9 @@ rule search_tables:
         f"{SUITE}/logs/search_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
-        shown=json.dumps(config, sort_keys=True),
+        shown=configuration,
     shell:
-        "theseus-bench search-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench search-tables {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule description_tables:
@@ -52,11 +52,11 @@ rule description_tables:
         f"{SUITE}/logs/description_tables/{{experiment}}.log",
     params:
         suite=suite_folder,
-        shown=json.dumps(config, sort_keys=True),
+        shown=configuration,
     message:
         "description_tables {wildcards.experiment}, from the records of its runs"
     shell:
-        "theseus-bench description-tables {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench description-tables {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule experiment_figures:
@@ -68,9 +68,9 @@ rule experiment_figures:
         f"{SUITE}/logs/experiment_figures/{{experiment}}.log",
     params:
         suite=suite_folder,
-        shown=json.dumps(config, sort_keys=True),
+        shown=configuration,
     shell:
-        "theseus-bench experiment-figures {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench experiment-figures {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule submissions:
@@ -85,7 +85,7 @@ rule submissions:
     message:
         "submissions {wildcards.experiment}, from the records of its runs"
     shell:
-        "theseus-bench submissions {params.suite} {wildcards.experiment} > {log} 2>&1"
+        "theseus-bench submissions {params.suite:q} {wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule suite_report:
@@ -105,9 +105,9 @@ rule suite_report:
         f"{SUITE}/logs/report.log",
     params:
         suite=suite_folder,
-        shown=json.dumps(config, sort_keys=True),
+        shown=configuration,
     shell:
-        "theseus-bench report {params.suite} > {log} 2>&1"
+        "theseus-bench report {params.suite:q} > {log:q} 2>&1"
 
 
 # The suite's folder becomes an RO-Crate: last, since it has the checksums of all the others.
@@ -122,9 +122,9 @@ rule ro_crate:
         f"{SUITE}/logs/ro_crate.log",
     params:
         suite=suite_folder,
-        configuration=json.dumps(config, sort_keys=True),
+        configuration=configuration,
     shell:
-        "theseus-bench ro-crate {params.suite} > {log} 2>&1"
+        "theseus-bench ro-crate {params.suite:q} > {log:q} 2>&1"
 
 
 # An experiment by name: its runs and all that is made of them.

@@ -17,7 +17,7 @@ rule train:
         fingerprint=lambda w: PLAN.fingerprint(run_of(w)),
         keep=lambda w: PLAN.keeps_model(run_of(w)),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench train {params.suite} {params.run} {wildcards.task} {wildcards.seed} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads:q} theseus-bench train {params.suite:q} {params.run:q} {wildcards.task:q} {wildcards.seed:q} > {log:q} 2>&1"
 
 
 # The predecessor's model is an output, since its students read it.
@@ -46,7 +46,7 @@ rule select_settings:
     params:
         suite=suite_folder,
     shell:
-        "theseus-bench select-settings {params.suite} {wildcards.run} {wildcards.task} > {log} 2>&1"
+        "theseus-bench select-settings {params.suite:q} {wildcards.run:q} {wildcards.task:q} > {log:q} 2>&1"
 
 
 rule teacher_outputs:
@@ -66,5 +66,5 @@ rule teacher_outputs:
         suite=suite_folder,
         depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
     shell:
-        "OMP_NUM_THREADS={threads} theseus-bench teacher-outputs {params.suite} {wildcards.run} {wildcards.task} {wildcards.seed}"
-        " > {log} 2>&1"
+        "OMP_NUM_THREADS={threads:q} theseus-bench teacher-outputs {params.suite:q} {wildcards.run:q} {wildcards.task:q} {wildcards.seed:q}"
+        " > {log:q} 2>&1"

@@ -83,10 +83,16 @@ class RunName:
 
 
 def setting_part(key: str, value: Any) -> str:
-    """A setting as a part of a name: 'base_rate=0.7'."""
+    """A setting as a part of a name: 'base_rate=0.7'; UserError for text that no folder of a run can be called by."""
     if isinstance(value, float):
         return f"{key}={value:.10g}".replace("e+", "e")  # a plus parts the parts
-    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+    part = f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+    if not part.isprintable() or any(mark in part for mark in "/{}+"):
+        raise UserError(
+            f"setting {key}: {value!r} would be part of the name of a folder, which has no /, {{, }}, + and no control "
+            f"character; give the method a variant that sets it"
+        )
+    return part
 
 
 def read_part(part: str) -> tuple[str, Any] | None:
