@@ -16,9 +16,10 @@ from snakemake.settings.types import RerunTrigger
 from snakemake.utils import min_version
 
 from theseus_bench.data.tasks import TASKS_FILE
-from theseus_bench.errors import UserError
+from theseus_bench.errors import UserError, message_of
 from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
+from theseus_bench.strict_yaml import lay_over, read_config
 from theseus_bench.suite.load import check_data, load_plan
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.outputs import (
@@ -45,10 +46,13 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+# Snakemake has read the files too, but takes the last of two equal keys, and 1e-3 for text.
 try:
+    files = workflow.overwrite_configfiles or ["config/config.yaml"]
+    config.update(lay_over(read_config(*map(Path, files)), dict(workflow.config_settings.config)))
     PLAN = load_plan(config)
-except UserError as error:
-    sys.exit(f"theseus-bench: {error}")
+except (UserError, OSError) as error:
+    sys.exit(f"theseus-bench: {message_of(error)}")
 
 
 include: "workflow/rules/common.smk"

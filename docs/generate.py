@@ -130,7 +130,9 @@ def _type(field: dict[str, Any]) -> str:
 
 def _bounds(least, most, above, below) -> str:
     limits = [("at least", least), ("at most", most), ("above", above), ("below", below)]
-    return " and ".join(f"{words} {limit:g}" for words, limit in limits if limit is not None)
+    return " and ".join(
+        f"{words} {limit if isinstance(limit, int) else f'{limit:g}'}" for words, limit in limits if limit is not None
+    )
 
 
 def _value(value: Any) -> str:

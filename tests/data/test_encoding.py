@@ -101,6 +101,7 @@ def test_a_good_table_comes_back_with_its_columns_in_order(tmp_path):
         ({"label": [0, None, 1, 0]}, "row 1: label nan"),
         ({"label": ["yes", "no", "no", "yes"]}, "column label holds string, expected numbers"),
         ({"idx": ["a", "b", "c", "d"]}, "column idx holds string"),
+        ({"idx": pa.array([0, 1, 2, 2**63], pa.uint64())}, "idx 9223372036854775808 is too large"),
         ({"guess": ["a", None, "a", None]}, "row 1: guess is empty"),
         ({"guess": [1, 2, 3, 4]}, "column guess holds int64, expected text"),
     ],
@@ -325,3 +326,15 @@ def test_evaluation_covers_all_once_within_its_budget():
         assert len(batch) * lengths[batch].max() <= batches_module.EVALUATION_TOKENS
     assert len(made) - 1 < 1.2 * lengths[:-1].sum() / batches_module.EVALUATION_TOKENS + 1
     assert padded(lengths, made) < 1.1 * lengths.sum()
+
+
+@pytest.mark.parametrize("text", ['{"task": "toy", "spl', "{}", "[]", b"\xff".decode("latin-1")])
+def test_an_account_of_the_data_that_is_damaged_is_named(tmp_path, text):
+    (tmp_path / "data.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/data.json: not .*; the same snakemake command mends it$"):
+        encoding.summary(tmp_path)
+
+
+def test_an_idx_without_sign_is_read_as_any_other(tmp_path):
+    file = written(tmp_path, idx=pa.array([0, 1, 2, 2**63 - 1], pa.uint64()))
+    assert read_source(file, task(), "train", sample=False, verify=False)["idx"].to_pylist() == [0, 1, 2, 2**63 - 1]

@@ -126,7 +126,10 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
     absent = tmp_path / "absent"
     assert f"{absent} holds no config.json" in complaint(tmp_path, backbone(name=str(absent)))
     origin = checkpoint(tmp_path / "origin")
-    (origin / "model.safetensors").rename(origin / "pytorch_model.bin")
+    (origin / "model.safetensors").rename(origin / "weights.safetensors")
+    text = complaint(tmp_path, backbone(name=str(origin)))
+    assert text.startswith(f"backbone: {origin} holds weights.safetensors and no model.safetensors: ")
+    (origin / "weights.safetensors").rename(origin / "pytorch_model.bin")
     assert f"{origin} holds no safetensors weights; convert them" in complaint(tmp_path, backbone(name=str(origin)))
 
 

@@ -1,6 +1,7 @@
 """The configuration: what is wrong in it is said on one line, all at once, where it stands and what was meant."""
 
 import pytest
+from theseus_bench.commands import run
 from theseus_bench.data.tasks import load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.strict_yaml import parse, read_config, read_yaml, suggest
@@ -161,8 +162,99 @@ def test_an_experiment_cannot_take_a_name_that_the_workflow_uses(name):
     )
 
 
-def test_a_negative_seed_is_refused():
-    assert "seeds.0" in complaint(seeds=[-1])
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed):
+    assert "seeds.0" in complaint(seeds=[seed])
+    assert parse(Suite, values(seeds=[2**32 - 1]), "config").seeds == [2**32 - 1]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("speed.seconds", lambda number: {"speed": {"seconds": number}}),
+        ("verdicts.tolerance", lambda number: {"verdicts": {"tolerance": number}}),
+        ("verdicts.tolerance_by_task.rte", lambda number: {"verdicts": {"tolerance_by_task": {"rte": number}}}),
+        ("significance.alpha", lambda number: {"significance": {"alpha": number}}),
+    ],
+)
+def test_a_number_is_finite(key, changes, number):
+    assert complaint(**changes(number)) == f"config: {key}: Input should be a finite number"
+
+
+@pytest.mark.parametrize("name", ["published", "published/mine"])
+def test_a_suite_does_not_go_where_the_papers_numbers_are(name):
+    assert "results/published holds the papers' numbers; choose another name" in complaint(suite=name)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"suite": "a" * 300}, {"experiments": {"a" * 300: {"title": "", "methods": ["m"]}}}]
+)
+def test_a_name_that_no_file_can_have_is_refused(changes):
+    assert "at most 100 characters" in complaint(**changes)
+
+
+@pytest.mark.parametrize("title", ["bell\a", "two\nlines", "\0", "\ud800"])
+def test_a_title_has_no_control_characters(title):
+    said = complaint(experiments={"first": {"title": title, "methods": ["finetune"]}})
+    assert said.startswith("config: experiments.first.title: ")
+    assert "has control characters" in said
+
+
+def test_a_title_may_be_of_any_script():
+    title = "β₁ – 双语 𝔽, a\u00a0b"
+    experiments = {"first": {"title": title, "methods": ["finetune"]}}
+    assert parse(Suite, values(experiments=experiments), "config").experiments["first"].title == title
+
+
+def yaml_of(folder, text):
+    (folder / "suite.yaml").write_text(text, encoding="utf-8")
+    return read_yaml(folder / "suite.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["seeds: [1]\ntasks: [rte]\nseeds: [2]\n", "a: 1\nb:\n  c: 1\n  c: 1\n", "a: 1\nb: 2\n'b': 3\n"]
+)
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path, text):
+    with pytest.raises(UserError, match=r"suite.yaml: not valid YAML: the key '[a-z]+' stands twice; .* line [34]"):
+        yaml_of(tmp_path, text)
+
+
+def test_equal_keys_of_different_blocks_and_merged_ones_are_none(tmp_path):
+    text = "base: &base {a: 1, b: 2}\nfirst: {<<: *base, a: 3}\n1: x\n'1': y\n"
+    base = {"a": 1, "b": 2}
+    assert yaml_of(tmp_path, text) == {"base": base, "first": base | {"a": 3}, 1: "x", "1": "y"}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e-3", 1e-3), ("2E5", 2e5), ("-1e+2", -100.0), ("1.5e3", 1500.0), (".5e1", 5.0), ("1.0e-3", 1e-3), ("10", 10)],
+)
+def test_numbers_with_an_exponent_are_numbers(tmp_path, text, number):
+    value = yaml_of(tmp_path, f"rates: [{text}]")["rates"][0]
+    assert (value, type(value)) == (number, type(number))
+
+
+@pytest.mark.parametrize("text", ["'1e-3'", "1e", "e3", "1e3x", "theseus@learning_rate=2e-5", "0x1e3g", "1.2.3e4"])
+def test_text_that_looks_like_one_stays_text(tmp_path, text):
+    assert yaml_of(tmp_path, f"rate: {text}")["rate"] == text.strip("'")
+
+
+def test_brackets_without_end_are_refused_before_they_are_read(tmp_path):
+    with pytest.raises(UserError, match=r"suite.yaml: line 2: more than 100 brackets or blocks in one another"):
+        yaml_of(tmp_path, "a: 1\nb: " + "[" * 100_000 + "]" * 100_000)
+    assert yaml_of(tmp_path, "b: " + "[" * 90 + "]" * 90)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [(".", "is a directory; a folder is in the place of a file"), ("a" * 300, "file name too long; choose a shorter")],
+)
+def test_a_configuration_that_cannot_be_opened_is_named(tmp_path, capsys, name, said):
+    assert run(["plan", str(tmp_path / name)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"theseus-bench: {tmp_path / name}: {said}")
 
 
 def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path):

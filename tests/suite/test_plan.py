@@ -344,6 +344,69 @@ def test_loading_does_not_change_the_configuration_it_is_given(root):
     assert config == before
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("~nobody-of-this-name/glue", "there is no user 'nobody-of-this-name'; write the path out"),
+        ("/data/{size}", "braces are patterns to Snakemake"),
+    ],
+)
+def test_a_path_that_cannot_be_looked_up_is_named(root, path, said):
+    places = {
+        "data.path": {"data": {"source": "local", "path": path}},
+        "data.diagnostic": {"data": {"source": "demo", "rows": 16, "diagnostic": path}},
+        "backbone.name": {"backbone": {"source": "folder", "name": path, "layers": 4}},
+    }
+    for key, changes in places.items():
+        for trust in (False, True):
+            assert complaint(root, values(trust_records=trust, **changes)).startswith(f"config: {key}: {path}: {said}")
+
+
+def test_a_local_backbone_must_be_there_with_its_weights_in_one_file(root):
+    folder = root / "bert"
+    config = values(backbone={"source": "folder", "name": str(folder), "layers": 4})
+    where = f"config: backbone.name: {folder} holds "
+    assert complaint(root, config) == f"{where}no config.json; expected a transformers checkpoint"
+    folder.mkdir()
+    (folder / "config.json").touch()
+    assert complaint(root, config) == f"{where}no safetensors weights; convert them first"
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (folder / name).touch()
+    said = f"{where}model-00001-of-00002.safetensors and no model.safetensors: weights in parts or of another name"
+    assert complaint(root, config).startswith(said)
+    assert load_plan(config | {"trust_records": True}, root).runs
+    (folder / "model.safetensors").touch()
+    assert load_plan(config, root).runs
+
+
+def test_a_run_whose_name_no_folder_can_have_is_refused(root):
+    block = METHODS["plain"] | {"defaults": METHODS["plain"]["defaults"] | {"my_mode": "short"}}
+    write_methods(root / "methods", {"plain": block})
+    assert load_plan(values([f"plain@my_mode={'é' * 90}"]), root).runs
+    assert "has more than 200 bytes" in complaint(root, values([f"plain@my_mode={'é' * 100}"]))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_setting_is_a_finite_number(root, number):
+    loops = values(settings=[{"set": {"epochs": number}}])
+    assert f"settings.0: epochs: Input should be a finite number, found {number}" in complaint(root, loops)
+    own = values(["pupil"], settings=[{"methods": ["pupil"], "set": {"weight": number}}])
+    assert f"settings.0: weight: expected a finite number, found {number}" in complaint(root, own)
+    varied = complaint(root, values(experiment={"vary": [{"learning_rate": number}]}))
+    assert varied.endswith(f"learning_rate: Input should be a finite number, found '{number}'")
+
+
+@pytest.mark.parametrize("text", [b'{"suite": "small", "da', b"\xff\xfe", b"[1]", b"[" * 100_000])
+def test_a_damaged_suite_file_is_named_and_says_how_it_is_made(tmp_path, text):
+    (tmp_path / "suite.json").write_bytes(text)
+    with pytest.raises(UserError) as caught:
+        read_plan(tmp_path)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/suite.json: ")
+    assert said.endswith(f"; make it with: theseus-bench configure {tmp_path} YOUR_CONFIG")
+    assert "\n" not in said
+
+
 def test_a_suite_that_was_not_configured_says_how(tmp_path):
     with pytest.raises(UserError, match=r"suite.json: no such file; make it with: "):
         read_plan(tmp_path)

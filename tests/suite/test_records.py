@@ -1,5 +1,6 @@
 """What a run leaves on disk: whole files or none, and an honest account of where they came from."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from records import RECORD
+from theseus_bench import commands
 from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
 from theseus_bench.suite.provenance import code_revision, provenance
@@ -196,6 +198,71 @@ def test_a_later_success_clears_the_crash(tmp_path):
     with crash_recorded(tmp_path):
         assert crash_reason(tmp_path) == "not run"  # while it runs, the earlier reason is not its own
     assert crash_reason(tmp_path) == "not run"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"rea', "\xff"])
+def test_a_crash_that_does_not_say_why_is_a_crash(tmp_path, text):
+    (tmp_path / "error.json").write_text(text, encoding="latin-1")
+    assert crash_reason(tmp_path) == f"crashed: {tmp_path}/error.json does not say why; its log may"
+
+
+def test_a_record_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "run.json").write_bytes(b'{"method": "\xff"}')
+    with pytest.raises(
+        UserError, match=rf"^{tmp_path}/run.json: not a run record .*; the same snakemake command mends"
+    ):
+        read_record(tmp_path)
+
+
+def test_predictions_that_cannot_be_read_are_named(tmp_path):
+    file = tmp_path / "predictions.parquet"
+    file.write_bytes(b"junk")
+    message = (
+        rf"^{file}: not readable as predictions \(.*\); delete {tmp_path}, and the same snakemake command mends it$"
+    )
+    with pytest.raises(UserError, match=message):
+        read_predictions(tmp_path, ["validation"])
+    pq.write_table(pa.table({"split": ["validation"], "idx": [0]}), file)  # another table
+    with pytest.raises(UserError, match=message):
+        read_predictions(tmp_path, ["validation"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "results/mini"),
+            "results/mini: permission denied; make it",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "results/mini"), "results/mini: read-only file system; work in"),
+        (OSError(errno.ENOSPC, "No space left on device"), "writing: no space left on device; make room on the disk"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_line(tmp_path, monkeypatch, capsys, error, said):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    assert commands.run(["configure", str(tmp_path), "config/demo.yaml"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"theseus-bench: {said}")
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, capsys):
+    (tmp_path / "mini").touch()
+    assert commands.run(["configure", str(tmp_path / "mini"), "config/demo.yaml"]) == 1
+    said = "file exists; a file is in the place of a folder; move it away"
+    assert capsys.readouterr().err == f"theseus-bench: {tmp_path / 'mini'}: {said}\n"
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("theseus_bench.strict_yaml.read_config", fail)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        commands.run(["plan", "config/demo.yaml"])
 
 
 def git(folder, *words):

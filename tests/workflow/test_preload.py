@@ -66,6 +66,14 @@ def test_a_command_that_is_not_there_is_named(monkeypatch):
         preload.run_with_preload(["no-such-command"], lambda arguments: 0)
 
 
+def test_a_folder_whose_path_is_too_long_for_a_socket_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / ("a" * 100)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with pytest.raises(UserError, match=rf"with-preload: no socket at {folder}/.*; set TMPDIR to a shorter path"):
+        preload.run_with_preload(["true"], lambda arguments: 0)
+
+
 def test_the_server_preloads_all_without_asking_cuda_anything():
     """A fork of a process that has asked CUDA cannot use a GPU."""
     script = """

@@ -65,3 +65,28 @@ def test_braces_in_a_title_are_no_wildcards(project):
     run = snakemake(project, {"experiments": {"first": {"title": "$F_{max}$", "methods": ["finetune"]}}}, "--dry-run")
     assert run.returncode == 0, run.stdout[-2000:]
     assert "suite_report" in run.stdout
+
+
+def test_snakemake_refuses_a_key_that_stands_twice_and_reads_exponents_as_numbers(project):
+    experiments = {"first": {"title": "One", "methods": ["worded"]}}
+    file = project / "config/mini.yaml"
+    suite = yaml.safe_dump(SUITE | {"experiments": experiments})
+    command = ["snakemake", "--cores", "1", "--configfile", "config/mini.yaml", "--dry-run"]
+    file.write_text(f"{suite}seeds: [2]\n")
+    run = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert run.stderr.splitlines()[-1].startswith(
+        f"theseus-bench: {file}: not valid YAML: the key 'seeds' stands twice"
+    )
+    file.write_text(f"{suite}search: {{budget: 2, space: {{learning_rate: [1e-3, 0.001]}}}}\n")
+    run = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert run.stderr.splitlines()[-1] == "theseus-bench: config: search.space.learning_rate offers a value twice"
+    assert run.returncode == 1
+
+
+def test_snakemake_says_that_a_file_is_in_the_place_of_the_results(project):
+    (project / "results/mini").touch()
+    run = snakemake(project, {"experiments": {"first": {"title": "One", "methods": ["worded"]}}})
+    assert [line for line in run.stderr.splitlines() if "theseus-bench: " in line] == [
+        "theseus-bench: results/mini/.lock: not a directory; a file is in the place of a folder; move it away"
+    ]
+    assert "Traceback" not in run.stdout + run.stderr

@@ -138,11 +138,11 @@ def diagnostic_of(experiment):
 
 
 def or_end(function, *arguments):
-    """What the function returns; its UserError ends this process with one line."""
+    """What the function returns; an error that the user can mend ends this process with one line."""
     try:
         return function(*arguments)
-    except UserError as error:
-        print(f"theseus-bench: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"theseus-bench: {message_of(error)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from theseus_bench import preload
-from theseus_bench.errors import UserError
+from theseus_bench.errors import UserError, message_of
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
@@ -347,8 +347,8 @@ def run(arguments: list[str]) -> int:
     """Run one command line; its exit code. What the user can mend is one line on standard error."""
     try:
         COMMAND(arguments, prog_name="theseus-bench")
-    except UserError as error:
-        print(f"theseus-bench: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"theseus-bench: {message_of(error)}", file=sys.stderr)
         return 1
     except SystemExit as end:  # how typer ends, well or with a mistake in the arguments already shown
         return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -103,12 +103,12 @@ def write_json(path: Path, values: Any) -> None:
         scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(file: Path) -> dict:
-    """A JSON file of ours; UserError where it is not readable."""
+def read_json(file: Path, remedy: str = AGAIN) -> Any:
+    """A JSON file of ours; UserError, with the `remedy`, where it is not readable."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not readable as JSON ({error}); {AGAIN}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not readable as JSON ({error}); {remedy}") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -45,7 +45,10 @@ def run_with_preload(command: list[str], run: Callable[[list[str]], int]) -> int
 
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         path = os.path.join(folder, "socket")
-        listener.bind(path)
+        try:
+            listener.bind(path)
+        except OSError as error:
+            raise UserError(f"with-preload: no socket at {path} ({error}); set TMPDIR to a shorter path") from None
         listener.listen(64)
         try:
             server = os.getpid()

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from theseus_bench.errors import UserError
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+def has_control_characters(text: str) -> bool:
+    """Whether `text` has characters that stand for no sign: a bell, a line's end, half a surrogate pair."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def _one_line(text: str) -> str:
+    if has_control_characters(text):
+        raise ValueError(f"{text!r} has control characters; tables and figures can show one line of plain text")
+    return text
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
+Text = Annotated[str, AfterValidator(_one_line)]
 Family = Literal["bert", "roberta", "distilbert"]
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
+DEEPEST = 100  # levels of a YAML file; PyYAML would go down any number, until the system ends it
+EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")  # 1e-3, which YAML 1.1 reads as text
 
 Block = TypeVar("Block", bound=BaseModel)
 
@@ -21,7 +37,25 @@ Block = TypeVar("Block", bound=BaseModel)
 class Strict(BaseModel):
     """A block of configuration that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C, where PyYAML has it
+    """YAML in which a key stands once, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """A mapping's values; ConstructorError where a key stands twice, of which YAML would take the last."""
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in keys:
+                    problem = f"the key {key.value!r} stands twice; keep one of them"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                keys.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 
 
 def parse(model: type[Block], values: Any, where: str) -> Block:
@@ -36,23 +70,35 @@ def parse(model: type[Block], values: Any, where: str) -> Block:
 def read_yaml(path: Path) -> dict:
     """The mapping in a YAML file; UserError if the file is missing, malformed or not a mapping."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        text = path.read_text(encoding="utf-8")
+        _check_depth(path, text)
+        values = yaml.load(text, Loader=Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        fault = " ".join(str(error).split()).replace(' in "<unicode string>"', "")
+        raise UserError(f"{path}: not valid YAML: {fault}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected keys and values, found {type(values).__name__}")
     return values
+
+
+def _check_depth(path: Path, text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1
+            raise UserError(f"{path}: line {line}: more than {DEEPEST} brackets or blocks in one another; mend it")
 
 
 def read_config(*paths: Path) -> dict:
     """The configuration in YAML files, each laid over those before it, as snakemake does with several."""
     config: dict = {}
     for path in paths:
-        config = _laid_over(config, read_yaml(path))
+        config = lay_over(config, read_yaml(path))
     return config
 
 
@@ -63,10 +109,10 @@ def suggest(name: str, known) -> str:
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known) or 'none'})"
 
 
-def _laid_over(below: dict, above: dict) -> dict:
+def lay_over(below: dict, above: dict) -> dict:
     """`below` with the values of `above`: those of a mapping key by key, all others, lists too, as a whole."""
     both = {key for key in below.keys() & above.keys() if isinstance(below[key], dict) and isinstance(above[key], dict)}
-    return below | above | {key: _laid_over(below[key], above[key]) for key in both}
+    return below | above | {key: lay_over(below[key], above[key]) for key in both}
 
 
 def _explain(model: type[BaseModel], detail: dict) -> str:

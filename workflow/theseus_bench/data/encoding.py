@@ -8,7 +8,6 @@ sentence, its label and its index in the source. A batch is cut out of them with
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from theseus_bench.data.held_out import draw_stratified
 from theseus_bench.data.parquet import ROW, Split, content_sha256, read_source
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
-from theseus_bench.files import atomic, write_json
+from theseus_bench.files import AGAIN, atomic, read_json, write_json
 
 
 def encode_task(
@@ -100,4 +99,7 @@ def summary(folder: Path) -> dict:
     file = folder / "data.json"
     if not file.is_file():
         raise UserError(f"{file}: no such file; first: theseus-bench encode {folder.parent.parent} {folder.name}")
-    return json.loads(file.read_text(encoding="utf-8"))
+    values = read_json(file)
+    if not isinstance(values, dict) or not {"pad", "splits"} <= values.keys():
+        raise UserError(f"{file}: not what theseus-bench encode writes; {AGAIN}")
+    return values

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from theseus_bench.data.tasks import Task
@@ -92,6 +93,10 @@ def _check_values(table: pa.Table, file: Path, task: Task, split: str) -> None:
     for column, kinds in [("label", (pa.types.is_integer, pa.types.is_floating)), ("idx", (pa.types.is_integer,))]:
         if not any(kind(table[column].type) for kind in kinds) or (column == "idx" and table[column].null_count):
             raise UserError(f"{file}: column {column} holds {table[column].type}, expected numbers on every row")
+    if pa.types.is_uint64(table["idx"].type):
+        largest = pc.max(table["idx"]).as_py()
+        if largest is not None and largest > np.iinfo(ROW["idx"]).max:
+            raise UserError(f"{file}: idx {largest} is too large; number the rows from 0")
     if not table.num_rows:
         raise UserError(f"{file}: no rows; expected split {split} of {task.name}")
     labels = np.asarray(table["label"].to_numpy(zero_copy_only=False), dtype=float)

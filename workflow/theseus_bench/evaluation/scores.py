@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from theseus_bench.data.metrics import decide, measure, score
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
-from theseus_bench.files import atomic
+from theseus_bench.files import AGAIN, atomic
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions
 from theseus_bench.suite.status import state
@@ -93,4 +94,8 @@ def read_scores(experiment: str, folder: Path) -> pd.DataFrame:
     file = folder / "scores" / f"{experiment}.parquet"
     if not file.is_file():
         raise UserError(f"{file}: no such file; make it with: theseus-bench score {folder} {experiment}")
-    return pd.read_parquet(file)
+    try:
+        return pd.read_parquet(file)
+    except (pa.ArrowException, OSError) as error:
+        fault = str(error).splitlines()[0]
+        raise UserError(f"{file}: not readable as scores ({fault}); delete it, and {AGAIN}") from None

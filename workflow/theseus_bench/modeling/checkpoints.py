@@ -22,6 +22,7 @@ from theseus_bench.files import atomic, write_json
 from theseus_bench.modeling.architectures import FAMILIES
 from theseus_bench.modeling.dropout import ATTENTION, use_fast_dropout
 from theseus_bench.modeling.hub import HUB_FILES, download
+from theseus_bench.suite.checkpoint_files import check_checkpoint_files
 from theseus_bench.suite.config import Backbone
 
 
@@ -82,10 +83,7 @@ def fetch_checkpoint(source: Backbone, folder: Path, root: Path = Path(".")) -> 
             origin = (
                 _package_folder(source.name) if source.source == "package" else root / Path(source.name).expanduser()
             )
-            if not (origin / "config.json").is_file():
-                raise UserError(f"backbone: {origin} holds no config.json; expected a transformers checkpoint")
-            if not list(origin.glob("*.safetensors")):
-                raise UserError(f"backbone: {origin} holds no safetensors weights; convert them first")
+            check_checkpoint_files(origin, f"backbone: {origin}")
             scratch.mkdir()
             for pattern in HUB_FILES:
                 for file in origin.glob(pattern):

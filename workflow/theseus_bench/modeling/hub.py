@@ -11,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import disable_progress_bars, httpx
 
 from theseus_bench.errors import UserError
+from theseus_bench.suite.checkpoint_files import check_checkpoint_files
 
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model"]
 # What the hub's library raises: httpx's own errors as they are, what the hub answers, and a name that no hub can have
@@ -35,6 +36,7 @@ def download(repository: str, revision: str, folder: Path) -> None:
         ) from None
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"{repository} holds no safetensors weights at {revision[:8]}; choose a commit that has them")
+    check_checkpoint_files(folder, f"{repository} at {revision[:8]}")
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AllowInfNan, Field, model_validator
 
-from theseus_bench.strict_yaml import Family, Name, Strict
+from theseus_bench.strict_yaml import Family, Name, Strict, Text
 from theseus_bench.suite.outputs import reserved_endings, reserved_names
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a 40-digit commit of a hub repository")]
-Seed = Annotated[int, Field(ge=0)]
-SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)?$")]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what NumPy takes
+SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)?$", max_length=100)]
 Protocol = Literal["published", "equal"]
 ChoiceSet = Literal["dev", "held_out"]
-Scalar = bool | int | float | str
+Scalar = bool | int | Annotated[float, AllowInfNan(True)] | str  # whose setting says what it may be
 
 
 class LoopSettings(Strict):
@@ -188,7 +188,7 @@ class Significance(Strict):
 class Experiment(Strict):
     """One table or figure: which methods on which tasks with which seeds."""
 
-    title: str = Field(description="the heading of its tables")
+    title: Text = Field(description="the heading of its tables")
     methods: list[str] = Field(min_length=1, description="names, or name@variant")
     vary: list[dict[str, Scalar]] = Field([], description="each compressed model once with each of these settings")
     protocols: list[Protocol] = Field(
@@ -270,6 +270,8 @@ class Suite(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.suite.partition("/")[0] == "published":
+            raise ValueError("suite: results/published holds the papers' numbers; choose another name")
         endings = reserved_endings()
         clashes = reserved_names() & self.experiments.keys()
         clashes |= {name for name in self.experiments if name.endswith(endings)}

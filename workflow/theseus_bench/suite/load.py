@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from theseus_bench.data.tasks import TASKS_FILE, find_task, load_tasks
 from theseus_bench.errors import UserError
+from theseus_bench.files import read_json
 from theseus_bench.strict_yaml import parse, suggest
+from theseus_bench.suite.checkpoint_files import check_checkpoint_files
 from theseus_bench.suite.config import EFFORT, Experiment, LoopSettings, Suite
 from theseus_bench.suite.method_spec import METHODS_FOLDER, check_grid, check_option, load_specs
 from theseus_bench.suite.plan import Plan, source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.suite.run_names import EQUAL, TRIAL, RunName, read_part
+
+LONGEST_NAME = 200  # bytes; a file system has 255, and some files of a run are called by its name and more
 
 # What the protocol of equal effort decides itself.
 FIXED_BY_EQUAL = {
@@ -31,21 +35,26 @@ def load_plan(config: dict[str, Any], root: Path = Path(".")) -> Plan:
     """
     suite = parse(Suite, config, "config")
     plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
+    _check_paths(plan)
     _check_tasks(plan)
     plan = _narrow(plan)
     _check_methods(plan)
     if not suite.trust_records:
         check_data(plan)
-    plan.runs  # noqa: B018 - resolving every run checks every setting
+    _check_run_names(plan)  # and every setting, since it resolves every run
     return plan
 
 
 def read_plan(folder: Path) -> Plan:
     """The plan of the suite whose results are in `folder`, from the suite.json that the workflow left there."""
     file = folder / "suite.json"
+    remedy = f"make it with: theseus-bench configure {folder} YOUR_CONFIG"
     if not file.is_file():
-        raise UserError(f"{file}: no such file; make it with: theseus-bench configure {folder} YOUR_CONFIG")
-    return load_plan(json.loads(file.read_text(encoding="utf-8")))
+        raise UserError(f"{file}: no such file; {remedy}")
+    values = read_json(file, remedy)
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: expected keys and values, found {type(values).__name__}; {remedy}")
+    return load_plan(values)
 
 
 def _check_tasks(plan: Plan) -> None:
@@ -226,9 +235,39 @@ def _check_search(plan: Plan) -> None:
         find_task(plan.tasks, task, "config: verdicts.tolerance_by_task")
 
 
+def _check_paths(plan: Plan) -> None:
+    """UserError for a path of the user's that cannot be looked up, or that Snakemake would take for a pattern."""
+    data, backbone = plan.suite.data, plan.suite.backbone
+    paths = {"data.path": data.path, "data.diagnostic": data.diagnostic}
+    paths["backbone.name"] = backbone.name if backbone.source == "folder" else None
+    for key, path in paths.items():
+        if path is None:
+            continue
+        try:
+            Path(path).expanduser()
+        except RuntimeError:
+            user = Path(path).parts[0].removeprefix("~")
+            raise UserError(f"config: {key}: {path}: there is no user {user!r}; write the path out") from None
+        if "{" in path or "}" in path:
+            raise UserError(f"config: {key}: {path}: braces are patterns to Snakemake; rename or link what is there")
+
+
+def _check_run_names(plan: Plan) -> None:
+    """UserError for a run whose name no folder can have."""
+    for run in plan.runs.values():
+        if len(os.fsencode(run.name)) > LONGEST_NAME:
+            raise UserError(
+                f"config: {run.name[:40]}…: the name of a run, of which a folder is called, has more than "
+                f"{LONGEST_NAME} bytes; give the method a variant with a short name"
+            )
+
+
 def check_data(plan: Plan) -> None:
-    """UserError unless a local folder is there, with every file of the suite's tasks, and the diagnostic's file."""
-    data = plan.suite.data
+    """UserError unless what the user names is there: tables of every task in a local folder, diagnostic, backbone."""
+    data, backbone = plan.suite.data, plan.suite.backbone
+    if backbone.source == "folder" and backbone.name is not None:
+        folder = Path(backbone.name).expanduser()
+        check_checkpoint_files(folder, f"config: backbone.name: {folder}")
     if data.diagnostic is not None and not Path(data.diagnostic).expanduser().is_file():
         raise UserError(f"config: data.diagnostic: {data.diagnostic}: no such file; name GLUE's diagnostic-full.tsv")
     if data.source != "local" or data.path is None:

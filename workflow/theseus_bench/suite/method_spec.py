@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import shutil
 from functools import cached_property
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from theseus_bench.errors import UserError
 from theseus_bench.files import atomic
-from theseus_bench.strict_yaml import Family, Name, Strict, parse, read_yaml, suggest
+from theseus_bench.strict_yaml import Family, Name, Strict, Text, parse, read_yaml, suggest
 from theseus_bench.suite.config import LoopSettings
 
 METHODS_FOLDER = Path("methods")  # where they stand in the project
@@ -39,7 +40,7 @@ class MethodSpec(Strict):
     """The contents of a method.yaml; methods/_template/method.yaml explains each field in place."""
 
     name: Name
-    label: str
+    label: Text
     summary: str
     version: int = Field(ge=1)
     role: Literal["control", "teacher", "baseline", "proposed"]
@@ -171,6 +172,8 @@ def _like(default: Any, value: Any, where: str) -> Any:
     """`value` as the type of `default` (a whole number may stand for a float); UserError otherwise."""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: expected a finite number, found {value!r}")
     if type(value) is not type(default) and default is not None:
         raise UserError(f"{where}: expected {type(default).__name__} like {default!r}, found {value!r}")
     return value

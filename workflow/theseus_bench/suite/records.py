@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from theseus_bench.errors import UserError
@@ -106,8 +107,12 @@ def read_predictions(folder: Path, splits: list[str]) -> dict[str, Predictions]:
     file = folder / "predictions.parquet"
     if not file.is_file():
         return {}
-    with pq.ParquetFile(file) as parquet:  # for one small file several times as quick as read_table
-        table = parquet.read()
+    try:
+        with pq.ParquetFile(file) as parquet:  # for one small file several times as quick as read_table
+            table = parquet.read().select(["split", "idx", "label", "logits"])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        fault = str(error).splitlines()[0]
+        raise UserError(f"{file}: not readable as predictions ({fault}); delete {folder}, and {AGAIN}") from None
     outputs = table["logits"].type.list_size
     logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(-1, outputs)
     split_of = np.asarray(table["split"].cast("string"))
@@ -121,7 +126,12 @@ def read_predictions(folder: Path, splits: list[str]) -> dict[str, Predictions]:
 def crash_reason(folder: Path) -> str:
     """Why the run in `folder` has no record, as far as it could say."""
     file = folder / "error.json"
-    return f"crashed: {read_json(file)['reason']}" if file.is_file() else "not run"
+    if not file.is_file():
+        return "not run"
+    try:
+        return f"crashed: {read_json(file)['reason']}"
+    except (UserError, KeyError, TypeError):
+        return f"crashed: {file} does not say why; its log may"
 
 
 @contextmanager

@@ -19,10 +19,11 @@ from typing import Any
 
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, read_json, write_json
+from theseus_bench.suite.checkpoint_files import MODEL
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.search import read_choice
-from theseus_bench.suite.status import MADE_FROM, MODEL, has_model, state
+from theseus_bench.suite.status import MADE_FROM, has_model, state
 
 ASIDE = ".before"  # the folder in the suite's that holds what was set aside, at the same paths
 CHECKSUMS = Path(".cache/checksums")

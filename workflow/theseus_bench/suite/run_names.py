@@ -13,6 +13,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from theseus_bench.errors import UserError
+from theseus_bench.strict_yaml import has_control_characters
 
 PUBLISHED, EQUAL = "published", "equal"  # the protocols; the first has no part of its own
 ADAPTED = "adapted"  # what the first is called where the suite's own settings change the recipes
@@ -87,7 +88,7 @@ def setting_part(key: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{key}={value:.10g}".replace("e+", "e")  # a plus parts the parts
     part = f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-    if not part.isprintable() or any(mark in part for mark in "/{}+"):
+    if has_control_characters(part) or any(mark in part for mark in "/{}+"):
         raise UserError(
             f"setting {key}: {value!r} would be part of the name of a folder, which has no /, {{, }}, + and no control "
             f"character; give the method a variant that sets it"

@@ -10,11 +10,10 @@ from typing import Any
 
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, read_json
+from theseus_bench.suite.checkpoint_files import MODEL, WEIGHTS
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord, crash_reason, read_record
 
-WEIGHTS = "model.safetensors"
-MODEL = [WEIGHTS, "config.json"]  # what of a model its students read
 MADE_FROM = "made_from.json"  # of a checkpoint: what it was made of, and its files; written last
 
 

@@ -18,9 +18,9 @@ from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
 from theseus_bench.modeling import checkpoints, hub
 from theseus_bench.modeling.devices import Hardware, choose_hardware
+from theseus_bench.suite.checkpoint_files import WEIGHTS
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_files import checksum, keep_checkpoint, sign_checkpoint
-from theseus_bench.suite.status import WEIGHTS
 from theseus_bench.training import pretraining
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
 from theseus_bench.training.trainer_state import CHECKPOINTS, Checkpoint
