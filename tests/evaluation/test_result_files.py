@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 from suites import make_plan
 from theseus_bench.errors import UserError
+from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.evaluation.significance_file import read_significance, save_significance
 from theseus_bench.evaluation.speed import method_timings, read_speed
 from theseus_bench.files import read_json, write_json
@@ -82,3 +83,11 @@ def test_where_nothing_was_measured_or_chosen_there_is_nothing(tmp_path):
     assert read_choice(tmp_path / "search/finetune/rte.json") is None
     with pytest.raises(UserError, match=r"no such file; make it with: theseus-bench significance"):
         read_significance("first", tmp_path)
+
+
+def test_scores_that_cannot_be_read_are_named(tmp_path):
+    file = tmp_path / "scores/first.parquet"
+    file.parent.mkdir()
+    file.write_bytes(b"junk")
+    with pytest.raises(UserError, match=rf"^{file}: not readable as scores \(.*\); delete it, and the same snakemake"):
+        read_scores("first", tmp_path)

@@ -87,7 +87,7 @@ def leave_inputs(plan, folder: Path) -> None:
     write(folder, "backbone/model.safetensors", "backbone/source.json")
     write(folder, "source/rte/train.parquet", "source/rte/validation.parquet", "source/rte/test.parquet")
     splits = {"train": {"rows": 2490, "sha256": "1" * 64}, "validation": {"rows": 277, "sha256": "2" * 64}}
-    write_json(folder / "data/rte/data.json", {"task": "rte", "splits": splits})
+    write_json(folder / "data/rte/data.json", {"task": "rte", "pad": 0, "splits": splits})
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from theseus_bench import commands
 from theseus_bench.errors import UserError
+from theseus_bench.files import write_json
 from theseus_bench.strict_yaml import read_config, read_yaml
 from theseus_bench.suite.config import EFFORT, LoopSettings
 from theseus_bench.suite.load import load_plan, read_plan
@@ -813,3 +815,22 @@ def test_models_are_kept_by_name(root):
     assert kept("plain@layers=1") == {"plain@layers=1"}
     assert kept("plain@layers=2") == {"plain"}  # 2 is the suite's depth
     assert kept("all") == {"plain", "plain@layers=1"}  # no trial's
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("score", "{suite}", "glue_dv"), "{suite}: the suite has no experiment 'glue_dv' (did you mean 'glue_dev'?)"),
+        (("fetch", "{suite}", "rtee", "{suite}/out"), "fetch: there is no task 'rtee' (did you mean 'rte'?)"),
+        (("encode", "{suite}", "rtee"), "encode: there is no task 'rtee' (did you mean 'rte'?)"),
+        (
+            ("compact", "{suite}", "distill"),
+            "{suite}: 'distill' has no compact checkpoint (did you mean 'distilbert'?)",
+        ),
+    ],
+    ids=lambda words: words[0] if isinstance(words, tuple) else "",
+)
+def test_what_a_command_is_asked_for_and_a_suite_does_not_have_is_named(tmp_path, capsys, words, said):
+    write_json(tmp_path / "suite.json", read_yaml(Path("config/demo.yaml")))
+    assert commands.run([word.format(suite=tmp_path) for word in words]) == 1
+    assert capsys.readouterr().err == f"theseus-bench: {said.format(suite=tmp_path)}\n"

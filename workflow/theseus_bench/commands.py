@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
 Configs = Annotated[list[Path], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
+Seed = Annotated[int, typer.Argument(min=0, max=2**32 - 1)]
 Interval = Annotated[float, typer.Option(min=0, help="seconds between checkpoints, from which it goes on if stopped")]
 
 
@@ -86,15 +87,16 @@ def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> 
 def encode(folder: Folder, task: str) -> None:
     """Check a task's tables and tokenize them into SUITE/data/TASK."""
     from theseus_bench.data.encoding import encode_task
+    from theseus_bench.data.tasks import find_task
     from theseus_bench.suite.load import read_plan
     from theseus_bench.suite.plan import source_files
 
     suite_plan = read_plan(folder)
-    data = suite_plan.suite.data
+    data, definition = suite_plan.suite.data, find_task(suite_plan.tasks, task, "encode")
     files = {Path(file).stem: Path(file) for file in source_files(suite_plan, task)}
     sample = task in data.samples or data.source == "demo"
     encode_task(
-        suite_plan.tasks[task],
+        definition,
         files,
         folder / "backbone",
         folder / "data" / task,
@@ -105,7 +107,7 @@ def encode(folder: Folder, task: str) -> None:
 
 
 @app.command()
-def train(folder: Folder, method: str, task: str, seed: int) -> None:
+def train(folder: Folder, method: str, task: str, seed: Seed) -> None:
     """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions.
 
     A run whose record is there already, of the same settings and made of the same contents, is kept as it is.
@@ -144,11 +146,11 @@ def submissions(folder: Folder, experiment: str) -> None:
     from theseus_bench.evaluation.submission import write_submissions
     from theseus_bench.suite.load import read_plan
 
-    write_submissions(read_plan(folder), experiment, folder)
+    write_submissions(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()
-def teacher_outputs(folder: Folder, predecessor: str, task: str, seed: int) -> None:
+def teacher_outputs(folder: Folder, predecessor: str, task: str, seed: Seed) -> None:
     """Store the outputs of PREDECESSOR (predecessor, or predecessor@equal) on TASK's training set for its students."""
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.run import store_teacher_outputs
@@ -165,7 +167,7 @@ def speed(folder: Folder, experiment: str) -> None:
     from theseus_bench.suite.load import read_plan
 
     with exclusive_lock(folder / "speed"):  # of any experiment: two at once would slow each other down
-        measure_experiment(read_plan(folder), experiment, folder)
+        measure_experiment(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()
@@ -174,7 +176,7 @@ def score(folder: Folder, experiment: str) -> None:
     from theseus_bench.evaluation.scores import write_scores
     from theseus_bench.suite.load import read_plan
 
-    write_scores(read_plan(folder), experiment, folder)
+    write_scores(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()
@@ -187,7 +189,7 @@ def significance(
     from theseus_bench.evaluation.significance import write_significance
     from theseus_bench.suite.load import read_plan
 
-    write_significance(read_plan(folder), experiment, folder, workers)
+    write_significance(read_plan(folder, experiment), experiment, folder, workers)
 
 
 @app.command()
@@ -196,7 +198,7 @@ def score_tables(folder: Folder, experiment: str) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_score_tables
 
-    write_score_tables(read_plan(folder), experiment, folder)
+    write_score_tables(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()
@@ -205,7 +207,7 @@ def verdict_tables(folder: Folder, experiment: str) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_verdict_tables
 
-    write_verdict_tables(read_plan(folder), experiment, folder)
+    write_verdict_tables(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()
@@ -214,7 +216,7 @@ def search_tables(folder: Folder, experiment: str) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_search_tables
 
-    write_search_tables(read_plan(folder), experiment, folder)
+    write_search_tables(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()
@@ -223,7 +225,7 @@ def description_tables(folder: Folder, experiment: str) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_description_tables
 
-    write_description_tables(read_plan(folder), experiment, folder)
+    write_description_tables(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()
@@ -232,7 +234,7 @@ def experiment_figures(folder: Folder, experiment: str) -> None:
     from theseus_bench.figures.experiment import write_experiment_figures
     from theseus_bench.suite.load import read_plan
 
-    write_experiment_figures(read_plan(folder), experiment, folder)
+    write_experiment_figures(read_plan(folder, experiment), experiment, folder)
 
 
 @app.command()

@@ -45,8 +45,11 @@ def load_plan(config: dict[str, Any], root: Path = Path(".")) -> Plan:
     return plan
 
 
-def read_plan(folder: Path) -> Plan:
-    """The plan of the suite whose results are in `folder`, from the suite.json that the workflow left there."""
+def read_plan(folder: Path, experiment: str | None = None) -> Plan:
+    """The plan of the suite whose results are in `folder`, from the suite.json that the workflow left there.
+
+    UserError if it cannot be read, or has no experiment of the name given.
+    """
     file = folder / "suite.json"
     remedy = f"make it with: theseus-bench configure {folder} YOUR_CONFIG"
     if not file.is_file():
@@ -54,7 +57,12 @@ def read_plan(folder: Path) -> Plan:
     values = read_json(file, remedy)
     if not isinstance(values, dict):
         raise UserError(f"{file}: expected keys and values, found {type(values).__name__}; {remedy}")
-    return load_plan(values)
+    plan = load_plan(values)
+    if experiment is not None and experiment not in plan.suite.experiments:
+        raise UserError(
+            f"{folder}: the suite has no experiment {experiment!r}{suggest(experiment, plan.suite.experiments)}"
+        )
+    return plan
 
 
 def _check_tasks(plan: Plan) -> None:

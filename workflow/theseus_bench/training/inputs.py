@@ -14,10 +14,12 @@ from theseus_bench.data.encoding import concatenate, open_split
 from theseus_bench.data.held_out import hold_out, take
 from theseus_bench.data.parquet import Split
 from theseus_bench.data.synthetic import generate
+from theseus_bench.data.tasks import find_task
 from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
 from theseus_bench.modeling import checkpoints, hub
 from theseus_bench.modeling.devices import Hardware, choose_hardware
+from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.checkpoint_files import WEIGHTS
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_files import checksum, keep_checkpoint, sign_checkpoint
@@ -28,7 +30,7 @@ from theseus_bench.training.trainer_state import CHECKPOINTS, Checkpoint
 
 def fetch_task(plan: Plan, name: str, output: Path) -> None:
     """Put a task's tables into the folder `output`, one parquet file a split."""
-    data, task = plan.suite.data, plan.tasks[name]
+    data, task = plan.suite.data, find_task(plan.tasks, name, "fetch")
     with atomic(output) as scratch:
         scratch.mkdir()
         if data.source == "demo":
@@ -69,6 +71,8 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
 
     A recipe keeps its state every `checkpoint_every` seconds, and goes on from it after a stop.
     """
+    if method not in plan.suite.compact:
+        raise UserError(f"{folder}: {method!r} has no compact checkpoint{suggest(method, plan.suite.compact)}")
     compact, output = plan.suite.compact[method], folder / "compact" / method
     inputs = [f"backbone/{WEIGHTS}"]
     inputs += [f"data/{task}" for task in plan.trained_tasks] if compact.source == "recipe" else []
