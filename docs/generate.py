@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -290,30 +291,47 @@ def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
 
 
 def reference_scores() -> str:
-    """CoLA's dev scores of the reference records with seed 1, computed from the predictions, the best first."""
+    """The reference records' dev scores of each task that the predecessor has with all seeds, the best first.
+
+    Mean ± sample standard deviation over the seeds, from the predictions; and how many seeds, where some lack.
+    """
     plan = load_plan(read_yaml(Path("config/reference.yaml")))
-    task = plan.tasks["cola"]
-    cells: dict[tuple[str, str], dict[str, float]] = {}  # by method and depth, then by start
-    failed = set()
-    for name in plan.experiment_names("glue_dev"):
-        run = plan.run(name, task.name, 1)
-        predictions = read_predictions(Path(plan.folder) / run.path, task.dev)
+    points: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}  # by method and depth, then task and start
+    failures: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
+    for run in plan.experiment_runs("glue_dev"):
         record = state(plan, run, Path(plan.folder))[2]
-        if record is not None and predictions:
+        predictions = read_predictions(Path(plan.folder) / run.path, run.task.dev) if record else {}
+        if predictions:
             logits = {split: part.logits for split, part in predictions.items()}
             labels = {split: part.labels for split, part in predictions.items()}
             row = run.spec.label, str(run.settings["layers"]) if run.spec.trained else ""
-            points = 100 * score(measure_task(task, logits, labels))
-            cells.setdefault(row, {})[run.settings["start"]] = round(points, 1)
-            failed |= {(row, run.settings["start"])} if record.status == "failed" else set()
-    rows = []
-    for row, scores in sorted(cells.items(), key=lambda item: -max(item[1].values())):
-        texts = [
-            f"{scores[start]:.1f}" + ", *failed*" * ((row, start) in failed) if start in scores else ""
-            for start in ("pretrained", "predecessor")
-        ]
-        rows.append((*row, *texts))
-    return _table(("", "layers", "from the backbone's first layers", "from the fine-tuned predecessor's"), rows)
+            column = run.task.label, run.settings["start"]
+            value = 100 * score(measure_task(run.task, logits, labels))
+            points.setdefault(row, {}).setdefault(column, []).append(value)
+            failures[row, column] += record.status == "failed"
+    seeds = len(plan.suite.seeds)
+    (predecessor,) = [cells for (label, _), cells in points.items() if label == plan.specs["predecessor"].label]
+    tasks = [task for (task, _), values in predecessor.items() if len(values) == seeds]
+    columns = [(task, start) for task in tasks for start in ("pretrained", "predecessor")]
+
+    def text(row: tuple[str, str], column: tuple[str, str]) -> str:
+        values = points[row].get(column, [])
+        if not values:
+            return ""
+        words = [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")]
+        words += [f"{len(values)} of {seeds} seeds"] if len(values) < seeds else []
+        words += ["*failed*" if failures[row, column] == len(values) else "*failed in part*"] * bool(
+            failures[row, column]
+        )
+        return ", ".join(words)
+
+    best = {
+        row: max((mean(cells[column]) for column in columns if column in cells), default=0.0)
+        for row, cells in points.items()
+    }
+    rows = [(*row, *(text(row, column) for column in columns)) for row in sorted(points, key=lambda row: -best[row])]
+    heads = [f"{task}, from the {words}" for task in tasks for words in ("backbone's layers", "predecessor's")]
+    return _table(("", "layers", *heads), rows)
 
 
 # ---- what is made ----
