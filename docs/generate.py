@@ -307,7 +307,9 @@ def reference_scores() -> str:
             row = run.spec.label, str(run.settings["layers"]) if run.spec.trained else ""
             column = run.task.label, run.settings["start"]
             value = 100 * score(measure_task(run.task, logits, labels))
-            points.setdefault(row, {}).setdefault(column, []).append(value)
+            values = points.setdefault(row, {}).setdefault(column, [])
+            values.append(value)
+            assert len(values) <= len(plan.suite.seeds), f"{row}, {column}: two variants in one cell"
             failures[row, column] += record.status == "failed"
     seeds = len(plan.suite.seeds)
     (predecessor,) = [cells for (label, _), cells in points.items() if label == plan.specs["predecessor"].label]

@@ -130,3 +130,11 @@ def test_the_command_prints_it(suite, capsys):
     printed = capsys.readouterr().out
     assert printed == "\n".join(trace_cell(PLAN, "first", "theseus@constant", "rte", suite)) + "\n"
     assert printed.startswith("first: BERT-of-Theseus, constant, rte: no table yet; make it with:")
+
+
+def test_the_number_of_a_suite_that_is_not_complete_is_that_of_its_partial_table(suite, capsys):
+    (suite / "partial/tables").mkdir(parents=True)
+    rows = "method,variant,label,rte,rte_sd\ntheseus,constant,Theseus,66.4,1.26\n"
+    (suite / "partial/tables/first.csv").write_text(rows)
+    run_command(["trace", str(suite), "first", "theseus@constant", "rte"])
+    assert capsys.readouterr().out.startswith("first: BERT-of-Theseus, constant, rte: 66.4 ± 1.3")

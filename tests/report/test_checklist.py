@@ -139,7 +139,9 @@ def test_models_are_counted_that_runs_with_a_record_keep(tmp_path):
     """The predecessor's are always kept, a student's only where the suite asks for it, a trial's never."""
     assert answers(PLAN, [], tmp_path)[NEURIPS, "13"] == "No model was kept."
     records = [make_record(method, seed=seed) for method in ("predecessor", "finetune") for seed in (1, 2)]
-    assert answers(PLAN, records, tmp_path)[NEURIPS, "13"] == "Models kept with a card each: 2."
+    assert (
+        answers(PLAN, records, tmp_path)[NEURIPS, "13"] == "Models kept where they were trained, with a card each: 2."
+    )
 
 
 def test_generated_data_are_not_called_glue(tmp_path):

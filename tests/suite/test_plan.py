@@ -388,6 +388,11 @@ def test_a_run_whose_name_no_folder_can_have_is_refused(root):
     assert "has more than 200 bytes" in complaint(root, values([f"plain@my_mode={'é' * 100}"]))
 
 
+def test_a_whole_number_beyond_all_floats_is_no_setting(root):
+    own = values(["pupil"], settings=[{"methods": ["pupil"], "set": {"weight": 10**400}}])
+    assert "settings.0: weight: expected a finite number, found one of 401 digits" in complaint(root, own)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_setting_is_a_finite_number(root, number):
     loops = values(settings=[{"set": {"epochs": number}}])

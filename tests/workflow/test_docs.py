@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from documentation import COMMAND, assert_current, load_generator
+from theseus_bench.evaluation.significance_file import read_significance
+from theseus_bench.evaluation.speed import read_speed
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
@@ -49,6 +52,31 @@ def test_the_scores_of_the_readme_are_those_of_the_records(generator):
     text = Path("README.md").read_text(encoding="utf-8")
     block = text.partition("<!-- reference scores -->")[2].partition("<!-- end of")[0].strip()
     assert block == generator.reference_scores(), f"make it anew with: {COMMAND}"
+
+
+def test_what_the_readme_says_of_the_reference_results_is_what_their_tests_say():
+    """Each difference, interval and p that the sentences name; a record that is added changes them."""
+    text = " ".join(Path("README.md").read_text(encoding="utf-8").split())
+    results = read_significance("glue_dev", Path("results/reference/minilm/partial"))
+    rows = {(row.name, row.other): row for row in results.differences if row.target == "cola" and row.primary}
+    same = [rows["theseus@equal", f"{name}@equal+start=predecessor"] for name in ("finetune", "pkd", "vanilla_kd")]
+    own = [rows["theseus@equal+pretrained_start", f"{name}@equal"] for name in ("finetune", "pkd", "vanilla_kd")]
+    assert not any(results.is_significant(row) for row in same)
+    assert [results.is_significant(row) for row in own] == [True, True, False]
+    below = [f"{-row.difference:.1f}" for row in same]
+    assert f"Theseus is {below[0]} points below fine-tuning, {below[1]} below PKD and {below[2]} below KD." in text
+    ends = [abs(end) for row in same for end in (row.low, row.high)]
+    assert f"the intervals reach {min(ends):.0f} to {max(ends):.0f} points to either side" in text
+    finetune, pkd, kd = (f"{row.difference:.1f}" for row in own)
+    p = [f"{row.p_holm:.3f}".lstrip("0") for row in own]
+    assert f"{finetune} points above fine-tuning (p = {p[0]} after Holm), {pkd} above PKD ({p[1]}); the {kd}" in text
+    scores = pd.read_csv("results/reference/minilm/partial/tables/glue_dev.csv", keep_default_na=False)
+    mean = {(row.method, row.variant): float(row.cola) for row in scores.itertuples() if row.cola}
+    lead = mean["theseus", "equal"] - mean["finetune", "equal"]
+    start = mean["finetune", "equal+start=predecessor"] - mean["finetune", "equal"]
+    assert f"leads fine-tuning by {lead:.1f} points; the start alone gives fine-tuning {start:.1f}." in text
+    theseus = read_speed("glue_dev", Path("results/reference/minilm")).methods["theseus@equal"]
+    assert f"{theseus.speedup:.2f} times as fast ({theseus.low:.2f} to {theseus.high:.2f})" in text
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -173,20 +173,20 @@ def made_for(experiments):
 
 def made_of(experiment, figures_only=False):
     """All that is made of an experiment's runs: scores, tests, speed, tables and figures, and what else it has."""
-    wanted = PLAN.suite.experiments[experiment]
-    asked = dict.fromkeys(STEPS, not figures_only)
-    asked |= dict.fromkeys(("score", "significance", "speed", "experiment_figures"), True)
-    asked["verdict_tables"] &= bool(wanted.compare_with)
-    asked["search_tables"] &= PLAN.has_search(experiment)
-    asked["submissions"] &= wanted.submission
-    return [file for step, made in asked.items() if made for file in made_by(step, experiment=experiment)]
+    definition = PLAN.suite.experiments[experiment]
+    steps = dict.fromkeys(STEPS, not figures_only)
+    steps |= dict.fromkeys(("score", "significance", "speed", "experiment_figures"), True)
+    steps["verdict_tables"] &= bool(definition.compare_with)
+    steps["search_tables"] &= PLAN.has_search(experiment)
+    steps["submissions"] &= definition.submission
+    return [file for step, applies in steps.items() if applies for file in made_by(step, experiment=experiment)]
 
 
 @cache
 def all_of(*experiments, figures_only=False):
     """What there is of experiments, from their tables to their figures; listed once, however many jobs wait for it."""
-    made = [file for name in experiments for file in made_of(name, figures_only)]
-    return made_for(experiments) + made
+    results = [file for name in experiments for file in made_of(name, figures_only)]
+    return made_for(experiments) + results
 
 
 def shapes_of(experiment):
@@ -222,10 +222,10 @@ def inputs_of(step):
 
 def inputs_of_report(wildcards):
     """What the report tells of: all that is made of the experiments, and every run's record."""
-    made = [file for name in EXPERIMENTS for file in made_of(name)]
+    results = [file for name in EXPERIMENTS for file in made_of(name)]
     kinds = (records_of, sources_of, searches_of, labels_of, diagnostic_of)
-    read = [file for name in EXPERIMENTS for kind in kinds for file in kind(name)]
-    return list(dict.fromkeys(made + read)) + PUBLISHED_FILES
+    sources = [file for name in EXPERIMENTS for kind in kinds for file in kind(name)]
+    return list(dict.fromkeys(results + sources)) + PUBLISHED_FILES
 
 
 def inputs_of_speed(wildcards):
@@ -274,10 +274,10 @@ def force_unsound(runs, experiments):
 def kept_outputs():
     """The outputs of each job that is about to run and may keep them, and of each that the user forces to run."""
     settings = workflow.dag_settings
-    kept, forced = [], []
+    outputs_to_keep, outputs_to_renew = [], []
     for job in workflow.dag.needrun_jobs():
         if job.rule.name in KEPT:
             outputs = [str(file) for file in job.output]
-            asked = settings.forceall or settings.forcetargets or settings.forcerun & {job.rule.name, *outputs}
-            (forced if asked else kept).append(outputs)
-    return [outputs for outputs in kept if UNSOUND.isdisjoint(outputs)], forced
+            is_forced = settings.forceall or settings.forcetargets or settings.forcerun & {job.rule.name, *outputs}
+            (outputs_to_renew if is_forced else outputs_to_keep).append(outputs)
+    return [outputs for outputs in outputs_to_keep if UNSOUND.isdisjoint(outputs)], outputs_to_renew

@@ -246,6 +246,7 @@ def report(
 ) -> None:
     """Make SUITE/report (index.html, report.md, report.pdf) from all that is there; gaps are shown as gaps."""
     from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.outputs import PARTIAL
 
     suite_plan = read_plan(folder)
     if not partial:
@@ -257,7 +258,7 @@ def report(
     from theseus_bench.rebuild import write_partial  # here: it draws too, and so imports twice as much
 
     if write_partial(suite_plan, folder):
-        page = folder / "partial" / "report" / "index.html"
+        page = folder / PARTIAL / "report" / "index.html"
         print(f"a report of what is there: {page}; the same snakemake command goes on with the rest")
     else:
         print(f"{folder}: no run has left anything yet; the same snakemake command goes on")

@@ -5,7 +5,7 @@
 starts the command given and imports all that ours need. While that runs, every `theseus-bench` it calls is a client: it
 hands its arguments to the server, which forks a child for it. So one run is still one process with its own record, the
 rules are the same as without it, and no run can leave anything behind in the next, as several trained in one process
-could. The server never computes, so no thread is lost in a fork, and it ends with the command it process. If it is
+could. The server never computes, so no thread is lost in a fork, and it ends with the command that it started. If it is
 killed, so are that command and its children.
 
 A client imports this module too, some hundreds of times: what the server alone needs is imported inside its functions.

@@ -8,8 +8,8 @@ from pathlib import Path
 from theseus_bench.evaluation.scores import write_scores
 from theseus_bench.evaluation.significance import write_significance
 from theseus_bench.figures.experiment import write_experiment_figures
-from theseus_bench.report.build import PARTIAL, write_suite_report
-from theseus_bench.suite.outputs import STEPS
+from theseus_bench.report.build import write_suite_report
+from theseus_bench.suite.outputs import PARTIAL, STEPS
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.status import state
 from theseus_bench.tables.experiment import (

@@ -13,6 +13,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.evaluation.significance import macro_tasks
 from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.method_spec import resolve_settings
+from theseus_bench.suite.outputs import PARTIAL
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.run_names import RunName
@@ -60,8 +61,9 @@ def cell_runs(plan: Plan, experiment: str, row: str, column: str) -> list[Run]:
 
 def _read_number(experiment: str, run: Run, column: str, folder: Path) -> str:
     """What the table says in the column, in the row of the run's method: the mean in points, and its deviation."""
-    file = folder / "tables" / f"{experiment}.csv"
-    if not file.is_file():
+    tables = [part / "tables" / f"{experiment}.csv" for part in (folder, folder / PARTIAL)]
+    file = next((table for table in tables if table.is_file()), None)
+    if file is None:
         return f"no table yet; make it with: theseus-bench score-tables {folder} {experiment}"
     with file.open(encoding="utf-8", newline="") as stream:
         table = list(csv.DictReader(stream))

@@ -43,7 +43,7 @@ def without_controls(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def missing_sentence(missing: dict[str, list[str]], reason: str = "no value") -> str:
-    """A sentence on what `present` found missing; '' if nothing is."""
+    """A sentence on what `drop_missing` left out; '' if nothing is."""
     names = [f"{label} on {series(panels)}" if panels else label for label, panels in missing.items()]
     return f"Not drawn ({reason}): {join_labels(names)}." if names else ""
 

@@ -172,7 +172,7 @@ def reference(draw: Callable[..., Any], value: float) -> None:
 
 
 def side_by_side(rows: pd.DataFrame, height: int) -> Iterator[tuple[Any, float]]:
-    """Each row with its height: around `place`, apart from each other where there are several."""
+    """Each row with its height: around `height`, apart from each other where there are several."""
     offsets = np.linspace(-NEAR, NEAR, len(rows)) if len(rows) > 1 else [0.0]
     for row, offset in zip(rows.itertuples(), offsets, strict=True):
         yield row, height + offset

@@ -15,7 +15,7 @@ from theseus_bench.report.content import Report, ReportFigure, Section
 from theseus_bench.report.findings import judge_all_claims, list_findings
 from theseus_bench.report.html import write_report
 from theseus_bench.report.inline_svg import inline_svg
-from theseus_bench.suite.outputs import CRATE_FILE
+from theseus_bench.suite.outputs import CRATE_FILE, PARTIAL
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.status import state
@@ -37,7 +37,6 @@ from theseus_bench.tables.speed import speed_tables
 from theseus_bench.tables.verdicts import claims_table
 
 TEMPLATES = Path("report")
-PARTIAL = "partial"  # the folder in the suite's for the report of one that is not complete
 
 
 def write_suite_report(plan: Plan, folder: Path) -> None:

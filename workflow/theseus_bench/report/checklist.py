@@ -289,7 +289,11 @@ def _models(plan: Plan, records: list[RunRecord]) -> str:
     """How many of the runs that have ended keep their model, which a card is written with."""
     keys_with_model = {_key(record) for record in records if record.architecture is not None}
     model_count = sum(plan.keeps_model(run) for run in plan.runs.values() if _run_key(run) in keys_with_model)
-    return f"Models kept with a card each: {model_count}." if model_count else "No model was kept."
+    return (
+        f"Models kept where they were trained, with a card each: {model_count}."
+        if model_count
+        else "No model was kept."
+    )
 
 
 def _key(record: RunRecord) -> RunKey:

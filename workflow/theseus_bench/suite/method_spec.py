@@ -171,7 +171,10 @@ def _is_method(path: Path) -> bool:
 def _like(default: Any, value: Any, where: str) -> Any:
     """`value` as the type of `default` (a whole number may stand for a float); UserError otherwise."""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UserError(f"{where}: expected a finite number, found one of {len(str(value))} digits") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where}: expected a finite number, found {value!r}")
     if type(value) is not type(default) and default is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PARTIAL = "partial"  # the folder, in the suite's, of what is made of a suite that is not complete
 FORMATS = ("html", "csv", "md", "tex")  # of a table
 CRATE_FILE = "ro-crate-metadata.json"  # in the suite's folder
 

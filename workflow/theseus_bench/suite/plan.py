@@ -350,7 +350,11 @@ def source_files(plan: Plan, task: str) -> list[str]:
     For a task listed in data.samples a test split may be absent.
     """
     data = plan.suite.data
-    folder = Path(data.path).expanduser() if data.source == "local" and data.path else Path(plan.folder) / "source"
+    folder = (
+        Path(data.path).expanduser()
+        if data.source == "local" and data.path is not None
+        else Path(plan.folder) / "source"
+    )
     files = {split: folder / task / f"{split}.parquet" for split in plan.tasks[task].splits}
     optional = plan.tasks[task].test if data.source == "local" and task in data.samples else []
     return [str(file) for split, file in files.items() if split not in optional or file.is_file()]

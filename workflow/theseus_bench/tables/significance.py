@@ -62,7 +62,7 @@ def significance_tables(plan: Plan, experiment: str, folder: Path) -> dict[str, 
 
 
 def differences_table(plan: Plan, results: SignificanceResults, title: str, targets: Sequence[str] = ()) -> Table:
-    """Every difference with its test, the primary ones first; with `only`, those of these tasks or macros alone."""
+    """Every difference with its test, the primary ones first; with `targets`, those of these tasks or macros alone."""
     columns = (
         Column("other", "Compared with", text=True),
         Column("among", "Family", text=True),

@@ -25,7 +25,7 @@ from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_files import checksum, keep_checkpoint, sign_checkpoint
 from theseus_bench.training import pretraining
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
-from theseus_bench.training.trainer_state import CHECKPOINTS, Checkpoint
+from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
 
 
 def fetch_task(plan: Plan, name: str, output: Path) -> None:
@@ -118,7 +118,7 @@ def _checkpoint(folder: Path, hardware: Hardware, made_from: dict[str, Any], eve
     That is the suite's `folder`, what it is made from, device, precision and the code.
     """
     code = [checksum(Path(module.__file__)) for module in (synthetic, pretraining)]
-    parts = [str(folder.resolve()), hardware.device.type, hardware.precision, code, made_from]
+    parts = [str(folder.resolve()), hardware.device.type, hardware.precision, code, STATE_VERSION, made_from]
     name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     return Checkpoint(CHECKPOINTS / name, every)
 
