@@ -8,6 +8,8 @@ import pytest
 from theseus_bench.files import write_json
 from worked import copy_of
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 COMPUTING = {"torch", "transformers", "datasets", "evaluate", "sklearn", "scipy.stats", "scipy.special"}
 NOT_IMPORTED = {
     "suite.status": COMPUTING | {"pandas"},
