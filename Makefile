@@ -61,8 +61,8 @@ bench: install
 	for shape in base minilm; do $(BIN)/python benchmarks/speed.py $$shape || exit; done
 	for action in time size; do $(BIN)/python benchmarks/significance.py $$action || exit; done
 
-# How many slips in the code between predictions and report the tests notice, of 80 drawn in each of four areas. An hour
-# or more on two cores by estimate, so CI does not run it. It leaves nothing behind.
+# How many slips in the code between predictions and report the tests notice, of 80 drawn in each of four areas. About
+# half an hour of a processor, so CI does not run it. It leaves nothing behind.
 mutants: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
 	$(BIN)/python benchmarks/mutants.py

@@ -302,7 +302,7 @@ def made_again(project: Path, *arguments: str) -> set[str]:
     return {" ".join(job) for job in found}
 
 
-def tested(*experiments: str) -> set[str]:
+def significance_jobs(*experiments: str) -> set[str]:
     """What is made when the differences of these experiments are tested again; one is beside printed numbers."""
     jobs = {f"{rule} {name}" for rule in ("significance", "score_tables", "experiment_figures") for name in experiments}
     return jobs | {"verdict_tables glue_dev"} & {f"verdict_tables {name}" for name in experiments}
@@ -334,7 +334,7 @@ def test_another_rule_of_testing_tests_again_what_it_is_of_and_what_follows_in_l
     edit_config(project, change)
     jobs = made_again(project)
     assert {job for job in jobs if job.startswith("significance ")} == {f"significance {name}" for name in experiments}
-    assert tested(*experiments) <= jobs
+    assert significance_jobs(*experiments) <= jobs
     assert not {job for job in jobs if job.startswith("score ")}
 
 
@@ -343,7 +343,7 @@ def test_what_counts_in_the_macro_is_part_of_the_tests(project):
     tasks = yaml.safe_load(file.read_text())
     tasks["rte"]["macro"] = False
     file.write_text(yaml.safe_dump(tasks, sort_keys=False))
-    assert tested("equal", "glue_dev", "transfer") <= made_again(project)
+    assert significance_jobs("equal", "glue_dev", "transfer") <= made_again(project)
 
 
 def test_speed_is_measured_on_all_cores_so_that_nothing_runs_beside_it(project):
