@@ -1,5 +1,8 @@
 """The checklists say what the records say, and are blank where only an author can answer."""
 
+import os
+from pathlib import Path
+
 import pytest
 from records import RECORD
 from suites import leave_run, make_plan
@@ -92,6 +95,23 @@ def test_the_data_are_those_that_the_runs_saw(tmp_path):
     assert "RTE: train 2490, validation 100 (official GLUE: 277)." in answer_by_item[ACL, "B6"]
     assert f"Data: nyu-mll/glue at {'0' * 40}." in answer_by_item[ACL, "B6"]
     assert f"Backbone: google-bert/bert-base-uncased at {'0' * 40}." in answer_by_item[NEURIPS, "5"]
+
+
+def test_local_data_and_samples_are_declared(tmp_path):
+    local = {"source": "local", "path": str(tmp_path), "samples": ["rte"]}
+    plan = make_plan(tasks=["rte", "mrpc"], compact={}, data=local, experiments=EXPERIMENTS)
+    found = answers(plan, [make_record()], tmp_path)[NEURIPS, "5"]
+    assert "Data: a local folder. Declared as other than official GLUE: RTE." in found
+
+
+def test_every_answer_says_where_it_comes_from(tmp_path):
+    items = checklist(PLAN, [make_record()], tmp_path)
+    text = "".join(f"{item.source} | {item.item} | {item.where}\n" for item in items)
+    golden = Path(__file__).parent / "golden/checklist.txt"
+    if os.environ.get("THESEUS_GOLDEN") == "write":
+        golden.write_text(text, encoding="utf-8", newline="\n")
+        pytest.fail("checklist.txt is rewritten: read its difference, and test without THESEUS_GOLDEN")
+    assert text == golden.read_text(encoding="utf-8")
 
 
 def test_seeds_and_failures_are_counted(tmp_path):
