@@ -17,6 +17,7 @@ from theseus_bench.training.conformance import make_bench
 from theseus_bench.training.loop import fit, learning_rate, planned_steps, predict, without_held_out
 from theseus_bench.training.method import Method, classify, task_loss
 from theseus_bench.training.run import majority_score, run_status
+from theseus_bench.training.trainer_state import TrainerState
 from tiny import (
     HARDWARE,
     build,
@@ -569,3 +570,8 @@ def test_judge(role, score, diverged, status):
     found, reason = run_status(role, diverged, score, majority=0.5)
     assert found == status
     assert reason == ("" if status == "complete" else diverged or "at or below the majority class")
+
+
+@pytest.mark.parametrize(("curve", "mean"), [([], 1.2), ([{"step": 2}], 2.0)])
+def test_the_loss_of_a_curve_is_the_mean_over_the_steps_since_the_last_evaluation(curve, mean):
+    assert TrainerState([], torch.tensor(6.0), step=5, curve=curve).mean_loss == pytest.approx(mean)
