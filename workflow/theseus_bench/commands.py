@@ -53,6 +53,20 @@ def plan(configs: Configs) -> None:
 
 
 @app.command()
+def settings(
+    configs: Configs,
+    method: Annotated[str, typer.Argument(help="METHOD or METHOD@VARIANT, such as theseus@equal")],
+    task: str,
+) -> None:
+    """Print every setting of METHOD on TASK as a configuration has it, with the layer that set it."""
+    from theseus_bench.strict_yaml import read_config
+    from theseus_bench.suite.load import load_plan
+    from theseus_bench.suite.settings_listing import list_settings
+
+    print(*list_settings(load_plan(read_config(*configs)), method, task), sep="\n")
+
+
+@app.command()
 def fetch(folder: Folder, task: str, output: Path) -> None:
     """Put a task's tables into OUTPUT: from the hub at the pinned revision, or generated for the demo."""
     from theseus_bench.suite.load import read_plan
@@ -310,6 +324,30 @@ def trace(
     from theseus_bench.suite.load import read_plan
 
     print(*trace_cell(read_plan(folder), experiment, row, column, folder), sep="\n")
+
+
+@app.command()
+def diff(before: Folder, after: Folder) -> None:
+    """Say in what two suites, or two versions of one, differ: configuration, runs, scores; exit 1 if they do."""
+    from theseus_bench.evaluation.suite_diff import compare_suites
+
+    lines = compare_suites(before, after)
+    print(*lines, sep="\n")
+    if len(lines) > 1:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rerun(folder: Folder, method: str, task: str, seed: Seed) -> None:
+    """Train a run once more, beside the suite, and say whether its predictions are the same; exit 1 if not."""
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.training.rerun import rerun
+
+    suite_plan = read_plan(folder)
+    is_identical, lines = rerun(suite_plan, suite_plan.run(method, task, seed), folder)
+    print(*lines, sep="\n")
+    if not is_identical:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -135,11 +135,11 @@ def resolve_settings(spec: MethodSpec, layers: int, overlays: Overlays) -> dict[
     method's own against the type of their default.
     """
     values: dict[str, Any] = {"layers": layers} | spec.defaults
-    origins = dict.fromkeys(values, f"methods/{spec.name}/method.yaml: defaults")
     for origin, overlay in overlays:
         for key, value in overlay.items():
             check_option(spec, key, origin)
-            values[key], origins[key] = value, origin
+            values[key] = value
+    origins = setting_origins(spec, overlays)
     method_values = {key: value for key, value in values.items() if key not in LoopSettings.model_fields}
     for key, value in method_values.items():
         method_values[key] = _like(spec.defaults[key], value, f"{origins[key]}: {key}")
@@ -151,6 +151,16 @@ def resolve_settings(spec: MethodSpec, layers: int, overlays: Overlays) -> dict[
         key = str(detail["loc"][0])
         raise UserError(f"{origins.get(key, spec.name)}: {key}: {detail['msg']}, found {values.get(key)!r}") from None
     return loop.model_dump() | method_values
+
+
+def setting_origins(spec: MethodSpec, overlays: Overlays) -> dict[str, str]:
+    """The place that each setting of a run comes from: the last of `overlays` that names it, or a default."""
+    origins = dict.fromkeys(LoopSettings.model_fields, "default of the training loop")
+    origins["layers"] = "backbone.layers" if spec.role == "teacher" else "student_layers"
+    origins |= dict.fromkeys(spec.defaults, f"methods/{spec.name}/method.yaml: defaults")
+    for origin, overlay in overlays:
+        origins |= dict.fromkeys(overlay, origin)
+    return origins
 
 
 def _check_allowed(spec: MethodSpec, key: str, value: Any, where: str) -> None:

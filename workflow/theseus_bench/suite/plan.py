@@ -108,7 +108,8 @@ class Plan:
     _fingerprints: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @cached_property
-    def _settings(self) -> RunSettings:
+    def run_settings(self) -> RunSettings:
+        """What the suite sets its runs to."""
         return RunSettings(self.suite, self.specs)
 
     @property
@@ -211,10 +212,10 @@ class Plan:
             name = name.adding(*(setting_part(key, value) for key, value in (settings or {}).items()))
         # All of GLUE's tasks, so that the name does not depend on those that the suite is cut to.
         tasks = [task.name for task in self.tasks.values() if task.trained_on is None]
-        meaning = [self._settings.resolve(str(name), task) for task in tasks]
+        meaning = [self.run_settings.resolve(str(name), task) for task in tasks]
         for part in name.parts[::-1]:
             without = replace(name, parts=tuple(other for other in name.parts if other != part))
-            if [self._settings.resolve(str(without), task) for task in tasks] == meaning:
+            if [self.run_settings.resolve(str(without), task) for task in tasks] == meaning:
                 name = without
         return str(name)
 
@@ -222,7 +223,7 @@ class Plan:
         """The run called `name` (method, or method@variant) with its settings resolved."""
         key = name, task, seed
         if key not in self._runs:
-            settings, trials = self._settings.resolve(name, task)
+            settings, trials = self.run_settings.resolve(name, task)
             definition, is_adapted = find_task(self.tasks, task, "run"), self.is_adapted(name)
             self._runs[key] = Run(
                 self.spec_of(name), RunName.parse(name), definition, seed, settings, trials, is_adapted
@@ -263,7 +264,9 @@ class Plan:
         which a record tells; and the code of the machinery, of which LOOP_VERSION says when it changes results.
         """
         if run.path not in self._fingerprints:
-            settings, _ = self._settings.resolve(run.name, run.task.name)  # a search's choice is a result, not a cause
+            settings, _ = self.run_settings.resolve(
+                run.name, run.task.name
+            )  # a search's choice is a result, not a cause
             parts = {
                 "method": run.name,
                 "version": run.spec.version,
@@ -314,7 +317,7 @@ class Plan:
             return False
         name = str(RunName.parse(name).without(TRIAL))
         if name not in self._adaptations:
-            differs = not all(self._settings.follow_recipe(name, task) for task in self.trained_tasks)
+            differs = not all(self.run_settings.follow_recipe(name, task) for task in self.trained_tasks)
             sources = [self.teacher.name] * (spec.role != "teacher" and self._learns(name))
             sources += [spec.source.method] if spec.source else []
             self._adaptations[name] = differs or any(self.is_adapted(source) for source in sources)
@@ -323,7 +326,7 @@ class Plan:
     def _learns(self, name: str) -> bool:
         """Whether runs called `name` read of the predecessor's on some task."""
         spec, run_name = self.spec_of(name), RunName.parse(name)
-        resolutions = ((self.tasks[task], self._settings.resolve(name, task)) for task in self.trained_tasks)
+        resolutions = ((self.tasks[task], self.run_settings.resolve(name, task)) for task in self.trained_tasks)
         return any(Run(spec, run_name, task, 0, *resolution).learns for task, resolution in resolutions)
 
     def keeps_model(self, run: Run) -> bool:

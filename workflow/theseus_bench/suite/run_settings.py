@@ -9,7 +9,7 @@ from typing import Any
 from theseus_bench.errors import UserError
 from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.config import EFFORT, LoopSettings, Suite
-from theseus_bench.suite.method_spec import MethodSpec, Overlays, find_spec, resolve_settings
+from theseus_bench.suite.method_spec import MethodSpec, Overlays, find_spec, resolve_settings, setting_origins
 from theseus_bench.suite.run_names import EQUAL, TRIAL, RunName, read_part
 from theseus_bench.suite.search import Settings, draw_trials
 
@@ -46,36 +46,59 @@ class RunSettings:
         search = self.suite.search.model_copy(update={"space": {}})
         return replace(self, suite=self.suite.model_copy(update={"settings": [], "search": search}))
 
+    def origins(self, name: str, task: str) -> dict[str, str]:
+        """Which layer set each setting of the runs called `name` on a task: the last one that names it."""
+        run_name = RunName.parse(name)
+        return setting_origins(self.specs[run_name.method], self._overlays(run_name, task))
+
     def _settings_and_trials(self, name: str, task: str) -> Resolution:
-        trial, run_name = RunName.parse(name).trial, RunName.parse(name).without(TRIAL)
-        method, equal = run_name.method, run_name.protocol == EQUAL
-        spec = find_spec(self.specs, method)
-        name_overlays = [(f"{method}@{part}", self._changes(spec, part)) for part in run_name.without(EQUAL).parts]
-        if trial is not None:
-            _, trials = self.resolve(str(run_name), task)
-            if trial not in range(len(trials)):
-                raise UserError(f"{name} on {task}: the search has {len(trials)} trials, counted from 0")
-            return self._settings(spec, equal, task, [*name_overlays, (f"search of {method}", trials[trial])]), ()
-        settings = self._check_layers(name, spec, self._settings(spec, equal, task, name_overlays))
-        space = self._space(spec, task, equal, {key for _, changes in name_overlays for key in changes})
+        run_name = RunName.parse(name)
+        spec = find_spec(self.specs, run_name.method)
+        settings = resolve_settings(spec, self._layers(spec), self._overlays(run_name, task))
+        if run_name.trial is not None:
+            return settings, ()
+        settings = self._check_layers(name, spec, settings)
+        equal = run_name.protocol == EQUAL
+        fixed_keys = {key for _, changes in self._variant_overlays(run_name) for key in changes}
+        space = self._space(spec, task, equal, fixed_keys)
         budget = self.suite.search.budget_of("equal" if equal else "published")
         # The draws are the method's, so that variants with the same grid try the same settings.
-        draws = draw_trials(space, {key: settings[key] for key in space}, budget, method) if space else []
+        draws = draw_trials(space, {key: settings[key] for key in space}, budget, spec.name) if space else []
         return settings, tuple(draws)
 
-    def _settings(self, spec: MethodSpec, equal: bool, task: str, name_overlays: Overlays) -> Settings:
-        layers = self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
+    def _layers(self, spec: MethodSpec) -> int:
+        return self.suite.backbone.layers if spec.role == "teacher" else self.suite.student_layers
+
+    def _overlays(self, run_name: RunName, task: str) -> Overlays:
+        """What is laid over the defaults of the method and the loop, in order: the last word wins."""
+        spec = find_spec(self.specs, run_name.method)
         overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
         for index, override in enumerate(self.suite.settings):
             if spec.name in (override.methods or [spec.name]) and task in (override.tasks or [task]):
                 overlays.append((f"settings.{index}", override.set))
-        if equal:
+        if run_name.protocol == EQUAL:
             block = self.suite.equal
             effort_keys = (*EFFORT, "warmup")  # steps, and their schedule, which a search may vary for all alike
             overlays.append(("equal", {key: LoopSettings.model_fields[key].default for key in effort_keys}))
             overlays += [("equal.set", block.set), (f"equal.per_task.{task}", block.per_task.get(task, {}))]
             overlays.append(("equal", {"choose_on": "held_out"}))
-        return resolve_settings(spec, layers, overlays + name_overlays)
+        overlays += self._variant_overlays(run_name)
+        if run_name.trial is not None:
+            overlays.append((f"search of {spec.name}", self._trial(run_name, task)))
+        return overlays
+
+    def _variant_overlays(self, run_name: RunName) -> Overlays:
+        """What the parts of a name set, but for its protocol and its trial."""
+        spec = find_spec(self.specs, run_name.method)
+        parts = run_name.without(TRIAL).without(EQUAL).parts
+        return [(f"{run_name.method}@{part}", self._changes(spec, part)) for part in parts]
+
+    def _trial(self, run_name: RunName, task: str) -> Settings:
+        """The settings that the trial of this name tries; UserError if its search has no such trial."""
+        _, trials = self.resolve(str(run_name.without(TRIAL)), task)
+        if run_name.trial not in range(len(trials)):
+            raise UserError(f"{run_name} on {task}: the search has {len(trials)} trials, counted from 0")
+        return trials[int(run_name.trial)]
 
     def _changes(self, spec: MethodSpec, part: str) -> Settings:
         """What a part of a name sets."""

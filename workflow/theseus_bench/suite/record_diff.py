@@ -1,0 +1,48 @@
+"""In what two records of a run differ that may be why their predictions do; and two configurations, key by key."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from theseus_bench.suite.records import RunRecord
+
+CIRCUMSTANCES = ("precision", "device", "threads")  # in a record beside its settings and what it read
+MACHINE = ("code", "python", "processor")  # in its provenance
+
+
+def explain_difference(before: RunRecord, after: RunRecord) -> list[str]:
+    """What the two runs did not have in common: settings, contents that they read, device, code and libraries."""
+    causes = compare_values(before.settings, after.settings)
+    names = dict.fromkeys([*before.inputs, *after.inputs])
+    causes += [f"other contents of {name}" for name in names if before.inputs.get(name) != after.inputs.get(name)]
+    return causes + compare_values(_circumstances(before), _circumstances(after))
+
+
+def _circumstances(record: RunRecord) -> dict[str, Any]:
+    machine = {name: record.provenance.get(name) for name in MACHINE}
+    libraries: dict[str, Any] = record.provenance.get("libraries", {})
+    return {name: getattr(record, name) for name in CIRCUMSTANCES} | machine | libraries
+
+
+def compare_values(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """'equal.set.epochs 4 → 5' for each value that is not in both alike, of nested mappings too."""
+    left, right = _flatten(before), _flatten(after)
+    changes = []
+    for key in dict.fromkeys([*left, *right]):
+        texts = [_show(values[key]) if key in values else "not there" for values in (left, right)]
+        if texts[0] != texts[1]:
+            changes.append(f"{key} {' → '.join(texts)}")
+    return changes
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _flatten(values: Any, path: str = "") -> dict[str, Any]:
+    """The values of nested mappings by their whole path, equal.set.epochs."""
+    if not isinstance(values, dict) or not values:
+        return {path: values}
+    parts = [_flatten(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
+    return {key: value for part in parts for key, value in part.items()}
