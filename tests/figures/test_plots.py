@@ -22,7 +22,7 @@ from axes import intervals
 from fontTools.ttLib import TTFont
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
-from scope import remembered
+from scope import remember
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 from theseus_bench.figures import plots
 from theseus_bench.figures.export import write_figures
@@ -122,7 +122,7 @@ DRAWN = {
 }
 
 
-@remembered
+@remember
 def drawn(name: str):
     """The picture of the frame above; made once, since no test changes it."""
     return DRAWN[name]()

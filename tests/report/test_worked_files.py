@@ -198,8 +198,8 @@ def test_a_row_of_scores_in_full(tables):
     assert kinds == ["proposed", "printed", "difference"]
 
 
-def test_a_row_of_the_tests_in_full(tables, worked):
-    results = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+def test_a_row_of_the_tests_in_full(tables, worked_example):
+    results = json.loads((worked_example.folder / "significance/glue.json").read_text())["differences"]
     (entry,) = [r for r in results if (r["name"], r["other"], r["what"]) == ("theseus", "finetune", "macro")]
     line = line_of(tables, "_significance", "BERT-of-Theseus", "Fine-tuning", "primary", "Macro")
     difference = f"{macro_of('theseus') - macro_of('finetune'):.1f} ({entry['low']:.1f}–{entry['high']:.1f})"
@@ -210,7 +210,7 @@ def test_a_row_of_the_tests_in_full(tables, worked):
     assert (row["p_holm_tests"], row["verdict"]) == ("4", "significant")
     assert float(row["p"]) == pytest.approx(entry["p"])
     (rank,) = [
-        r for r in json.loads((worked.folder / "significance/glue.json").read_text())["ranks"]
+        r for r in json.loads((worked_example.folder / "significance/glue.json").read_text())["ranks"]
         if (r["name"], r["other"]) == ("theseus", "finetune")
     ]  # fmt: skip
     line = line_of(tables, "_ranks", "BERT-of-Theseus", "Fine-tuning", "4")
@@ -400,6 +400,6 @@ def test_the_checklist_is_filled_in_from_the_records(report):
     assert "MNLI: train 3000" in answers["B6"]
 
 
-def test_a_partial_report_links_to_no_provenance_since_there_is_none(worked, tmp_path):
-    partial = copy_of(worked.folder, tmp_path).rename(tmp_path / "partial")
-    assert suite_report(worked.plan, partial).links == {"Configuration": "../suite.json"}
+def test_a_partial_report_links_to_no_provenance_since_there_is_none(worked_example, tmp_path):
+    partial = copy_of(worked_example.folder, tmp_path).rename(tmp_path / "partial")
+    assert suite_report(worked_example.plan, partial).links == {"Configuration": "../suite.json"}
