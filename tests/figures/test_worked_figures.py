@@ -197,8 +197,8 @@ def test_the_profile_is_of_all_runs_at_each_threshold(frames):
 
 
 def test_curves_are_of_what_replaces_beside_its_own_predecessor(tmp_path):
-    chosen = {"methods": ["predecessor", "finetune", "theseus"], "protocols": ["published", "equal"]}
-    plan = make_plan(tasks=["rte"], search={"budget": 1}, experiments={"first": {"title": "One"} | chosen})
+    experiment = {"methods": ["predecessor", "finetune", "theseus"], "protocols": ["published", "equal"]}
+    plan = make_plan(tasks=["rte"], search={"budget": 1}, experiments={"first": {"title": "One"} | experiment})
     for name in ("scores", "significance"):
         (tmp_path / name).mkdir()
     pd.DataFrame([], columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
@@ -337,8 +337,8 @@ def test_a_failed_run_is_a_cross_and_the_majority_a_dotted_line(pictures):
     cola = pictures["seed_strips"].figure.axes[0]
     crosses = [float(line.get_xdata()[0]) for line in cola.get_lines() if line.get_marker() == "x"]
     assert crosses == [0], "what was never evaluated stands at the majority's score"
-    dotted = [float(line.get_xdata()[0]) for line in mrpc.get_lines() if line.get_linestyle() not in ("None", "-")]
-    assert dotted == pytest.approx([score_of("majority", "mrpc", 1)])
+    positions = [float(line.get_xdata()[0]) for line in mrpc.get_lines() if line.get_linestyle() not in ("None", "-")]
+    assert positions == pytest.approx([score_of("majority", "mrpc", 1)])
 
 
 def test_the_points_of_the_first_figure_are_named_and_within_it(pictures):

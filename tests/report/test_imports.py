@@ -25,9 +25,9 @@ def modules_after(code: str) -> set[str]:
     """The modules that are imported once `code` has run in a process of its own."""
     command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.splitlines()[-1].split())
+    process = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return set(process.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("module", NOT_IMPORTED)
