@@ -14,7 +14,7 @@ from theseus_bench.evaluation.resampling import resample_values
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import significance as simulated
-from significance import SIMULATED, Design, conclude_alone, quick, simulate
+from significance import SIMULATED_TASKS, Design, conclude_alone, quick, simulate
 from theseus_bench.evaluation import statistics
 
 
@@ -179,7 +179,7 @@ def test_the_quick_metrics_of_the_simulation_are_the_metrics():
 )
 def test_false_alarms_are_as_rare_as_promised(task, seeds, runs):
     """Under no difference, at the size of the task's dev set, α is kept within its binomial interval."""
-    examples, metrics, accuracy, positive = SIMULATED[task]
+    examples, metrics, accuracy, positive = SIMULATED_TASKS[task]
     alarms = 0
     for run in range(runs):
         random = np.random.default_rng([run, examples])
@@ -313,7 +313,7 @@ def test_mcnemar_does_not_reject_more_often_than_promised():
 
 
 def test_a_planted_difference_is_found():
-    examples, metrics, accuracy, positive = SIMULATED["RTE"]
+    examples, metrics, accuracy, positive = SIMULATED_TASKS["RTE"]
     detections = 0
     for run in range(60):
         random = np.random.default_rng(run)
