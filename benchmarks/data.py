@@ -58,14 +58,16 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--task", default="mrpc")
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     disable_progress_bars()
     torch.set_num_threads(1)
-    task = load_tasks(TASKS_FILE)[given.task]
+    task = load_tasks(TASKS_FILE)[arguments.task]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        files = _tables(task, given.glue, folder)
-        actions[given.action](task, files, given.checkpoint or _random_checkpoint(folder), folder, given.rounds)
+        files = _tables(task, arguments.glue, folder)
+        actions[arguments.action](
+            task, files, arguments.checkpoint or _random_checkpoint(folder), folder, arguments.rounds
+        )
 
 
 def prepare(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, rounds: int) -> None:
@@ -76,10 +78,10 @@ def prepare(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
         lambda: _map(task, files, checkpoint, folder, padding="max_length"),
         rounds,
     )
-    ours, theirs = (
+    our_bytes, their_bytes = (
         sum(f.stat().st_size for f in (folder / name).rglob("*") if f.is_file()) for name in ("ours", "theirs")
     )
-    print(f"    on disk: {ours / theirs:.3f} ×; {ours / 1e6:.2f} MB and {theirs / 1e6:.2f} MB")
+    print(f"    on disk: {our_bytes / their_bytes:.3f} ×; {our_bytes / 1e6:.2f} MB and {their_bytes / 1e6:.2f} MB")
 
 
 def batches(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, rounds: int) -> None:
@@ -91,21 +93,21 @@ def batches(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     collator = DataCollatorWithPadding(AutoTokenizer.from_pretrained(checkpoint))
     loader = DataLoader(dataset, BATCH, shuffle=True, collate_fn=collator)
     epochs = iter(range(rounds))
-    padded = {"ours": 0, "theirs": 0}
+    tokens = {"ours": 0, "theirs": 0}
 
-    def ours() -> None:
+    def run_ours() -> None:
         for examples in length_grouped_batches(split, task.name, 1, next(epochs), BATCH):
-            padded["ours"] += to_tensors(collate(split, examples, pad), CPU)["input_ids"].numel()
+            tokens["ours"] += to_tensors(collate(split, examples, pad), CPU)["input_ids"].numel()
 
-    def theirs() -> None:
+    def run_theirs() -> None:
         for batch in loader:
-            padded["theirs"] += batch["input_ids"].numel()
+            tokens["theirs"] += batch["input_ids"].numel()
 
-    _compare(f"an epoch of {task.name} ({len(split)} examples), beside a DataLoader", ours, theirs, rounds)
+    _compare(f"an epoch of {task.name} ({len(split)} examples), beside a DataLoader", run_ours, run_theirs, rounds)
     whole = rounds * len(split) * task.max_length
     print(
-        f"    tokens to compute: {padded['ours'] / padded['theirs']:.2f} ×; "
-        f"{padded['ours'] / whole:.2f} × those of padding to {task.max_length}"
+        f"    tokens to compute: {tokens['ours'] / tokens['theirs']:.2f} ×; "
+        f"{tokens['ours'] / whole:.2f} × those of padding to {task.max_length}"
     )
 
 
@@ -121,29 +123,29 @@ def teacher(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     write = _seconds(
         lambda: write_teacher_outputs(model, some, pad, list(range(2, depth + 1, 2)), CPU, "fp32", folder / "outputs")
     )
-    stored, spent = open_teacher_outputs(folder / "outputs"), {"step": [], "read": [], "computed": []}
+    outputs, seconds = open_teacher_outputs(folder / "outputs"), {"step": [], "read": [], "computed": []}
     for epoch in range(rounds):
         for examples in length_grouped_batches(some, task.name, 1, epoch, BATCH)[
             : 10 if epoch else 2
         ]:  # few to warm up
             batch = to_tensors(collate(some, examples, pad), CPU)
             batch["labels"] = batch["labels"] if task.regression else batch["labels"].long()
-            spent["step"].append(_seconds(lambda batch=batch: _step(student, batch, optimizer)))
-            spent["read"].append(_seconds(lambda examples=examples: to_tensors(stored.take(examples), CPU)))
-            spent["computed"].append(_seconds(lambda batch=batch: _outputs(model, batch)))
-    step, read, computed = (statistics.median(values[2:]) for values in spent.values())
+            seconds["step"].append(_seconds(lambda batch=batch: _step(student, batch, optimizer)))
+            seconds["read"].append(_seconds(lambda examples=examples: to_tensors(outputs.take(examples), CPU)))
+            seconds["computed"].append(_seconds(lambda batch=batch: _outputs(model, batch)))
+    step, read, forward = (statistics.median(values[2:]) for values in seconds.values())
     print(
         f"a student's step on {task.name} with the teacher's outputs computed, beside stored ones: "
-        f"{(step + computed) / (step + read):.2f} ×\n"
-        f"    share of a step: {computed / (step + computed):.1%} computed, {read / (step + read):.2%} read; "
-        f"{1000 * computed:.1f} ms and {1000 * read:.2f} ms of processor"
+        f"{(step + forward) / (step + read):.2f} ×\n"
+        f"    share of a step: {forward / (step + forward):.1%} computed, {read / (step + read):.2%} read; "
+        f"{1000 * forward:.1f} ms and {1000 * read:.2f} ms of processor"
     )
-    even = write / len(some) * BATCH / (computed - read)
+    even = write / len(some) * BATCH / (forward - read)
     print(f"    storing them pays after {even:.2f} epochs of one student")
     runs, epochs = _epochs_of_students(task.name)
     print(
         f"    in the paper's suite one teacher's outputs on {task.name} serve up to {runs} runs, which have up to "
-        f"{epochs:.0f} epochs: {epochs / (even + epochs * read / (computed - read)):.0f} times fewer seconds of teacher"
+        f"{epochs:.0f} epochs: {epochs / (even + epochs * read / (forward - read)):.0f} times fewer seconds of teacher"
     )
 
 
@@ -153,12 +155,12 @@ def _epochs_of_students(task: str) -> tuple[int, float]:
     The most among the seeds: the search's has all the tries.
     """
     plan = load_plan(read_yaml(Path("config/config.yaml")))
-    examples, found = plan.tasks[task].rows["train"], {}
+    examples, epochs_of_seed = plan.tasks[task].rows["train"], {}
     for run in plan.runs.values():
         if run.task.name == task and "teacher_outputs" in run.needs:
             loop = LoopSettings(**{name: run.settings[name] for name in LoopSettings.model_fields})
-            found.setdefault(run.seed, []).append(planned_steps(loop, examples) * loop.batch_size / examples)
-    return max(((len(epochs), sum(epochs)) for epochs in found.values()), key=lambda pair: pair[1])
+            epochs_of_seed.setdefault(run.seed, []).append(planned_steps(loop, examples) * loop.batch_size / examples)
+    return max(((len(epochs), sum(epochs)) for epochs in epochs_of_seed.values()), key=lambda pair: pair[1])
 
 
 def _step(student: torch.nn.Module, batch: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer) -> None:
@@ -194,9 +196,9 @@ def _map(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, **p
     return tokens["train"]
 
 
-def _compare(title: str, ours: Callable, theirs: Callable, rounds: int) -> None:
+def _compare(title: str, run_ours: Callable, run_theirs: Callable, rounds: int) -> None:
     """Run the two in turn, once more than counted, and print how their processor seconds compare."""
-    times = [(_seconds(ours), _seconds(theirs)) for _ in range(rounds)][1:]
+    times = [(_seconds(run_ours), _seconds(run_theirs)) for _ in range(rounds)][1:]
     ratios = sorted(a / b for a, b in times)
     middle = [statistics.median(column) for column in zip(*times, strict=True)]
     print(

@@ -36,7 +36,7 @@ from transformers import BertConfig, BertForMaskedLM
 METHODS = ["predecessor", "finetune", "vanilla_kd", "pkd", "layerdrop", "tinybert", "minilm", "theseus"]
 TASKS = ["sst2", "rte"]  # short sentences, and long ones
 SLOTS = [1, 2, 4, 8]
-TIMED = "finetune", "rte"  # the run of which there are several at a time
+PARALLEL_RUN = "finetune", "rte"  # the run of which there are several at a time
 MATRIX = 8192  # rows and columns: enough to fill a large GPU
 COLUMNS = ["examples/s", "TFLOP/s", "share of the peak", "waits a step", "peak memory, MiB"]
 
@@ -75,13 +75,13 @@ def main() -> None:
         most = in_a_process("peak", "cuda")
         peak_said = f"{most / 1e12:.0f} TFLOP/s" if most else "not measured"
         print(f"{torch.cuda.get_device_name()}; bf16 peak: {peak_said}\n", flush=True)
-        found = {(name, task): in_a_process("measure", folder, name, task) for task in TASKS for name in METHODS}
-        print_tables("failed", {key: row(one, most) for key, one in found.items()}, runs_an_hour(Path(folder)))
+        results = {(name, task): in_a_process("measure", folder, name, task) for task in TASKS for name in METHODS}
+        print_tables("failed", {key: row(one, most) for key, one in results.items()}, runs_an_hour(Path(folder)))
 
 
 def prepare(folder: str, size: Size = Size()) -> None:
     """A suite's folder with a random backbone and tasks of random tokens."""
-    place = Path(folder)
+    suite_folder = Path(folder)
     loop = {"max_steps": size.steps, "epochs": 1000.0, "batch_size": size.batch, "evaluate_every": size.steps}
     config = BertConfig(**size.shape)
     suite = {
@@ -98,13 +98,13 @@ def prepare(folder: str, size: Size = Size()) -> None:
         "experiments": {"gpu": {"title": "GPU", "methods": METHODS}},
     }
     tasks = load_plan(suite).tasks
-    write_json(place / "suite.json", suite)
-    write_tokenizer(place / "tokenizer")
+    write_json(suite_folder / "suite.json", suite)
+    write_tokenizer(suite_folder / "tokenizer")
     torch.manual_seed(0)
-    save_checkpoint(BertForMaskedLM(config), place / "tokenizer", place / "backbone")
+    save_checkpoint(BertForMaskedLM(config), suite_folder / "tokenizer", suite_folder / "backbone")
     random = np.random.default_rng(0)
     for task in TASKS:
-        data = place / "data" / task
+        data = suite_folder / "data" / task
         data.mkdir(parents=True)
         splits = {split: size.examples if split == "train" else 4 * size.batch for split in tasks[task].splits}
         for split, examples in splits.items():
@@ -123,17 +123,17 @@ def prepare(folder: str, size: Size = Size()) -> None:
 
 def measure(folder: str, name: str, task: str, size: Size = Size()) -> dict[str, Any]:
     """Train one run, of the predecessor with its outputs for the students; what was seen in its last steps."""
-    place = Path(folder)
-    plan = read_plan(place)
+    suite_folder = Path(folder)
+    plan = read_plan(suite_folder)
     run = plan.run(name, task, 1)
     clock, load = Clock(size), run_module.load_method
     run_module.load_method = lambda method_folder: clock.watch(load(method_folder))
     try:
-        record = run_module.execute(plan, run, place)
+        record = run_module.execute(plan, run, suite_folder)
     finally:
         run_module.load_method = load
     if name == plan.teacher.name:
-        run_module.store_teacher_outputs(plan, run, place)
+        run_module.store_teacher_outputs(plan, run, suite_folder)
     return {
         "steps_a_second": (size.end - size.begin) / clock.seconds,
         "batch": size.batch,
@@ -155,11 +155,11 @@ class Clock:
         """The method, watched at the beginning of each of its steps."""
         on_step_begin = method.on_step_begin
 
-        def watched(step: int) -> None:
+        def step_and_look(step: int) -> None:
             self._look(step)
             on_step_begin(step)
 
-        method.on_step_begin = watched
+        method.on_step_begin = step_and_look
         return method
 
     def _look(self, step: int) -> None:
@@ -170,15 +170,15 @@ class Clock:
             self._finish()
             self.seconds = time.perf_counter() - self.began
             if self.gpu:
-                self.warned = warnings.catch_warnings(record=True)
-                self.seen = self.warned.__enter__()
+                self.recorder = warnings.catch_warnings(record=True)
+                self.records = self.recorder.__enter__()
                 warnings.simplefilter("always")
                 torch.cuda.set_sync_debug_mode("warn")
         elif step == self.size.steps - 1 and self.gpu:  # the evaluation after it waits, as it has to
             torch.cuda.set_sync_debug_mode("default")
-            self.warned.__exit__(None, None, None)
-            found = [warning for warning in self.seen if "synchroniz" in str(warning.message)]
-            self.waits = len(found) / (step - self.size.end)
+            self.recorder.__exit__(None, None, None)
+            waits = [warning for warning in self.records if "synchroniz" in str(warning.message)]
+            self.waits = len(waits) / (step - self.size.end)
 
     def _finish(self) -> None:
         if self.gpu:
@@ -202,38 +202,38 @@ def peak(device: str, matrix: int = MATRIX, repetitions: int = 30) -> float:
 
 def runs_an_hour(folder: Path) -> dict[int, float]:
     """Runs an hour by how many there are at a time, each the command that the workflow calls; none where one fails."""
-    found = {}
+    rates = {}
     for slots in SLOTS:
         began = time.perf_counter()
-        command = [Path(sys.executable).with_name("theseus-bench"), "train", folder, *TIMED]
+        command = [Path(sys.executable).with_name("theseus-bench"), "train", folder, *PARALLEL_RUN]
         quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
-        started = [subprocess.Popen([*command, str(seed)], **quiet) for seed in range(1, slots + 1)]
-        codes = [one.wait() for one in started]
+        processes = [subprocess.Popen([*command, str(seed)], **quiet) for seed in range(1, slots + 1)]
+        codes = [one.wait() for one in processes]
         if not any(codes):
-            found[slots] = slots * 3600 / (time.perf_counter() - began)
-    return found
+            rates[slots] = slots * 3600 / (time.perf_counter() - began)
+    return rates
 
 
 def in_a_process(*arguments: str) -> Any:
     """What a function of this file returns when it is run in a process of its own; None, and a word, if it fails."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
+    process = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
+    if process.returncode:
+        print(f"{' '.join(arguments)} failed:\n{process.stderr[-2000:]}", file=sys.stderr)
         return None
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def row(found: dict[str, Any] | None, most: float | None) -> list[str] | None:
+def row(result: dict[str, Any] | None, most: float | None) -> list[str] | None:
     """The cells of a method, in the order of COLUMNS; None where it was not measured."""
-    if found is None:
+    if result is None:
         return None
-    rate = found["steps_a_second"] * found["operations_a_step"]
+    rate = result["steps_a_second"] * result["operations_a_step"]
     return [
-        f"{found['steps_a_second'] * found['batch']:.0f}",
+        f"{result['steps_a_second'] * result['batch']:.0f}",
         f"{rate / 1e12:.1f}",
         f"{rate / most:.0%}" if most else "not measured",
-        "not measured" if found["waits_a_step"] is None else f"{found['waits_a_step']:.1f}",
-        f"{found['peak_memory_mb']:.0f}",
+        "not measured" if result["waits_a_step"] is None else f"{result['waits_a_step']:.1f}",
+        f"{result['peak_memory_mb']:.0f}",
     ]
 
 
@@ -245,7 +245,7 @@ def print_tables(why_not: str, rows: dict[tuple[str, str], list[str] | None], ho
         for name in METHODS:
             cells = rows.get((name, task)) or [gap] + ["not measured"] * (len(COLUMNS) - 1)
             print(f"| {task} | {name} | " + " | ".join(cells) + " |")
-    method, task = TIMED
+    method, task = PARALLEL_RUN
     print(f"\n| {method} on {task}, {Size().steps} steps: at a time | runs an hour |\n|---|---|")
     for slots in SLOTS:
         print(f"| {slots} | " + (f"{hourly[slots]:.1f}" if slots in hourly else gap) + " |")

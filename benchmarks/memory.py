@@ -40,11 +40,11 @@ def training(*methods: str) -> None:
         _inside("prepare_training", str(folder))
         print(f"batches of {BATCH}, {LENGTH} tokens, {STEPS} steps; the aim is {TRAINING_AIM} MB")
         for name in ["predecessor", *(methods or METHODS)]:
-            used = processes.run([COMMAND, "train", str(folder), name, "rte", "1"])
-            _say(name, used.largest, TRAINING_AIM)
+            usage = processes.run([COMMAND, "train", str(folder), name, "rte", "1"])
+            _say(name, usage.largest, TRAINING_AIM)
             if name == "predecessor":
-                used = processes.run([COMMAND, "teacher-outputs", str(folder), name, "rte", "1"])
-                _say("its outputs for the students", used.largest, TRAINING_AIM)
+                usage = processes.run([COMMAND, "teacher-outputs", str(folder), name, "rte", "1"])
+                _say("its outputs for the students", usage.largest, TRAINING_AIM)
 
 
 COMMANDS = (
@@ -69,11 +69,13 @@ def aggregation(experiment: str = "glue_dev", *seeds: str) -> None:
         _say(READ, floor.together, AGGREGATION_AIM, f"{floor.processor:.1f} s of processor")
         for command in COMMANDS:
             workers = ["--workers", "2"] * (command == "significance")
-            used = processes.run(
+            usage = processes.run(
                 [COMMAND, command, str(folder), experiment, *workers], environment={"OMP_NUM_THREADS": "1"}
             )
-            times = used.processor / floor.processor
-            _say(command, used.together, AGGREGATION_AIM, f"{used.processor:.1f} s of processor, {times:.1f} × reading")
+            times = usage.processor / floor.processor
+            _say(
+                command, usage.together, AGGREGATION_AIM, f"{usage.processor:.1f} s of processor, {times:.1f} × reading"
+            )
 
 
 def prepare_training(folder: Path) -> None:

@@ -33,27 +33,27 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
     parser.add_argument("--area", choices=AREAS, action="append", help="all by default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy_project(Path(folder))
         os.chdir(folder)
         output = mutmut("run", "nothing")  # makes the mutants and learns which tests call what; none has this name
         if "nothing matches" not in output:
             sys.exit(output[-5000:])
-        drawn = {area: draw(area, asked.each, asked.seed) for area in asked.area or AREAS}
-        names = [name for part in drawn.values() for name in part]
-        output = mutmut("run", "--max-children", str(asked.jobs), *names)
-        codes = {name: code for area in drawn for name, code in results(area).items()}
+        samples = {area: draw(area, arguments.each, arguments.seed) for area in arguments.area or AREAS}
+        names = [name for part in samples.values() for name in part]
+        output = mutmut("run", "--max-children", str(arguments.jobs), *names)
+        codes = {name: code for area in samples for name, code in results(area).items()}
         if any(codes[name] is None for name in names):  # the tests failed without any mutant
             sys.exit(output[-5000:])
-        for area, part in drawn.items():
+        for area, part in samples.items():
             report(area, part, codes)
 
 
 def copy_project(folder: Path) -> None:
     """The files that git knows, the package also at the top, and in the configuration which modules are mutated."""
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], capture_output=True)
-    for name in listed.stdout.decode().splitlines():
+    process = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], capture_output=True)
+    for name in process.stdout.decode().splitlines():
         if Path(name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, folder / name)
@@ -86,13 +86,13 @@ def draw(area: str, count: int, seed: int) -> list[str]:
     """`count` mutants of an area that change more than wording, the same ones for the same code and seed."""
     names = list(results(area))
     random.Random(seed).shuffle(names)
-    drawn = []
-    while names and len(drawn) < count:
+    sample = []
+    while names and len(sample) < count:
         name = names.pop()
         removed, added = changed_lines(name)
         if WORDING.sub("", removed) != WORDING.sub("", added):
-            drawn.append(name)
-    return drawn
+            sample.append(name)
+    return sample
 
 
 def changed_lines(name: str) -> tuple[str, str]:
@@ -105,10 +105,10 @@ def changed_lines(name: str) -> tuple[str, str]:
     return removed, added
 
 
-def report(area: str, drawn: list[str], codes: dict[str, int | None]) -> None:
+def report(area: str, sample: list[str], codes: dict[str, int | None]) -> None:
     """How many of an area's mutants were killed, and each that was not."""
-    alive = [name for name in drawn if codes[name] in (SURVIVED, UNTESTED)]
-    print(f"\n{area}: {len(drawn) - len(alive)} of {len(drawn)} killed ({1 - len(alive) / len(drawn):.0%})")
+    alive = [name for name in sample if codes[name] in (SURVIVED, UNTESTED)]
+    print(f"\n{area}: {len(sample) - len(alive)} of {len(sample)} killed ({1 - len(alive) / len(sample):.0%})")
     for name in sorted(alive):
         removed, added = changed_lines(name)
         print(f"  {name}{' (no test calls it)' if codes[name] == UNTESTED else ''}\n    - {removed}\n    + {added}")

@@ -17,7 +17,7 @@ LOOK_EVERY = 0.25  # seconds
 
 
 @dataclass(frozen=True)
-class Used:
+class Usage:
     """What a command and the processes that it started took."""
 
     clock: float  # seconds
@@ -26,43 +26,43 @@ class Used:
     together: float  # MB resident at most, of all at once, as far as was seen; a page that they share counts for each
 
 
-def run(command: list[str], folder: Path = Path("."), environment: dict[str, str] | None = None) -> Used:
+def run(command: list[str], folder: Path = Path("."), environment: dict[str, str] | None = None) -> Usage:
     """Run a command in `folder`; what it says is shown if it fails, and the benchmark ends.
 
     Linux counts the memory of who starts a process as the process's own, so the caller must itself be small: it has
     to leave torch to its children.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         began = time.monotonic()
-        started = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=folder,
             env=os.environ | (environment or {}),
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
-        ended, seen = threading.Event(), [0.0]
-        watch = threading.Thread(target=_watch, args=(started.pid, ended, seen))
+        end, peak = threading.Event(), [0.0]
+        watch = threading.Thread(target=_watch, args=(process.pid, end, peak))
         watch.start()
-        _, status, usage = os.wait4(started.pid, 0)
+        _, status, usage = os.wait4(process.pid, 0)
         clock = time.monotonic() - began
-        ended.set()
+        end.set()
         watch.join()
-        started.returncode = os.waitstatus_to_exitcode(status)
-        if started.returncode:
-            said.seek(0)
-            sys.exit(f"{' '.join(command)} failed:\n{said.read().decode(errors='replace')[-3000:]}")
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            sys.exit(f"{' '.join(command)} failed:\n{output.read().decode(errors='replace')[-3000:]}")
     largest = usage.ru_maxrss * 1024 / 1e6
-    return Used(clock, usage.ru_utime + usage.ru_stime, largest, max(seen[0], largest))
+    return Usage(clock, usage.ru_utime + usage.ru_stime, largest, max(peak[0], largest))
 
 
-def _watch(pid: int, ended: threading.Event, seen: list[float]) -> None:
-    """Until it has ended, keep in `seen` how much memory (MB) a process and its descendants had at most."""
-    while not ended.wait(LOOK_EVERY):
+def _watch(pid: int, end: threading.Event, peak: list[float]) -> None:
+    """Until it has ended, keep in `peak` how much memory (MB) a process and its descendants had at most."""
+    while not end.wait(LOOK_EVERY):
         try:
             process = psutil.Process(pid)
-            seen[0] = max(seen[0], sum(map(_resident, [process, *process.children(recursive=True)])))
+            peak[0] = max(peak[0], sum(map(_resident, [process, *process.children(recursive=True)])))
         except psutil.Error:
             return
 

@@ -47,7 +47,7 @@ ACCURACY = {
     "sst2": 0.91,
     "wnli": 0.56,
 }
-SIMULATED = {  # examples, metrics, share that is solved, share of class 1
+SIMULATED_TASKS = {  # examples, metrics, share that is solved, share of class 1
     "RTE": (277, ["accuracy"], 0.66, 0.53),
     "MRPC": (408, ["f1", "accuracy"], 0.85, 0.68),
     "CoLA": (1043, ["matthews"], 0.80, 0.69),
@@ -103,20 +103,20 @@ def measure_size(simulations: int = 1000, resamples: int = 400) -> None:
     """Rejections at α = .05 without a difference (the size) and with one of a few points (the power)."""
     low, high = stats.binom.interval(0.95, simulations, 0.05)
     print(f"at α = .05, {simulations} simulations: {low / simulations:.3f} to {high / simulations:.3f} is as promised")
-    for task, (examples, metrics, accuracy, positive) in SIMULATED.items():
+    for task, (examples, metrics, accuracy, positive) in SIMULATED_TASKS.items():
         for seeds, spread, gain in itertools.product((2, 3, 5, 10), (0.0, 0.15, 0.4), (0.0, 0.2)):
-            rejected, points, deviations = np.zeros(2), [], []
+            rejections, points, deviations = np.zeros(2), [], []
             for run in range(simulations):
                 random = np.random.default_rng([run, seeds, examples])
-                observed, resampled = simulate(
+                observed, draws = simulate(
                     examples, seeds, metrics, accuracy, positive, gain, resamples, random, spread
                 )
-                ours = conclude_alone(observed, resampled, examples).p
-                plain = percentile_p(multi_bootstrap(resampled[0] - resampled[1], random))
-                rejected += [ours < 0.05, plain < 0.05]
+                p = conclude_alone(observed, draws, examples).p
+                percentile = percentile_p(multi_bootstrap(draws[0] - draws[1], random))
+                rejections += [p < 0.05, percentile < 0.05]
                 points.append((observed[0] - observed[1]).mean())
                 deviations.append((observed[0] - observed[1]).std(ddof=1))
-            rates = rejected / simulations
+            rates = rejections / simulations
             print(
                 f"{task}, {seeds} seeds whose differences have a deviation of {np.mean(deviations):.1f} points, true "
                 f"difference {np.mean(points) if gain else 0:.1f}: rejects {rates[0]:.3f}, plain multi-bootstrap "
@@ -152,23 +152,23 @@ def simulate(
             decisions.append(np.where(excess > difficulty + own, labels, 1 - labels))
     decisions = np.array(decisions)
     scores = np.array([100 * np.mean([quick(metric, row, labels) for metric in metrics]) for row in decisions])
-    resampled = 100 * resample_classes(metrics, decisions, labels, resamples, random)
-    return (scores[:seeds], scores[seeds:]), (resampled[:, :seeds], resampled[:, seeds:])
+    draws = 100 * resample_classes(metrics, decisions, labels, resamples, random)
+    return (scores[:seeds], scores[seeds:]), (draws[:, :seeds], draws[:, seeds:])
 
 
-def conclude_alone(observed, resampled, examples: int) -> statistics.Conclusion:
+def conclude_alone(observed, draws, examples: int) -> statistics.Conclusion:
     """The test of two methods that have no fellows but each other."""
     own = [scores.var(ddof=1) for scores in observed]
     variances, dfs = statistics.moderate(np.array(own), np.array([len(scores) - 1.0 for scores in observed]))
-    moderated = tuple(zip(variances.tolist(), dfs.tolist(), strict=True))
-    return statistics.conclude([statistics.spread_of(observed, resampled, moderated, examples)])
+    variance_and_df = tuple(zip(variances.tolist(), dfs.tolist(), strict=True))
+    return statistics.conclude([statistics.spread_of(observed, draws, variance_and_df, examples)])
 
 
-def multi_bootstrap(resampled: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def multi_bootstrap(draws: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Mean differences (resamples,) with the seeds resampled too (Sellam et al. 2022, section 3)."""
-    seeds = resampled.shape[1]
-    weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(resampled)) / seeds
-    return np.einsum("rs,rs->r", resampled, weights)
+    seeds = draws.shape[1]
+    weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(draws)) / seeds
+    return np.einsum("rs,rs->r", draws, weights)
 
 
 def percentile_p(draws: np.ndarray) -> float:
@@ -202,7 +202,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Experiments:
     """Simulated experiments: scores (n, methods, tasks, seeds), the variance over examples of the mean difference from
     the first method (n, methods - 1, tasks), and the interaction in each method's mean (n, methods, tasks)."""
 
@@ -211,7 +211,7 @@ class Drawn:
     interaction: np.ndarray
 
 
-def draw(design: Design, n: int, random: np.random.Generator) -> Drawn:
+def draw(design: Design, n: int, random: np.random.Generator) -> Experiments:
     """`n` experiments of the design."""
     shape = (n, design.METHODS, design.TASKS, design.seeds)
     wild = np.ones(design.METHODS)
@@ -219,21 +219,21 @@ def draw(design: Design, n: int, random: np.random.Generator) -> Drawn:
         wild[design.wild] = 4
     if design.discrete:
         parts = [_draw_accuracies(design, n, random, wild) for _ in range(design.TASKS)]
-        return Drawn(*(np.stack(values, axis=2) for values in zip(*parts, strict=True)))
+        return Experiments(*(np.stack(values, axis=2) for values in zip(*parts, strict=True)))
     skill = np.sqrt(design.ratio * design.seeds / 2) * wild[:, None, None] * random.normal(size=shape)
-    mixed = np.sqrt(design.INTERACTION) * random.normal(size=shape)
-    scores = np.sqrt(0.5) * random.normal(size=shape[:3])[..., None] + skill + mixed
+    noise = np.sqrt(design.INTERACTION) * random.normal(size=shape)
+    scores = np.sqrt(0.5) * random.normal(size=shape[:3])[..., None] + skill + noise
     half = np.arange(design.TASKS) < design.TASKS // 2
     scores -= 10 * half[:, None] * (random.random(shape) < design.failing)
     scale = np.array(design.UNEVEN if design.uneven else np.ones(design.TASKS))
     df = design.EXAMPLES - 1
     over = (1 + 2 * design.INTERACTION / design.seeds) * random.chisquare(df, size=(n, 8, design.TASKS)) / df
     interaction = np.full(shape[:3], design.INTERACTION / design.seeds)
-    return Drawn(scores * scale[:, None], over * scale**2, interaction * scale**2)
+    return Experiments(scores * scale[:, None], over * scale**2, interaction * scale**2)
 
 
 def _draw_accuracies(design: Design, n: int, random: np.random.Generator, wild: np.ndarray):
-    """The parts of `Drawn` of one task, in points, from which examples each run of each method has right."""
+    """The parts of `Experiments` of one task, in points, from which examples each run of each method has right."""
     right = np.empty((n, design.METHODS, design.seeds, design.EXAMPLES), np.float32)
     for i in range(n):
         hard = random.normal(size=design.EXAMPLES) + 0.3 * random.normal(size=(design.METHODS, 1, design.EXAMPLES))
@@ -246,13 +246,13 @@ def _draw_accuracies(design: Design, n: int, random: np.random.Generator, wild: 
     return 100 * right.mean(axis=-1), over, interaction
 
 
-def p_of_families(drawn: Drawn, moderated: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def p_of_families(experiments: Experiments, moderated: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """p of the macro difference of each method from the first (n, 8), and of each on each task (n, 8, 9).
 
     As `statistics.spread_of` and `statistics.conclude` make them, for all experiments at once. Not `moderated`: with
     the variance of the differences of paired seeds alone.
     """
-    scores, seeds = drawn.scores, drawn.scores.shape[-1]
+    scores, seeds = experiments.scores, experiments.scores.shape[-1]
     if moderated:
         own = np.moveaxis(scores.var(axis=-1, ddof=1), 1, -1)  # (n, tasks, methods)
         variance, df = statistics.moderate(own, np.full(scores.shape[1], seeds - 1.0))
@@ -261,9 +261,9 @@ def p_of_families(drawn: Drawn, moderated: bool = True) -> tuple[np.ndarray, np.
     else:
         parts = [((scores[:, :1] - scores[:, 1:]).var(axis=-1, ddof=1) / seeds, seeds - 1)]
     whole = sum(part for part, _ in parts)
-    interaction = drawn.interaction[:, :1] + drawn.interaction[:, 1:]
-    least = np.minimum(np.minimum(interaction, whole), drawn.over_examples)
-    parts.append((drawn.over_examples - least, Design.EXAMPLES - 1))
+    interaction = experiments.interaction[:, :1] + experiments.interaction[:, 1:]
+    least = np.minimum(np.minimum(interaction, whole), experiments.over_examples)
+    parts.append((experiments.over_examples - least, Design.EXAMPLES - 1))
     difference = (scores[:, :1] - scores[:, 1:]).mean(axis=-1)
     variance = sum(part for part, _ in parts)
     weight = sum(part**2 / df for part, df in parts)
@@ -282,13 +282,13 @@ def count_alarms(design: Design, n: int, moderated: bool = True, chunk: int = 10
     """Of `n` experiments without a difference: the share of p below .05 and .0006 on single tasks, and the share of
     experiments in which Holm finds a difference on some task (of 72), and in some macro (of 8)."""
     random = np.random.default_rng([design.seeds, int(100 * design.ratio), int(design.discrete)])
-    found = np.zeros(5)
+    rates = np.zeros(5)
     for _ in range(n // chunk):
         macro, tasks = p_of_families(draw(design, chunk, random), moderated)
         tasks = tasks.reshape(chunk, -1)
         family = [(p.min(axis=1) < 0.05 / p.shape[1]).mean() for p in (tasks, macro)]  # Holm's first step
-        found += [(tasks < 0.05).mean(), (tasks < 0.0006).mean(), (macro < 0.05).mean(), *family]
-    return dict(zip(("task_05", "task_0006", "macro_05", "tasks", "macro"), found / (n // chunk), strict=True))
+        rates += [(tasks < 0.05).mean(), (tasks < 0.0006).mean(), (macro < 0.05).mean(), *family]
+    return dict(zip(("task_05", "task_0006", "macro_05", "tasks", "macro"), rates / (n // chunk), strict=True))
 
 
 FAMILIES = {
@@ -314,15 +314,15 @@ def measure_family(n: int = 20_000) -> None:
         for seeds in (3, 5, 10):
             design = Design(seeds, ratio, **changes)
             size, chunk = (2_000, 50) if design.discrete else (n, 1000)
-            ours, before = (count_alarms(design, size, moderated, chunk) for moderated in (True, False))
-            shown = [f"{ours[key]:.{digits}f}" for key, digits in (("task_05", 3), ("task_0006", 4))]
-            shown += [_with_interval(one[key], size) for one in (ours, before) for key in ("tasks", "macro")]
-            print(f"| {words} | {seeds} | {ratio:g} | {' | '.join(shown)} |", flush=True)
+            alarms, before = (count_alarms(design, size, moderated, chunk) for moderated in (True, False))
+            cells = [f"{alarms[key]:.{digits}f}" for key, digits in (("task_05", 3), ("task_0006", 4))]
+            cells += [_with_interval(one[key], size) for one in (alarms, before) for key in ("tasks", "macro")]
+            print(f"| {words} | {seeds} | {ratio:g} | {' | '.join(cells)} |", flush=True)
     for seeds, ratio in itertools.product((3, 5, 10), (1, 3)):
-        found = [power(Design(seeds, ratio), 2000, moderated) for moderated in (True, False)]
+        powers = [power(Design(seeds, ratio), 2000, moderated) for moderated in (True, False)]
         print(
-            f"{seeds} seeds, ratio {ratio}, true macro differences of three errors: found {found[0]:.3f}, before "
-            f"{found[1]:.3f}"
+            f"{seeds} seeds, ratio {ratio}, true macro differences of three errors: found {powers[0]:.3f}, before "
+            f"{powers[1]:.3f}"
         )
     for seeds in (3, 5, 10):
         print(
@@ -333,36 +333,38 @@ def measure_family(n: int = 20_000) -> None:
 
 def power(design: Design, n: int, moderated: bool) -> float:
     """The share of true macro differences, of three standard errors each, that Holm finds."""
-    drawn = draw(design, n, np.random.default_rng(0))
-    raised = drawn.scores.copy()
-    raised[:, 0] += 3 * np.sqrt((1 + design.ratio) / 8)
-    macro, _ = p_of_families(replace(drawn, scores=raised), moderated)
+    experiments = draw(design, n, np.random.default_rng(0))
+    scores = experiments.scores.copy()
+    scores[:, 0] += 3 * np.sqrt((1 + design.ratio) / 8)
+    macro, _ = p_of_families(replace(experiments, scores=scores), moderated)
     return float(np.mean([np.array(statistics.holm(row)) < 0.05 for row in macro]))
 
 
 def joint_coverage(seeds: int, ratio: float, n: int) -> float:
     """The share of experiments whose intervals of the macro differences all hold the true ones, four of which are "
     "not 0."""
-    drawn = draw(Design(seeds, ratio), n, np.random.default_rng(0))
+    experiments = draw(Design(seeds, ratio), n, np.random.default_rng(0))
     truth = np.array([0.0] * 4 + [3 * np.sqrt((1 + ratio) / 8)] * 4)
-    held = 0
+    coverage = 0
     for i in range(n):
-        found = []
-        own = drawn.scores[i].var(axis=-1, ddof=1)
+        conclusions = []
+        own = experiments.scores[i].var(axis=-1, ddof=1)
         variances = [statistics.moderate(own[:, task], np.full(9, seeds - 1.0)) for task in range(8)]
         for other in range(8):
             spreads = []
             for task, (variance, df) in enumerate(variances):
                 parts = tuple((variance[m] / seeds, df[m]) for m in (0, other + 1))
-                over = drawn.over_examples[i, other, task]
-                mixed = drawn.interaction[i, 0, task] + drawn.interaction[i, other + 1, task]
-                left = over - min(mixed, sum(part for part, _ in parts), over)
-                difference = (drawn.scores[i, 0, task] - drawn.scores[i, other + 1, task]).mean() + truth[other]
-                spreads.append(statistics.Spread(difference, Design.EXAMPLES, parts, left))
-            found.append(statistics.conclude(spreads))
-        _, intervals = statistics.adjust_family(found, 0.05, [(-100.0, 100.0)] * 8)
-        held += all(low <= true <= high for (low, high), true in zip(intervals, truth, strict=True))
-    return held / n
+                over = experiments.over_examples[i, other, task]
+                interaction = experiments.interaction[i, 0, task] + experiments.interaction[i, other + 1, task]
+                examples_variance = over - min(interaction, sum(part for part, _ in parts), over)
+                difference = (experiments.scores[i, 0, task] - experiments.scores[i, other + 1, task]).mean() + truth[
+                    other
+                ]
+                spreads.append(statistics.Spread(difference, Design.EXAMPLES, parts, examples_variance))
+            conclusions.append(statistics.conclude(spreads))
+        _, intervals = statistics.adjust_family(conclusions, 0.05, [(-100.0, 100.0)] * 8)
+        coverage += all(low <= true <= high for (low, high), true in zip(intervals, truth, strict=True))
+    return coverage / n
 
 
 def _with_interval(share: float, n: int) -> str:
@@ -371,14 +373,14 @@ def _with_interval(share: float, n: int) -> str:
     return f"{share:.3f} ({low:.3f}–{high:.3f})"
 
 
-def quick(metric: str, decided: np.ndarray, labels: np.ndarray) -> float:
+def quick(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     """Accuracy, F1 of class 1 or Matthews of two classes, without what scikit-learn checks every time."""
     if metric == "accuracy":
-        return float((decided == labels).mean())
-    both, chosen, true, n = int((decided & labels).sum()), int(decided.sum()), int(labels.sum()), len(labels)
+        return float((predictions == labels).mean())
+    both, positives, true, n = int((predictions & labels).sum()), int(predictions.sum()), int(labels.sum()), len(labels)
     if metric == "f1":
-        return 2 * both / (chosen + true)
-    return (n * both - chosen * true) / float(np.sqrt(float(chosen * (n - chosen)) * true * (n - true)))
+        return 2 * both / (positives + true)
+    return (n * both - positives * true) / float(np.sqrt(float(positives * (n - positives)) * true * (n - true)))
 
 
 def _labels(task: Task, examples: int, random: np.random.Generator) -> np.ndarray:
@@ -392,9 +394,9 @@ def _logits(task: Task, labels: np.ndarray, difficulty: np.ndarray, random: np.r
     if task.regression:
         return (labels + 0.6 * difficulty + 0.5 * random.normal(size=len(labels)))[:, None]
     skill = stats.norm.ppf(ACCURACY[task.name]) * 1.3 + 0.1 * random.normal()
-    solved = skill + 0.5 * random.normal(size=len(labels)) > difficulty
+    correct = skill + 0.5 * random.normal(size=len(labels)) > difficulty
     wrong = (labels + 1 + random.integers(task.outputs - 1, size=len(labels))) % task.outputs
-    return np.eye(task.outputs)[np.where(solved, labels, wrong).astype(int)]
+    return np.eye(task.outputs)[np.where(correct, labels, wrong).astype(int)]
 
 
 def _table(split: str, logits: np.ndarray, labels: np.ndarray) -> pa.Table:

@@ -62,9 +62,9 @@ from transformers import (
 
 CPU = torch.device("cpu")
 SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
-BATCH, RATE, STUDENT_LAYERS, PADDED = 32, 2e-5, 3, 128
+BATCH, RATE, STUDENT_LAYERS, PADDED_LENGTH = 32, 2e-5, 3, 128
 ROUNDS = 5  # the first is not counted
-STEPS = {PADDED: 2, 0: 6}  # of a round: those of a batch padded to 128 are all alike, the others need not be
+STEPS = {PADDED_LENGTH: 2, 0: 6}  # of a round: those of a batch padded to 128 are all alike, the others need not be
 EXAMPLES = 8000
 NORM = "theseus, clip_frozen: false"  # without the gradients that the paper's code computes for the norm alone
 METHODS = {name: {} for name in ["predecessor", "finetune", "vanilla_kd", "pkd", "layerdrop", "tinybert", "minilm"]}
@@ -94,8 +94,8 @@ def main() -> None:
 def compare(task: str, precision: str, folder: Path) -> None:
     """Let all contestants take turns on the lengths of a task, and print what they did."""
     bench = Bench(task, precision, folder)
-    ours = {name: Ours(bench, name) for name in METHODS}
-    contestants: dict[str, tuple[int, Steps]] = {name: (STEPS[0], one.steps) for name, one in ours.items()}
+    methods = {name: OurMethod(bench, name) for name in METHODS}
+    contestants: dict[str, tuple[int, Steps]] = {name: (STEPS[0], one.steps) for name, one in methods.items()}
     contestants |= peers(bench)
     speeds: dict[str, list[float]] = {name: [] for name in [*contestants, "peak"]}
     for turn in range(ROUNDS):
@@ -109,7 +109,7 @@ def compare(task: str, precision: str, folder: Path) -> None:
     tokens = bench.split.rows["length"].mean()
     print(f"\n{task}: {tokens:.1f} tokens an example; {bench.padding:.1%} of our batches is padding")
     print(f"peak {np.median(speeds['peak']) / 1e9:.0f} GFLOP/s")
-    for name, one in ours.items():
+    for name, one in methods.items():
         share = np.median(speeds[name] * one.operations / speeds["peak"])
         print(f"{name}: {np.median(speeds[name]):.1f} examples/s, {share:.0%} of the peak")
     for peer, names in RIVALS.items():
@@ -154,20 +154,20 @@ class Bench:
         """Batches without end as transformers' models take them: ours, or shuffled and padded to 128."""
         for examples in itertools.cycle(self.padded if padded else self.order):
             batch = training_batch(self.data, examples, CPU)
-            missing = PADDED - batch["input_ids"].shape[1] if padded else 0
+            missing = PADDED_LENGTH - batch["input_ids"].shape[1] if padded else 0
             inputs = ("input_ids", "attention_mask", "token_type_ids")
             yield {name: functional.pad(batch[name], (0, missing)) for name in inputs} | {"labels": batch["labels"]}
 
 
-class Ours:
+class OurMethod:
     """A method in our loop."""
 
     def __init__(self, bench: Bench, name: str):
         changes, name = METHODS[name], name.partition(",")[0]
         spec = load_spec(METHODS_FOLDER / name)
         layers = SHAPE["num_hidden_layers"] if spec.role == "teacher" else STUDENT_LAYERS
-        asked = {"layers": layers, "batch_size": BATCH, "learning_rate": RATE, "precision": bench.precision}
-        settings = resolve_settings(spec, layers, [("benchmark", asked | changes)])
+        values = {"layers": layers, "batch_size": BATCH, "learning_rate": RATE, "precision": bench.precision}
+        settings = resolve_settings(spec, layers, [("benchmark", values | changes)])
         context = RunContext(
             task=bench.task,
             seed=1,
@@ -197,8 +197,8 @@ class Ours:
             batch = training_batch(self.bench.data, examples, CPU)
             self.method.on_step_begin(self.step)
             with count_flops(self.count, observed=self.step == 0):  # in the first round, which does not count
-                given = self.optimizer, self.parameters, RATE, self.loop, self.hardware
-                train_step(self.method, self.model, batch, *given)
+                arguments = self.optimizer, self.parameters, RATE, self.loop, self.hardware
+                train_step(self.method, self.model, batch, *arguments)
             self.step += 1
             self.examples += len(examples)
         return self.examples - before, time.perf_counter() - began
@@ -215,13 +215,13 @@ def peers(bench: Bench) -> dict[str, tuple[int, Steps]]:
     follow = [{"layer_T": 2 * i, "layer_S": i, "feature": "hidden", "loss": "pkd", "weight": 1.0} for i in (1, 2)]
     pkd = kd | {"intermediate_matches": follow}
     return {
-        "run_glue": (STEPS[PADDED], trainer_steps(bench, padded=True)),
+        "run_glue": (STEPS[PADDED_LENGTH], trainer_steps(bench, padded=True)),
         "tuned": (STEPS[0], trainer_steps(bench, padded=False)),
-        "TextBrewer 128, KD": (STEPS[PADDED], textbrewer_steps(bench, kd, padded=True)),
+        "TextBrewer 128, KD": (STEPS[PADDED_LENGTH], textbrewer_steps(bench, kd, padded=True)),
         "TextBrewer, KD": (STEPS[0], textbrewer_steps(bench, kd, padded=False)),
-        "TextBrewer 128, PKD": (STEPS[PADDED], textbrewer_steps(bench, pkd, padded=True)),
+        "TextBrewer 128, PKD": (STEPS[PADDED_LENGTH], textbrewer_steps(bench, pkd, padded=True)),
         "TextBrewer, PKD": (STEPS[0], textbrewer_steps(bench, pkd, padded=False)),
-        "official": (STEPS[PADDED], official_steps(bench)),
+        "official": (STEPS[PADDED_LENGTH], official_steps(bench)),
     }
 
 
@@ -253,15 +253,15 @@ def trainer_steps(bench: Bench, padded: bool) -> Steps:
     """Steps of transformers' Trainer: as in run_glue.py, or tuned."""
     model, examples, folder = bench.model(), Examples(bench), bench.backbone.parent / f"trainer-{padded}"
     write_tokenizer(folder)
-    padding = {"padding": "max_length", "max_length": PADDED} if padded else {"padding": True}
+    padding = {"padding": "max_length", "max_length": PADDED_LENGTH} if padded else {"padding": True}
     collator = DataCollatorWithPadding(AutoTokenizer.from_pretrained(folder), **padding)
     batches = itertools.cycle(bench.order)
 
     def steps(count: int) -> tuple[int, float]:
-        shown = examples
+        subset = examples
         if not padded:
-            chosen = np.concatenate(list(itertools.islice(batches, count + 1)))
-            shown = torch.utils.data.Subset(examples, chosen.tolist())
+            indices = np.concatenate(list(itertools.islice(batches, count + 1)))
+            subset = torch.utils.data.Subset(examples, indices.tolist())
         arguments = TrainingArguments(
             output_dir=str(folder),
             per_device_train_batch_size=BATCH,
@@ -277,7 +277,7 @@ def trainer_steps(bench: Bench, padded: bool) -> Steps:
             seed=random.randrange(2**31),
         )
         clock = Clock()
-        trainer = Trainer(model, arguments, collator, shown, callbacks=[clock])
+        trainer = Trainer(model, arguments, collator, subset, callbacks=[clock])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
         return count * BATCH, clock.ended - clock.began
@@ -300,13 +300,13 @@ def textbrewer_steps(bench: Bench, config: dict, padded: bool) -> Steps:
         distiller = GeneralDistiller(settings, DistillationConfig(**config), teacher, student, adapt, adapt)
         clock: list[float] = []
 
-        def timed() -> Iterator[dict]:  # step i is over when batch i + 1 is asked for
+        def timed_batches() -> Iterator[dict]:  # step i is over when batch i + 1 is asked for
             for batch in itertools.islice(batches, count + 1):
                 clock.append(time.perf_counter())
                 yield batch
 
         with contextlib.redirect_stderr(io.StringIO()):
-            distiller.train(optimizer, timed(), num_steps=count + 1, max_grad_norm=1.0)
+            distiller.train(optimizer, timed_batches(), num_steps=count + 1, max_grad_norm=1.0)
         return count * BATCH, clock[-1] - clock[0]
 
     return steps

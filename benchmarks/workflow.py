@@ -82,12 +82,12 @@ def main() -> None:
 
 def parse(rounds: int = 5) -> None:
     """Parsing alone, which every job on a cluster does again, and a dry run; beside an empty Snakefile."""
-    with _project() as ours, tempfile.TemporaryDirectory() as empty:
+    with _project() as project, tempfile.TemporaryDirectory() as empty:
         (Path(empty) / "Snakefile").write_text(EMPTY)
         for name, words in [("parsing", ["--list-rules"]), ("a dry run", ["--dry-run", *QUIET])]:
             _compare(
                 f"{name} of the demo, beside an empty Snakefile",
-                lambda words=words: processes.run([SNAKEMAKE, *words, "--configfile", "config/demo.yaml"], ours),
+                lambda words=words: processes.run([SNAKEMAKE, *words, "--configfile", "config/demo.yaml"], project),
                 lambda words=words: processes.run([SNAKEMAKE, *words], Path(empty)),
                 rounds,
             )
@@ -98,10 +98,10 @@ def first(rounds: int = 3) -> None:
     for name in ("demo", "config"):
         plan = load_plan(read_yaml(ROOT / "config" / f"{name}.yaml"), ROOT)
         waits = _waits(plan)
-        with _project() as ours, _least(waits) as least:
+        with _project() as project, _least(waits) as least:
             _compare(
                 f"seconds to the first job of {plan.suite.suite} ({len(waits)} jobs), beside as many that touch a file",
-                lambda name=name, ours=ours: _until_first(ours, "--configfile", f"config/{name}.yaml"),
+                lambda name=name, project=project: _until_first(project, "--configfile", f"config/{name}.yaml"),
                 lambda least=least: _until_first(least),
                 rounds,
                 of="clock",
@@ -115,16 +115,16 @@ def jobs(rounds: int = 3, seeds: int = 10) -> None:
     experiment = {"title": "Jobs", "methods": ["majority", "finetune"]}
     config |= {"suite": "jobs", "seeds": list(range(1, seeds + 1)), "experiments": {"trained": experiment}}
     waits = _waits(load_plan(config, ROOT))
-    with _project() as ours, _least(waits) as least:
-        write_json(ours / "config" / "jobs.yaml", config)
+    with _project() as project, _least(waits) as least:
+        write_json(project / "config" / "jobs.yaml", config)
 
-        def run(folder: Path, *words: str) -> processes.Used:
+        def run(folder: Path, *words: str) -> processes.Usage:
             _forget(folder)
             return processes.run([SNAKEMAKE, *QUIET, *words], folder, _with_stub(folder))
 
         _compare(
             f"{len(waits)} jobs that do nothing, beside as many that touch a file",
-            lambda: run(ours, "--until", "train", "--configfile", "config/jobs.yaml"),
+            lambda: run(project, "--until", "train", "--configfile", "config/jobs.yaml"),
             lambda: run(least),
             rounds,
             len(waits),
@@ -154,22 +154,24 @@ def preload(rounds: int = 7) -> None:
 def grid(rounds: int = 2) -> None:
     """The dry run of every job of the paper, beside as many that touch a file."""
     waits = _waits(load_plan(read_yaml(ROOT / "config" / "config.yaml"), ROOT))
-    with _project() as ours, _least(waits) as least:
+    with _project() as project, _least(waits) as least:
         _compare(
             f"a dry run of the paper ({len(waits)} jobs), beside as many that touch a file",
-            lambda: processes.run([SNAKEMAKE, "--dry-run", *QUIET], ours),
+            lambda: processes.run([SNAKEMAKE, "--dry-run", *QUIET], project),
             lambda: processes.run([SNAKEMAKE, "--dry-run", *QUIET], least),
             rounds,
         )
 
 
-def _compare(title: str, ours: Callable, other: Callable, rounds: int, jobs: int = 0, of: str = "processor") -> None:
+def _compare(
+    title: str, run_ours: Callable, run_other: Callable, rounds: int, jobs: int = 0, of: str = "processor"
+) -> None:
     """Run the two in turn, each giving what processes.run gives, and print how their seconds `of` and memory compare.
 
     With `jobs` the seconds are also given for one job.
     """
-    pairs = [(ours(), other()) for _ in range(rounds)]
-    times = [tuple(getattr(used, of) for used in pair) for pair in pairs]
+    pairs = [(run_ours(), run_other()) for _ in range(rounds)]
+    times = [tuple(getattr(usage, of) for usage in pair) for pair in pairs]
     ratios = sorted(a / b for a, b in times)
     middle = [statistics.median(column) for column in zip(*times, strict=True)]
     memory = [max(pair[i].largest for pair in pairs) for i in (0, 1)]
@@ -237,12 +239,12 @@ def _fork_server() -> Iterator[str]:
         server.communicate("\n")
 
 
-def _until_first(folder: Path, *words: str) -> processes.Used:
+def _until_first(folder: Path, *words: str) -> processes.Usage:
     """One job of all that are planned in `folder`; the clock until it begins, the processor until snakemake ends."""
     _forget(folder)
-    called = time.time()
-    used = processes.run([SNAKEMAKE, *QUIET, "--until", "backbone", *words], folder, _with_stub(folder))
-    return replace(used, clock=float((folder / "begun").read_text()) - called)
+    begin = time.time()
+    usage = processes.run([SNAKEMAKE, *QUIET, "--until", "backbone", *words], folder, _with_stub(folder))
+    return replace(usage, clock=float((folder / "begun").read_text()) - begin)
 
 
 def _with_stub(folder: Path) -> dict[str, str]:

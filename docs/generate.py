@@ -69,11 +69,11 @@ def method_settings() -> str:
     for spec in load_specs(METHODS_FOLDER).values():
         for key, value in spec.defaults.items():
             if key not in LoopSettings.model_fields:
-                rows.append((f"`{spec.name}`", f"`{key}`", _value(value), _allowed(spec, key)))
+                rows.append((f"`{spec.name}`", f"`{key}`", _value(value), _allowed_values(spec, key)))
     return _table(("method", "setting", "default", "may be"), rows)
 
 
-def _allowed(spec: MethodSpec, key: str) -> str:
+def _allowed_values(spec: MethodSpec, key: str) -> str:
     allowed = spec.allowed.get(key)
     if isinstance(allowed, Range):
         return _bounds(allowed.min, allowed.max, None, None)
@@ -96,16 +96,16 @@ def _key_table(block: dict[str, Any]) -> str:
 
 def _block_in(field: dict[str, Any]) -> tuple[str | None, str]:
     """How a block that a key holds is reached from it ('', '[]', '.NAME'), and its definition; None: it holds none."""
-    for path, part in (("", field), ("[]", field.get("items", {})), (".NAME", _named(field))):
+    for path, part in (("", field), ("[]", field.get("items", {})), (".NAME", _definition_of_values(field))):
         if "$ref" in part:
             return path, part["$ref"].rsplit("/", 1)[1]
     return None, ""
 
 
-def _named(field: dict[str, Any]) -> dict[str, Any]:
+def _definition_of_values(field: dict[str, Any]) -> dict[str, Any]:
     """What stands under each name of a mapping; {}: anything, or it is none."""
-    named = list(field.get("patternProperties", {}).values()) or [field.get("additionalProperties")]
-    return named[0] if isinstance(named[0], dict) else {}
+    definitions = list(field.get("patternProperties", {}).values()) or [field.get("additionalProperties")]
+    return definitions[0] if isinstance(definitions[0], dict) else {}
 
 
 def _type(field: dict[str, Any]) -> str:
@@ -120,7 +120,7 @@ def _type(field: dict[str, Any]) -> str:
     if kind == "array":
         return f"list: {_type(field['items'])}"
     if kind == "object":
-        return f"mapping: {_type(_named(field))}"
+        return f"mapping: {_type(_definition_of_values(field))}"
     if field.get("pattern", "").startswith("^[0-9a-f]{40}"):
         return "commit of 40 hexadecimal digits"
     limits = [field.get(key) for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")]
@@ -159,8 +159,8 @@ def _paragraphs(docstring: str) -> str:
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    escaped = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    cells = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 # ---- the imports ----
@@ -354,7 +354,7 @@ FILES: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(page: str) -> str:
+def fill_blocks(page: str) -> str:
     """The text of a page with its blocks made anew."""
     text = Path(page).read_text(encoding="utf-8")
     for name, make in BLOCKS[page].items():
@@ -368,7 +368,7 @@ def filled(page: str) -> str:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    texts = {page: filled(page) for page in BLOCKS} | {file: make() for file, make in FILES.items()}
+    texts = {page: fill_blocks(page) for page in BLOCKS} | {file: make() for file, make in FILES.items()}
     for file, text in texts.items():
         Path(file).write_text(text, encoding="utf-8")
 

@@ -34,15 +34,15 @@ def program():
     """A program's path by its name, or by the first of several: the test is skipped without it, but fails in CI."""
 
     def find(*names: str) -> str:
-        found = next(filter(None, map(shutil.which, names)), None)
-        if found is None:
+        path = next(filter(None, map(shutil.which, names)), None)
+        if path is None:
             (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{names[0]} is not installed: make tools")
-        return found
+        return path
 
     return find
 
 
-Worked = namedtuple("Worked", "plan folder root")
+WorkedSuite = namedtuple("WorkedSuite", "plan folder root")
 
 
 @pytest.fixture(scope=once)
@@ -58,11 +58,11 @@ def worked_suite(tmp_path_factory):
         compare_methods(plan, folder)
     finally:
         os.chdir(before)
-    return Worked(plan, folder, root)
+    return WorkedSuite(plan, folder, root)
 
 
 @pytest.fixture
-def worked(worked_suite, monkeypatch):
+def worked_example(worked_suite, monkeypatch):
     """The same, from the folder where the paper of the example is the published one."""
     monkeypatch.chdir(worked_suite.root)
     return worked_suite

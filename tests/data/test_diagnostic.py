@@ -55,28 +55,28 @@ def leave(plan, folder, seed, classes, idx=None):
     leave_run(plan, plan.run("finetune", "mnli", seed), folder, split)
 
 
-def r3(truth, decided):
+def r3(truth, predictions):
     """Gorodkin 2004, written out as a correlation of indicator matrices."""
-    truth, decided = np.eye(3)[truth], np.eye(3)[decided]
-    truth, decided = truth - truth.mean(axis=0), decided - decided.mean(axis=0)
-    return (truth * decided).sum() / np.sqrt((truth**2).sum() * (decided**2).sum())
+    truth, predictions = np.eye(3)[truth], np.eye(3)[predictions]
+    truth, predictions = truth - truth.mean(axis=0), predictions - predictions.mean(axis=0)
+    return (truth * predictions).sum() / np.sqrt((truth**2).sum() * (predictions**2).sum())
 
 
 def test_r3_in_all_and_in_each_category(tmp_path, rows, random):
     plan = suite_of(write(rows, tmp_path / "full.tsv"))
     codes = np.array([LABELS.index(row["Label"]) for row in rows])
-    decided = {
+    predictions = {
         seed: np.where(random.random(EXAMPLES) < 0.6, codes, random.integers(0, 3, EXAMPLES)) for seed in (1, 2, 3)
     }
     order = random.permutation(EXAMPLES)  # idx says which example a prediction is of, not its place
-    for seed, classes in decided.items():
+    for seed, classes in predictions.items():
         leave(plan, tmp_path, seed, classes[order], order)
     table = diagnostic_table(plan, "first", tmp_path)
-    place = np.arange(EXAMPLES)
-    parts = [place >= 0, place % 2 == 1, place % 3 == 0, place >= 0, place < 5]
+    positions = np.arange(EXAMPLES)
+    parts = [positions >= 0, positions % 2 == 1, positions % 3 == 0, positions >= 0, positions < 5]
     assert [column.subheader for column in table.columns] == [(f"{part.sum()} examples",) for part in parts]
     for part, cell in zip(parts, table.rows[0].cells, strict=True):
-        values = [100 * r3(codes[part], classes[part]) for classes in decided.values()]
+        values = [100 * r3(codes[part], classes[part]) for classes in predictions.values()]
         assert cell.value == pytest.approx(np.mean(values))
         assert cell.data == {"sd": pytest.approx(np.std(values, ddof=1)), "n": 3}
 
@@ -98,29 +98,29 @@ def test_there_is_no_table_without_labels_ax_or_mnli(tmp_path, rows):
     assert diagnostic_table(suite_of(file, tasks=["mnli", "ax", "rte"], experiments=other), "first", tmp_path) is None
 
 
-def refused(plan, folder):
-    with pytest.raises(UserError) as caught:
+def refusal(plan, folder):
+    with pytest.raises(UserError) as error:
         diagnostic_table(plan, "first", folder)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_a_wrong_file_is_named_with_what_was_expected(tmp_path, rows):
     file = tmp_path / "full.tsv"
     plan = suite_of(file)
-    assert "no such file; set data.diagnostic" in refused(plan, tmp_path)
+    assert "no such file; set data.diagnostic" in refusal(plan, tmp_path)
     write([{key: text for key, text in row.items() if key != "Label"} for row in rows], file)
-    assert refused(plan, tmp_path).startswith(f"{file}: no column Label; expected GLUE's diagnostic-full.tsv")
+    assert refusal(plan, tmp_path).startswith(f"{file}: no column Label; expected GLUE's diagnostic-full.tsv")
     write([*rows[:3], rows[3] | {"Label": "maybe"}, *rows[4:]], file)
-    assert refused(plan, tmp_path) == f"{file}: line 5: label 'maybe', expected entailment, neutral, contradiction"
+    assert refusal(plan, tmp_path) == f"{file}: line 5: label 'maybe', expected entailment, neutral, contradiction"
     file.write_bytes(b"\xff\xfe\x00")
-    assert refused(plan, tmp_path).startswith(f"{file}: not a readable table")
+    assert refusal(plan, tmp_path).startswith(f"{file}: not a readable table")
 
 
 def test_a_file_of_other_rows_than_were_predicted_is_refused(tmp_path, rows):
     plan = suite_of(write(rows[:-1], tmp_path / "full.tsv"))
     leave(plan, tmp_path, 1, [0] * EXAMPLES)
-    assert f"{EXAMPLES - 1} rows, but the AX that runs/finetune/mnli/seed-1 predicts has 30" in refused(plan, tmp_path)
+    assert f"{EXAMPLES - 1} rows, but the AX that runs/finetune/mnli/seed-1 predicts has 30" in refusal(plan, tmp_path)
 
 
 def test_the_pairs_are_checked_where_axs_table_is_at_hand(tmp_path, rows):
@@ -135,11 +135,11 @@ def test_the_pairs_are_checked_where_axs_table_is_at_hand(tmp_path, rows):
     leave(plan, tmp_path, 1, [0] * EXAMPLES)
     assert diagnostic_table(plan, "first", tmp_path).rows[0].cells[0].value == 0
     write([*rows[:7], rows[8], rows[7], *rows[9:]], tmp_path / "full.tsv")
-    assert "line 9 is not the pair that AX has as its number 7" in refused(plan, tmp_path)
+    assert "line 9 is not the pair that AX has as its number 7" in refusal(plan, tmp_path)
 
 
 def test_an_example_of_several_phenomena_is_in_the_category_once(tmp_path, rows):
     task = make_plan().tasks["mnli"]
-    found = read_diagnostic(write(rows, tmp_path / "full.tsv"), task)
-    assert found.members["lexical_semantics"].sum() == EXAMPLES // 2
-    assert found.labels[:4].tolist() == [LABELS.index(row["Label"]) for row in rows[:4]]
+    diagnostic = read_diagnostic(write(rows, tmp_path / "full.tsv"), task)
+    assert diagnostic.members["lexical_semantics"].sum() == EXAMPLES // 2
+    assert diagnostic.labels[:4].tolist() == [LABELS.index(row["Label"]) for row in rows[:4]]

@@ -57,16 +57,16 @@ def tokenizer(tokenizer_folder):
     return AutoTokenizer.from_pretrained(tokenizer_folder)
 
 
-def written(folder: Path, split: str = "train", **changes) -> Path:
+def write_table(folder: Path, split: str = "train", **changes) -> Path:
     file = folder / f"{split}.parquet"
     pq.write_table(pa.table(COLUMNS | changes), file)
     return file
 
 
 def complaint(file: Path, *, of: Task | None = None, split="train", sample=False, verify=False) -> str:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         read_source(file, of or task(), split, sample, verify)
-    text = str(caught.value)
+    text = str(error.value)
     assert text.startswith(f"{file}: ")
     assert "\n" not in text
     return text
@@ -88,13 +88,13 @@ def drawn_lengths(count: int) -> np.ndarray:
 
 
 def test_a_good_table_comes_back_with_its_columns_in_order(tmp_path):
-    table = read_source(written(tmp_path, extra=[9, 9, 9, 9]), task(), "train", sample=False, verify=True)
+    table = read_source(write_table(tmp_path, extra=[9, 9, 9, 9]), task(), "train", sample=False, verify=True)
     assert table.to_pydict() == COLUMNS
     assert table.column_names == ["premise", "guess", "label", "idx"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"label": [0, 1, 2, 0]}, "row 2: label 2, expected one of 0..1 (yes, no)"),
         ({"label": [0, 1, 1, -1]}, "row 3: label -1, expected one of 0..1"),
@@ -106,22 +106,22 @@ def test_a_good_table_comes_back_with_its_columns_in_order(tmp_path):
         ({"guess": [1, 2, 3, 4]}, "column guess holds int64, expected text"),
     ],
 )
-def test_a_bad_value_is_named_with_its_row_or_column(tmp_path, changes, said):
-    assert said in complaint(written(tmp_path, **changes))
+def test_a_bad_value_is_named_with_its_row_or_column(tmp_path, changes, message):
+    assert message in complaint(write_table(tmp_path, **changes))
 
 
 def test_a_hidden_label_is_allowed_in_the_test_split_only(tmp_path):
-    hidden = written(tmp_path, "test", label=[-1] * 4)
+    hidden = write_table(tmp_path, "test", label=[-1] * 4)
     assert read_source(hidden, task(), "test", sample=False, verify=False).num_rows == 4
     assert "row 0: label -1" in complaint(hidden, split="validation")
-    assert "or -1 where hidden" in complaint(written(tmp_path, "test", label=[5] * 4), split="test")
+    assert "or -1 where hidden" in complaint(write_table(tmp_path, "test", label=[5] * 4), split="test")
 
 
 def test_a_rating_must_lie_between_0_and_5(tmp_path):
     rating = task(labels=None, metrics=["pearson"])
-    fine = written(tmp_path, label=[0.0, 5.0, 2.5, 1.2])
+    fine = write_table(tmp_path, label=[0.0, 5.0, 2.5, 1.2])
     assert read_source(fine, rating, "train", sample=False, verify=False).num_rows == 4
-    bad = written(tmp_path, label=[0.0, 5.0, 5.1, 1.2])
+    bad = write_table(tmp_path, label=[0.0, 5.0, 5.1, 1.2])
     assert "row 2: label 5.1, expected a number from 0 to 5" in complaint(bad, of=rating)
 
 
@@ -133,7 +133,7 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path):
 
 @pytest.mark.parametrize("keep", [0, 7, 0.5, 0.9])
 def test_a_truncated_file_is_told_from_a_table(tmp_path, keep):
-    file = written(tmp_path)
+    file = write_table(tmp_path)
     content = file.read_bytes()
     file.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
     assert "not a readable parquet file" in complaint(file)
@@ -145,9 +145,9 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_the_number_of_rows_must_be_official_unless_a_sample_is_meant(tmp_path):
     short = task(rows={"train": 5})
-    text = complaint(written(tmp_path), of=short)
+    text = complaint(write_table(tmp_path), of=short)
     assert "4 rows, expected 5; if this sample is meant, list toy under data.samples" in text
-    assert read_source(written(tmp_path), short, "train", sample=True, verify=True).num_rows == 4
+    assert read_source(write_table(tmp_path), short, "train", sample=True, verify=True).num_rows == 4
 
 
 def test_a_table_without_rows_is_refused_even_as_a_sample(tmp_path):
@@ -161,19 +161,19 @@ def test_the_checksum_is_of_the_content_and_counts_where_it_is_asked_for(tmp_pat
     official = task(sha256={"train": sum_of})
     pq.write_table(pa.table(COLUMNS), tmp_path / "gzip.parquet", compression="gzip")
     assert read_source(tmp_path / "gzip.parquet", official, "train", sample=False, verify=True).num_rows == 4
-    changed = written(tmp_path, premise=[*COLUMNS["premise"][:3], "old owl fears night by day"])
-    text = complaint(changed, of=official, verify=True)
+    other = write_table(tmp_path, premise=[*COLUMNS["premise"][:3], "old owl fears night by day"])
+    text = complaint(other, of=official, verify=True)
     assert "content differs from official GLUE" in text
     assert sum_of in text
-    assert read_source(changed, official, "train", sample=False, verify=False).num_rows == 4
-    assert read_source(changed, official, "train", sample=True, verify=True).num_rows == 4
+    assert read_source(other, official, "train", sample=False, verify=False).num_rows == 4
+    assert read_source(other, official, "train", sample=True, verify=True).num_rows == 4
 
 
 # --- encoding -------------------------------------------------------------------------------------------------------
 
 
 def test_a_bad_table_leaves_nothing_half_written(tmp_path, tokenizer_folder):
-    files = {"train": written(tmp_path), "validation": written(tmp_path, "validation", label=[0, 1, 9, 0])}
+    files = {"train": write_table(tmp_path), "validation": write_table(tmp_path, "validation", label=[0, 1, 9, 0])}
     with pytest.raises(UserError, match=r"validation.parquet: row 2: label 9"):
         encoding.encode_task(task(), files, tokenizer_folder, tmp_path / "out" / "toy", sample=True, verify=False)
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
@@ -181,7 +181,7 @@ def test_a_bad_table_leaves_nothing_half_written(tmp_path, tokenizer_folder):
 
 def test_a_failure_while_writing_leaves_the_earlier_folder(tmp_path, tokenizer_folder, monkeypatch):
     output = tmp_path / "out" / "toy"
-    arguments = task(), {"train": written(tmp_path)}, tokenizer_folder, output, True, False
+    arguments = task(), {"train": write_table(tmp_path)}, tokenizer_folder, output, True, False
     encoding.encode_task(*arguments)
     before = {file.name: file.read_bytes() for file in output.iterdir()}
 
@@ -197,14 +197,14 @@ def test_a_failure_while_writing_leaves_the_earlier_folder(tmp_path, tokenizer_f
 
 def test_an_encoded_task_says_what_went_in(tmp_path, tokenizer_folder, tokenizer):
     output, short = tmp_path / "toy", task(max_length=8)
-    encoding.encode_task(short, {"train": written(tmp_path)}, tokenizer_folder, output, sample=True, verify=False)
-    split, said = encoding.open_split(output, "train"), encoding.summary(output)
+    encoding.encode_task(short, {"train": write_table(tmp_path)}, tokenizer_folder, output, sample=True, verify=False)
+    split, summary = encoding.open_split(output, "train"), encoding.summary(output)
     lengths = [len(tokenizer(*pair, truncation=True, max_length=8)["input_ids"]) for pair in pairs()]
     assert split.rows["length"].tolist() == lengths
     assert split.labels.tolist() == COLUMNS["label"]
     assert split.rows["idx"].tolist() == COLUMNS["idx"]
-    assert (said["task"], said["pad"]) == ("toy", tokenizer.pad_token_id)
-    assert said["splits"]["train"] == {
+    assert (summary["task"], summary["pad"]) == ("toy", tokenizer.pad_token_id)
+    assert summary["splits"]["train"] == {
         "rows": 4,
         "official_rows": 4,
         "sha256": parquet.content_sha256(pa.table(COLUMNS), short),
@@ -219,14 +219,16 @@ def test_of_a_large_training_set_the_same_few_examples_are_kept(tmp_path, tokeni
     for split in ("train", "validation"):
         pq.write_table(pa.table(many), tmp_path / f"{split}.parquet")
     files = {split: tmp_path / f"{split}.parquet" for split in ("train", "validation")}
-    for place in ("one", "two"):
-        encoding.encode_task(task(), files, tokenizer_folder, tmp_path / place, sample=True, verify=False, max_train=20)
-    kept = encoding.open_split(tmp_path / "one", "train")
-    assert len(kept) == 20
+    for folder in ("one", "two"):
+        encoding.encode_task(
+            task(), files, tokenizer_folder, tmp_path / folder, sample=True, verify=False, max_train=20
+        )
+    subset = encoding.open_split(tmp_path / "one", "train")
+    assert len(subset) == 20
     counts = np.unique(many["label"], return_counts=True)[1]
-    assert np.array_equal(np.unique(kept.labels, return_counts=True)[1], counts / 5)  # each class has its share
-    assert (np.diff(kept.rows["idx"]) > 0).all()
-    assert np.array_equal(kept.rows, encoding.open_split(tmp_path / "two", "train").rows)
+    assert np.array_equal(np.unique(subset.labels, return_counts=True)[1], counts / 5)  # each class has its share
+    assert (np.diff(subset.rows["idx"]) > 0).all()
+    assert np.array_equal(subset.rows, encoding.open_split(tmp_path / "two", "train").rows)
     assert len(encoding.open_split(tmp_path / "one", "validation")) == 100
     assert encoding.summary(tmp_path / "one")["splits"]["train"]["rows"] == 20
 
@@ -243,29 +245,29 @@ def test_batches_are_padded_as_transformers_pads_them(tokenizer_folder, columns,
     tokenizer = kind.from_pretrained(tokenizer_folder)
     tokenizer.padding_side = "right"
     split = encode_table(pa.table(COLUMNS), task(columns=columns, max_length=max_length), tokenizer)
-    chosen = np.array([3, 0, 2])
+    indices = np.array([3, 0, 2])
     examples = [
         tokenizer(*[COLUMNS[column][i] for column in columns], truncation="longest_first", max_length=max_length)
-        for i in chosen
+        for i in indices
     ]
     expected = tokenizer.pad(examples, return_tensors="np", pad_to_multiple_of=bucket)
-    found = collate(split, chosen, tokenizer.pad_token_id, bucket)
+    batch = collate(split, indices, tokenizer.pad_token_id, bucket)
     for name in expected:
-        assert found[name].tolist() == expected[name].tolist(), name
-        assert found[name].dtype == np.int64
+        assert batch[name].tolist() == expected[name].tolist(), name
+        assert batch[name].dtype == np.int64
     if "token_type_ids" not in expected:
-        assert not found["token_type_ids"].any()
+        assert not batch["token_type_ids"].any()
     elif len(columns) == 2:
-        assert found["token_type_ids"].any()
-    assert found["labels"].tolist() == [0, 0, 1]
+        assert batch["token_type_ids"].any()
+    assert batch["labels"].tolist() == [0, 0, 1]
 
 
 def test_joined_splits_give_the_batches_of_each(tokenizer):
     whole = encode_table(pa.table(COLUMNS), task(), tokenizer)
     parts = [encode_table(pa.table(COLUMNS).slice(start, 2), task(), tokenizer) for start in (0, 2)]
-    joined = concatenate(parts)
-    assert len(joined) == 4
-    for name, array in collate(joined, np.arange(4), 0).items():
+    concatenation = concatenate(parts)
+    assert len(concatenation) == 4
+    for name, array in collate(concatenation, np.arange(4), 0).items():
         assert array.tolist() == collate(whole, np.arange(4), 0)[name].tolist()
     assert parts[1].rows["start"][0] == 0  # the parts are as they were
 
@@ -296,15 +298,15 @@ def test_the_order_depends_on_the_task_the_seed_and_the_epoch_alone():
     assert order(seed=2, epoch=1) != order(seed=1, epoch=2)
 
 
-def padded(lengths, batches) -> int:
+def count_padded_tokens(lengths, batches) -> int:
     return sum(len(batch) * lengths[batch].max() for batch in batches)
 
 
 def test_batches_of_similar_lengths_waste_little():
     lengths = drawn_lengths(2000)
     batches = length_grouped_batches(split_of(lengths), "toy", 1, 0, 16)
-    shuffled = np.random.default_rng(0).permutation(2000).reshape(-1, 16)
-    waste, random_waste = (padded(lengths, b) - lengths.sum() for b in (batches, shuffled))
+    random_batches = np.random.default_rng(0).permutation(2000).reshape(-1, 16)
+    waste, random_waste = (count_padded_tokens(lengths, b) - lengths.sum() for b in (batches, random_batches))
     assert waste < 0.1 * random_waste
     assert waste < 0.05 * lengths.sum()
 
@@ -319,13 +321,13 @@ def test_evaluation_covers_all_once_within_its_budget():
     lengths = np.append(
         drawn_lengths(3000), batches_module.EVALUATION_TOKENS + 5
     )  # one example is too long for any batch
-    made = list(token_budget_batches(split_of(lengths)))
-    assert sorted(np.concatenate(made)) == list(range(3001))
-    assert made[0].tolist() == [3000]
-    for batch in made[1:]:
+    batches = list(token_budget_batches(split_of(lengths)))
+    assert sorted(np.concatenate(batches)) == list(range(3001))
+    assert batches[0].tolist() == [3000]
+    for batch in batches[1:]:
         assert len(batch) * lengths[batch].max() <= batches_module.EVALUATION_TOKENS
-    assert len(made) - 1 < 1.2 * lengths[:-1].sum() / batches_module.EVALUATION_TOKENS + 1
-    assert padded(lengths, made) < 1.1 * lengths.sum()
+    assert len(batches) - 1 < 1.2 * lengths[:-1].sum() / batches_module.EVALUATION_TOKENS + 1
+    assert count_padded_tokens(lengths, batches) < 1.1 * lengths.sum()
 
 
 @pytest.mark.parametrize("text", ['{"task": "toy", "spl', "{}", "[]", b"\xff".decode("latin-1")])
@@ -336,5 +338,5 @@ def test_an_account_of_the_data_that_is_damaged_is_named(tmp_path, text):
 
 
 def test_an_idx_without_sign_is_read_as_any_other(tmp_path):
-    file = written(tmp_path, idx=pa.array([0, 1, 2, 2**63 - 1], pa.uint64()))
+    file = write_table(tmp_path, idx=pa.array([0, 1, 2, 2**63 - 1], pa.uint64()))
     assert read_source(file, task(), "train", sample=False, verify=False)["idx"].to_pylist() == [0, 1, 2, 2**63 - 1]

@@ -89,8 +89,8 @@ def example(task):
 def test_the_evaluate_module_agrees_and_leaves_no_file(name, tmp_path, monkeypatch):
     predictions, references = example(TASKS[name])
     metric = Glue(config_name=name, keep_in_memory=True, cache_dir=str(tmp_path))
-    found = metric.compute(predictions=predictions, references=references)
-    assert found == pytest.approx({m: measure(m, predictions, references) for m in TASKS[name].metrics})
+    values = metric.compute(predictions=predictions, references=references)
+    assert values == pytest.approx({m: measure(m, predictions, references) for m in TASKS[name].metrics})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -70,8 +70,8 @@ def test_majority_classes_are_those_of_the_real_tasks(glue):
 
 def test_label_codes_follow_the_tasks_file(glue):
     # WNLI's codes are the reverse of RTE's: a code fixed in the generator would be wrong in one of them.
-    turned = TASKS["wnli"].model_copy(update={"labels": TASKS["wnli"].labels[::-1]})
-    assert (synthetic.generate(turned, ROWS)["train"]["label"] == 1 - glue["wnli"]["train"]["label"]).all()
+    task = TASKS["wnli"].model_copy(update={"labels": TASKS["wnli"].labels[::-1]})
+    assert (synthetic.generate(task, ROWS)["train"]["label"] == 1 - glue["wnli"]["train"]["label"]).all()
 
 
 def test_similarity_scores_span_the_scale(glue):
@@ -139,10 +139,10 @@ def test_vocabulary_is_exactly_the_words_that_occur(glue):
 
 def test_chronicle_pairs_are_in_the_vocabulary_and_of_both_sorts():
     pairs = synthetic.pretraining_pairs(500)
-    known = set(synthetic.vocabulary())
+    vocabulary = set(synthetic.vocabulary())
     assert len(pairs) == 500
     assert {follows for _, _, follows in pairs} == {True, False}
-    assert {word for first, second, _ in pairs for word in f"{first} {second}".split()} <= known
+    assert {word for first, second, _ in pairs for word in f"{first} {second}".split()} <= vocabulary
 
 
 def test_every_example_fits_24_tokens(glue):
@@ -172,10 +172,10 @@ def test_tokenizer_gives_every_word_its_own_token(glue, tmp_path):
     assert tokenizer.pad_token_id == 0
     assert tokenizer.mask_token == "[MASK]"
     premise, hypothesis = texts(TASKS["mnli"], glue["mnli"]["train"])[0]
-    encoded = tokenizer(premise.upper(), hypothesis)
+    encoding = tokenizer(premise.upper(), hypothesis)
     words = ["[CLS]", *premise.split(), "[SEP]", *hypothesis.split(), "[SEP]"]
-    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == words
-    assert encoded["token_type_ids"] == [0] * (len(premise.split()) + 2) + [1] * (len(hypothesis.split()) + 1)
+    assert tokenizer.convert_ids_to_tokens(encoding["input_ids"]) == words
+    assert encoding["token_type_ids"] == [0] * (len(premise.split()) + 2) + [1] * (len(hypothesis.split()) + 1)
     sentences = [
         text for name, task in TASKS.items() for example in texts(task, glue[name][task.test[0]]) for text in example
     ]

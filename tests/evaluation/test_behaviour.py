@@ -45,12 +45,12 @@ def test_calibration_error_by_hand():
 
 def test_calibration_error_is_guos_sum_over_bins(random):
     logits, labels = random.normal(0, 2, (400, 3)), random.integers(0, 3, 400)
-    confidence, decided = softmax(logits, axis=1).max(axis=1), logits.argmax(axis=1)
+    confidence, predictions = softmax(logits, axis=1).max(axis=1), logits.argmax(axis=1)
     expected = 0
     for low in range(15):
         inside = (confidence > low / 15) & (confidence <= (low + 1) / 15)
         if inside.any():
-            gap = (decided == labels)[inside].mean() - confidence[inside].mean()
+            gap = (predictions == labels)[inside].mean() - confidence[inside].mean()
             expected += inside.mean() * abs(gap)
     assert calibration_error(logits, labels) == pytest.approx(expected)
 
@@ -63,8 +63,8 @@ def test_agreement_is_the_mean_over_pairs_of_seeds(random):
 
 
 def suite_of(**experiment):
-    wanted = {"title": "One", "methods": ["majority", "predecessor", "finetune"], "tasks": ["rte"]} | experiment
-    return make_plan(experiments={"first": wanted}, seeds=[1, 2])
+    settings = {"title": "One", "methods": ["majority", "predecessor", "finetune"], "tasks": ["rte"]} | experiment
+    return make_plan(experiments={"first": settings}, seeds=[1, 2])
 
 
 def leave(plan, folder, name, seed, classes, task="rte", scale=1.0, splits=("validation",), idx=None, **record):
@@ -146,13 +146,13 @@ def test_no_mean_over_tasks_without_each_of_them(tmp_path):
     assert finetune.cells[2].notes == ("no mean without a value on CoLA: missing: not run",)
 
 
-@pytest.mark.parametrize("broken", ["other examples", "not finite", "no file"])
-def test_predictions_that_cannot_be_compared_are_a_gap(tmp_path, broken):
+@pytest.mark.parametrize("fault", ["other examples", "not finite", "no file"])
+def test_predictions_that_cannot_be_compared_are_a_gap(tmp_path, fault):
     plan = suite_of(methods=["finetune"], seeds=[1])
     leave(plan, tmp_path, "predecessor", 1, [0, 1])
-    options = {"other examples": {"idx": [5, 6]}, "not finite": {"scale": np.nan}, "no file": {}}[broken]
+    options = {"other examples": {"idx": [5, 6]}, "not finite": {"scale": np.nan}, "no file": {}}[fault]
     leave(plan, tmp_path, "finetune", 1, [0, 1], **options)
-    if broken == "no file":
+    if fault == "no file":
         (tmp_path / plan.run("finetune", "rte", 1).path / "predictions.parquet").unlink()
     cell = behaviour_table(plan, "first", tmp_path).rows[0].cells[0]
     assert cell.value is None
@@ -161,4 +161,4 @@ def test_predictions_that_cannot_be_compared_are_a_gap(tmp_path, broken):
         "not finite": "complete: it has no predictions of the dev set",
         "no file": "missing: its predictions are gone; the same snakemake command mends it",
     }
-    assert cell.notes == (expected[broken],)
+    assert cell.notes == (expected[fault],)

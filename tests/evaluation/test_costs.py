@@ -41,16 +41,16 @@ def cells(plan, experiment, folder, label):
 def test_a_method_shows_its_own_cost_and_what_it_stands_on(plan, tmp_path):
     leave(plan, tmp_path)
     finetune, theseus = (cells(plan, "first", tmp_path, label) for label in ("Fine-tuning", "BERT-of-Theseus"))
-    for found, needs in ((finetune, 0), (theseus, 200)):
-        assert found["runs"].value == 2
-        assert found["device_seconds"].value == 20
-        assert found["search_device_seconds"].value == 0
-        assert found["needs_device_seconds"].value == needs
-        assert found["training_flops"].value == pytest.approx(8e15)
-        assert found["evaluation_flops"].value == pytest.approx(2e15)
-        assert found["energy_kj"].value == pytest.approx(1)
-        assert found["peak_memory_mb"].value == 100
-        assert not any(cell.notes for cell in found.values())
+    for costs, needs in ((finetune, 0), (theseus, 200)):
+        assert costs["runs"].value == 2
+        assert costs["device_seconds"].value == 20
+        assert costs["search_device_seconds"].value == 0
+        assert costs["needs_device_seconds"].value == needs
+        assert costs["training_flops"].value == pytest.approx(8e15)
+        assert costs["evaluation_flops"].value == pytest.approx(2e15)
+        assert costs["energy_kj"].value == pytest.approx(1)
+        assert costs["peak_memory_mb"].value == 100
+        assert not any(cell.notes for cell in costs.values())
 
 
 def test_a_search_counts_apart_with_the_predecessors_that_it_needed(plan, tmp_path):

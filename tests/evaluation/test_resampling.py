@@ -10,18 +10,18 @@ from theseus_bench.evaluation.resampling import resample_classes, resample_task,
 TASKS = load_tasks(TASKS_FILE)
 
 
-class Watched:
+class RecordingGenerator:
     """A generator that remembers its draws."""
 
     def __init__(self):
         self.random, self.draws = np.random.default_rng(3), []
 
-    def multinomial(self, *arguments, **named):
-        self.draws.append(self.random.multinomial(*arguments, **named))
+    def multinomial(self, *arguments, **keywords):
+        self.draws.append(self.random.multinomial(*arguments, **keywords))
         return self.draws[-1]
 
 
-def decided(models: int, examples: int, classes: int = 2):
+def draw_decisions(models: int, examples: int, classes: int = 2):
     random = np.random.default_rng(0)
     labels = random.integers(classes, size=examples)
     wrong = random.random((models, examples)) < 0.25
@@ -30,13 +30,13 @@ def decided(models: int, examples: int, classes: int = 2):
 
 @pytest.mark.parametrize("metrics", [["accuracy"], ["f1", "accuracy"], ["matthews"]])
 def test_counts_give_the_metric_of_the_examples(metrics):
-    decisions, labels = decided(models=4, examples=60)
-    random = Watched()
+    decisions, labels = draw_decisions(models=4, examples=60)
+    random = RecordingGenerator()
     resamples = resample_classes(metrics, decisions, labels, 20, random)
     outcomes, counts = np.unique(np.column_stack([labels, *decisions]), axis=0, return_counts=True)
     outcomes = outcomes[np.argsort(-counts, kind="stable")]
-    for drawn, scores in zip(random.draws[0], resamples, strict=True):
-        rows = np.repeat(outcomes, drawn, axis=0)
+    for draw, scores in zip(random.draws[0], resamples, strict=True):
+        rows = np.repeat(outcomes, draw, axis=0)
         expected = [np.mean([measure(m, rows[:, 1 + k], rows[:, 0]) for m in metrics]) for k in range(4)]
         assert scores == pytest.approx(expected, abs=1e-6)
 
@@ -45,10 +45,10 @@ def test_values_give_the_correlation_of_the_examples():
     random = np.random.default_rng(0)
     labels = random.integers(0, 6, 80) / 5
     values = np.vstack([labels + random.normal(size=80), np.round(labels * 3), np.full(80, 2.5), np.full(80, 0.1)])
-    watched = Watched()
-    resamples = resample_values(["pearson", "spearman"], values, labels, 20, watched)
-    for drawn, scores in zip(watched.draws[0], resamples, strict=True):
-        examples = np.repeat(np.arange(80), drawn)
+    generator = RecordingGenerator()
+    resamples = resample_values(["pearson", "spearman"], values, labels, 20, generator)
+    for draw, scores in zip(generator.draws[0], resamples, strict=True):
+        examples = np.repeat(np.arange(80), draw)
         expected = [
             np.mean([measure(m, row[examples], labels[examples]) for m in ("pearson", "spearman")]) for row in values
         ]
@@ -56,7 +56,7 @@ def test_values_give_the_correlation_of_the_examples():
 
 
 def test_the_error_of_an_accuracy_is_the_binomial_one():
-    decisions, labels = decided(models=2, examples=400)
+    decisions, labels = draw_decisions(models=2, examples=400)
     scores = resample_classes(["accuracy"], decisions, labels, 20_000, np.random.default_rng(0))
     share = (decisions[0] == labels).mean()
     assert scores[:, 0].mean() == pytest.approx(share, abs=0.001)
@@ -74,7 +74,7 @@ def test_models_share_their_resamples():
 
 
 def test_a_task_is_resampled_split_by_split_in_points_and_the_same_each_time():
-    decisions, labels = decided(models=3, examples=90, classes=3)
+    decisions, labels = draw_decisions(models=3, examples=90, classes=3)
     matched, mismatched = TASKS["mnli"].dev
     parts = {matched: decisions[:, :60], mismatched: decisions[:, 60:]}
     truth = {matched: labels[:60], mismatched: labels[60:]}

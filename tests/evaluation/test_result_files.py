@@ -43,9 +43,9 @@ OLDER = {key: value for key, value in DIFFERENCE.items() if key != "tested_in"}
 )
 def test_a_file_of_an_older_form_is_one_line_with_the_fault_and_what_to_do(tmp_path, file, values, read, line):
     write_json(tmp_path / file, values)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         read(tmp_path)
-    assert str(caught.value) == f"{tmp_path / file}: {line.format(folder=tmp_path)}"
+    assert str(error.value) == f"{tmp_path / file}: {line.format(folder=tmp_path)}"
     (tmp_path / file).write_text('{"alpha": 0.05, ')
     with pytest.raises(UserError, match="Invalid JSON"):
         read(tmp_path)

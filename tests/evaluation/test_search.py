@@ -14,7 +14,7 @@ from theseus_bench.training.run import with_chosen
 LABELS = np.random.default_rng(0).integers(0, 2, 277)
 
 
-SEARCHED = {
+SEARCH_SUITE = {
     "search": {"budget": 4, "seeds": [101, 102], "space": {"learning_rate": [1e-5, 2e-5, 3e-5, 5e-5]}},
     "experiments": {"first": {"title": "One", "methods": ["finetune"], "tasks": ["rte"]}},
 }
@@ -23,15 +23,15 @@ SEARCHED = {
 @pytest.fixture
 def plan():
     """Fine-tuning on RTE, four learning rates tried with two seeds."""
-    return make_plan(**SEARCHED)
+    return make_plan(**SEARCH_SUITE)
 
 
 def leave_trials(plan, folder, rights, seconds=10.0, **record) -> None:
     """One trial after the other, each right on as many dev examples as said for its two seeds."""
     run = plan.run("finetune", "rte", 1)
     for trial, right in zip(plan.trials_of(run), np.ravel(rights), strict=True):
-        predicted = np.where(np.arange(277) < right, LABELS, 1 - LABELS)
-        dev = {"validation": (range(277), LABELS, deciding(predicted, 2))}
+        predictions = np.where(np.arange(277) < right, LABELS, 1 - LABELS)
+        dev = {"validation": (range(277), LABELS, deciding(predictions, 2))}
         leave_run(plan, trial, folder, dev, dev_score=right / 277, seconds={"all": seconds, "training": 9.0}, **record)
 
 
@@ -58,7 +58,7 @@ def test_a_run_with_the_choices_settings_is_not_stale(plan, tmp_path):
     leave_trials(plan, tmp_path, [[150, 150], [200, 120], [190, 180], [170, 170]])
     choose(plan, tmp_path)
     run = with_chosen(plan.run("finetune", "rte", 3), tmp_path)[0]
-    fingerprint = make_plan(**SEARCHED).fingerprint(run)
+    fingerprint = make_plan(**SEARCH_SUITE).fingerprint(run)
     leave_run(plan, run, tmp_path, {}, fingerprint=fingerprint)
     assert state(plan, plan.run("finetune", "rte", 3), tmp_path)[0] == "complete"
 
@@ -83,10 +83,10 @@ def test_all_that_was_tried_is_kept_with_its_cost(plan, tmp_path):
 def test_a_trial_that_diverged_is_tried_and_not_chosen(plan, tmp_path):
     leave_trials(plan, tmp_path, [[150, 150], [200, 200], [190, 180], [170, 170]])
     run = plan.run("finetune", "rte", 1)
-    lost = plan.trials_of(run)[2]  # of the setting that would be best
+    trial = plan.trials_of(run)[2]  # of the setting that would be best
     logits = np.full((277, 2), np.nan)
     leave_run(
-        plan, lost, tmp_path, {"validation": (range(277), LABELS, logits)},
+        plan, trial, tmp_path, {"validation": (range(277), LABELS, logits)},
         dev_score=None, status="failed", reason="diverged", seconds={"all": 10.0, "training": 9.0},
     )  # fmt: skip
     choice = choose(plan, tmp_path)
@@ -98,9 +98,9 @@ def test_a_trial_that_diverged_is_tried_and_not_chosen(plan, tmp_path):
 
 def test_where_every_setting_diverged_nothing_is_chosen_and_that_is_said(plan, tmp_path):
     run = plan.run("finetune", "rte", 1)
-    diverged = {"dev_score": None, "status": "failed", "reason": "diverged"}
+    record = {"dev_score": None, "status": "failed", "reason": "diverged"}
     for trial in plan.trials_of(run):
-        leave_run(plan, trial, tmp_path, {"validation": (range(277), LABELS, np.zeros((277, 2)))}, **diverged)
+        leave_run(plan, trial, tmp_path, {"validation": (range(277), LABELS, np.zeros((277, 2)))}, **record)
     with pytest.raises(UserError, match=f"{run.search_file}: no trial has a score with every search seed"):
         choose(plan, tmp_path)
 
@@ -117,9 +117,9 @@ def test_a_trial_that_has_not_run_is_named(plan, tmp_path):
 def test_a_final_run_says_which_trial_of_its_search_crashed(plan, tmp_path):
     leave_trials(plan, tmp_path, [[150, 150]] * 4)
     run = plan.run("finetune", "rte", 1)
-    crashed = tmp_path / plan.trials_of(run)[3].path
-    (crashed / "run.json").unlink()
-    (crashed / "error.json").write_text('{"reason": "OutOfMemoryError: no more"}')
+    folder = tmp_path / plan.trials_of(run)[3].path
+    (folder / "run.json").unlink()
+    (folder / "error.json").write_text('{"reason": "OutOfMemoryError: no more"}')
     status, reason, _ = state(plan, run, tmp_path)
     assert (status, reason) == ("missing", "not run, since trial=1 of its search crashed: OutOfMemoryError: no more")
 
@@ -151,19 +151,19 @@ def test_choosing_among_equals_by_chance_flatters_as_much_as_the_best_of_as_many
     (the mean of the largest of eight normals), and on the other half is .6 again."""
     right = np.random.default_rng(3).random((8, 277)) < 0.6
     run = plan.run("finetune", "rte", 1)
-    nested = nested_selection(run, trial_folders(plan, tmp_path, right), 1)
+    selection = nested_selection(run, trial_folders(plan, tmp_path, right), 1)
     error = 100 * np.sqrt(0.6 * 0.4 / 138)
-    assert nested["flatters"] == pytest.approx(nested["same_half"] - nested["other_half"])
-    assert 0.5 * 1.42 * error < nested["flatters"] < 2.5 * 1.42 * error
-    assert nested["other_half"] < 100 * right.mean(axis=1).max()
+    assert selection["flatters"] == pytest.approx(selection["same_half"] - selection["other_half"])
+    assert 0.5 * 1.42 * error < selection["flatters"] < 2.5 * 1.42 * error
+    assert selection["other_half"] < 100 * right.mean(axis=1).max()
 
 
 def test_a_setting_that_is_truly_better_is_not_flattered(plan, tmp_path):
     right = np.zeros((4, 277), bool)
     right[2] = True
     run = plan.run("finetune", "rte", 1)
-    nested = nested_selection(run, trial_folders(plan, tmp_path, right), 1)
-    assert nested == {"same_half": 100.0, "other_half": 100.0, "flatters": 0.0}
+    selection = nested_selection(run, trial_folders(plan, tmp_path, right), 1)
+    assert selection == {"same_half": 100.0, "other_half": 100.0, "flatters": 0.0}
 
 
 def test_the_halves_are_of_the_tasks_own_score(tmp_path):
@@ -192,8 +192,8 @@ def test_under_equal_effort_the_score_on_the_slice_held_out_decides_and_dev_has_
     for trial, (held_out, dev) in zip(plan.trials_of(run), [(30, 250), (40, 100)], strict=True):
         parts = {}
         for split, size, right in (("held_out", 50, held_out), ("validation", 277, dev)):
-            predicted = np.where(np.arange(size) < right, LABELS[:size], 1 - LABELS[:size])
-            parts[split] = (range(size), LABELS[:size], deciding(predicted, 2))
+            predictions = np.where(np.arange(size) < right, LABELS[:size], 1 - LABELS[:size])
+            parts[split] = (range(size), LABELS[:size], deciding(predictions, 2))
         scores = {"held_out_score": held_out / 50, "dev_score": dev / 277, "chosen_on": "held_out"}
         leave_run(plan, trial, tmp_path, parts, seconds={"all": 1.0}, **scores)
     select_settings(plan, run, tmp_path)

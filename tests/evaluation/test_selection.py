@@ -58,10 +58,10 @@ def test_where_nothing_was_held_out_the_last_checkpoint_is_the_measure(tmp_path)
 def test_what_was_not_watched_or_not_run_is_said(tmp_path):
     about = {"chosen_on": "held_out", "curve": [entry(1, 0.5)], "evaluations": 1}
     leave_run(PLAN, PLAN.run("finetune@equal", "rte", 1), tmp_path, {}, dev_score=0.6, **about)
-    watched, absent = cells(tmp_path, "Fine-tuning (equal)"), cells(tmp_path, "Fine-tuning")
-    assert watched["held_out"].value == pytest.approx(60)
-    assert watched["flatters"].value is None
-    assert "dev set was scored once" in watched["flatters"].notes[0]
+    equal, absent = cells(tmp_path, "Fine-tuning (equal)"), cells(tmp_path, "Fine-tuning")
+    assert equal["held_out"].value == pytest.approx(60)
+    assert equal["flatters"].value is None
+    assert "dev set was scored once" in equal["flatters"].notes[0]
     assert absent["dev"].notes == ("no run of it was evaluated",)
 
 
@@ -76,11 +76,11 @@ def test_a_run_under_equal_effort_records_both_scores_apart(tmp_path):
     assert set(parts) == {"validation", "test", "held_out"}
     assert len(parts["held_out"].idx) == 4
 
-    def scored(split):
+    def score_of(split):
         return score(measure_task(run.task, {split: parts[split].logits}, {split: parts[split].labels}))
 
-    assert record.held_out_score == scored("held_out") == max(entry["score"] for entry in record.curve)
-    assert record.dev_score == scored("validation")
+    assert record.held_out_score == score_of("held_out") == max(entry["score"] for entry in record.curve)
+    assert record.dev_score == score_of("validation")
     assert record.choice_score == record.held_out_score
     assert not any("dev_score" in entry for entry in record.curve)
     assert record.steps_per_second == 8 / (record.seconds["training"] - record.seconds["evaluating"])

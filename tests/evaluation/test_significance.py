@@ -25,8 +25,8 @@ def make_suite(**changes):
     return make_plan(**values)
 
 
-def row_of(found, **wanted):
-    rows = [row for row in found.differences if all(getattr(row, key) == value for key, value in wanted.items())]
+def row_of(results, **fields):
+    rows = [row for row in results.differences if all(getattr(row, key) == value for key, value in fields.items())]
     assert len(rows) == 1
     return rows[0]
 
@@ -98,8 +98,8 @@ def test_an_experiment_may_name_its_own_control():
 
 
 def test_a_control_that_an_experiment_names_is_taken_as_it_is():
-    varied = methods("theseus@constant", control="theseus@constant", vary=[{"base_rate": 0.5}, {"base_rate": 0.9}])
-    assert list_comparisons(make_suite(**varied), "first") == [
+    settings = methods("theseus@constant", control="theseus@constant", vary=[{"base_rate": 0.5}, {"base_rate": 0.9}])
+    assert list_comparisons(make_suite(**settings), "first") == [
         Comparison("theseus@constant+base_rate=0.9", "theseus@constant", control=True)
     ]
 
@@ -212,16 +212,16 @@ def test_intervals_stay_within_what_the_metric_allows(tmp_path):
     rows = []
     for run in plan.experiment_runs("first"):
         labels = np.arange(EXAMPLES) % 2
-        decided = labels if (run.seed + (run.name == "theseus")) % 2 else 1 - labels
-        predictions = {split: (np.arange(EXAMPLES), labels, deciding(decided, 2)) for split in run.task.dev}
+        decisions = labels if (run.seed + (run.name == "theseus")) % 2 else 1 - labels
+        predictions = {split: (np.arange(EXAMPLES), labels, deciding(decisions, 2)) for split in run.task.dev}
         leave_run(plan, run, tmp_path, predictions)
-        value = 100 * measure(run.task.metrics[0], decided, labels)
+        value = 100 * measure(run.task.metrics[0], decisions, labels)
         rows.append(("small", "first", run.spec.name, run.variant, run.task.name, run.seed, "dev", "score", value))
     (tmp_path / "scores").mkdir()
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
     write_significance(plan, "first", tmp_path)
     results = read_significance("first", tmp_path)
-    ends = {what: row_of(results, target=what) for what in ("rte", "cola", "macro")}
+    ends = {target: row_of(results, target=target) for target in ("rte", "cola", "macro")}
     assert (ends["rte"].low, ends["rte"].high) == (-100, 100)
     assert (ends["cola"].low, ends["cola"].high) == (-200, 200)
     assert ends["macro"].low == -150

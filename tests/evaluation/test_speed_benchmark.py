@@ -35,13 +35,13 @@ def build(architecture: dict):
     return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**architecture)).eval()
 
 
-def timed(seconds, memory: float = 1.0) -> RoundTimes:
+def times_of(seconds, memory: float = 1.0) -> RoundTimes:
     return RoundTimes(np.asarray(seconds, float), memory)
 
 
 def test_known_ratios_give_the_known_medians():
     student = np.array([0.010, 0.020, 0.010, 0.030, 0.010])
-    timing = compare(timed(student * [2.0, 1.9, 2.1, 1.0, 5.0]), timed(student, memory=7.5), batch_size=4)
+    timing = compare(times_of(student * [2.0, 1.9, 2.1, 1.0, 5.0]), times_of(student, memory=7.5), batch_size=4)
     assert timing["speedup"] == pytest.approx(2.0)
     assert timing["latency_ms"] == pytest.approx(10.0)
     assert timing["throughput"] == pytest.approx(400.0)
@@ -51,25 +51,25 @@ def test_known_ratios_give_the_known_medians():
 def test_the_ratio_is_taken_within_each_round():
     # The machine is slow in one half of the rounds: the medians' ratio would be far from 2, or its interval wide.
     drift = np.array([1.0, 10.0] * 8)
-    timing = compare(timed(2.0 * drift), timed(drift), 1)
+    timing = compare(times_of(2.0 * drift), times_of(drift), 1)
     assert (timing["low"], timing["speedup"], timing["high"]) == pytest.approx((2.0, 2.0, 2.0))
 
 
 def test_the_intervals_are_those_of_bootstrapped_medians():
     ratios, seconds = np.random.default_rng(1).lognormal(0, 0.1, size=(2, 41))
-    timing = compare(timed(ratios * seconds), timed(seconds), 1)
+    timing = compare(times_of(ratios * seconds), times_of(seconds), 1)
     random = np.random.default_rng(5)
     for values, names in (
         (ratios, ("low", "speedup", "high")),
         (1000 * seconds, ("latency_low", "latency_ms", "latency_high")),
     ):
         medians = [np.median(random.choice(values, len(values))) for _ in range(4000)]
-        wanted = [np.percentile(medians, 2.5), np.median(values), np.percentile(medians, 97.5)]
-        assert [timing[name] for name in names] == pytest.approx(wanted, rel=0.02)
+        expected = [np.percentile(medians, 2.5), np.median(values), np.percentile(medians, 97.5)]
+        assert [timing[name] for name in names] == pytest.approx(expected, rel=0.02)
 
 
 def test_the_same_times_give_the_same_interval():
-    times = [timed(seconds) for seconds in np.random.default_rng(2).uniform(1, 2, size=(2, 12))]
+    times = [times_of(seconds) for seconds in np.random.default_rng(2).uniform(1, 2, size=(2, 12))]
     assert compare(*times, 1) == compare(*times, 1)
 
 
@@ -115,7 +115,7 @@ def test_time_bounds_the_rounds_but_five_are_made():
     assert len(times["one"].seconds) == 5
 
 
-class Counted(torch.nn.Module):
+class RecordingModel(torch.nn.Module):
     """A model that says when it is asked, or that finds no memory."""
 
     def __init__(self, name: str, order: list, error: Exception | None = None):
@@ -134,7 +134,7 @@ class Counted(torch.nn.Module):
 
 def test_every_round_times_every_model_in_turning_order():
     order = []
-    measure({k: Counted(k, order) for k in "abc"}, ONCE.sizes[0], ONCE, CPU, "fp32")
+    measure({k: RecordingModel(k, order) for k in "abc"}, ONCE.sizes[0], ONCE, CPU, "fp32")
     rounds = ["".join(order[i : i + 3]) for i in range(0, len(order), 3)]
     assert {"".join(sorted(r)) for r in rounds} == {"abc"}
     assert [r[0] for r in rounds[-3:]] == ["a", "b", "c"]  # none always has the first place
@@ -145,9 +145,9 @@ def test_what_does_not_fit_is_left_out_with_its_reason():
         torch.empty(10**15)
     for error in (torch.OutOfMemoryError("no room"), on_a_cpu.value):
         with pytest.raises(NotMeasurable, match="out of memory"):
-            measure({"full": Counted("full", [], error)}, ONCE.sizes[0], ONCE, CPU, "fp32")
+            measure({"full": RecordingModel("full", [], error)}, ONCE.sizes[0], ONCE, CPU, "fp32")
     with pytest.raises(RuntimeError, match="another"):
-        measure({"wrong": Counted("wrong", [], RuntimeError("another"))}, ONCE.sizes[0], ONCE, CPU, "fp32")
+        measure({"wrong": RecordingModel("wrong", [], RuntimeError("another"))}, ONCE.sizes[0], ONCE, CPU, "fp32")
     with pytest.raises(NotMeasurable, match="longer than the model's 16 positions"):
         measure({"short": build(bert(1))}, Size(batch_size=1, length=32), ONCE, CPU, "fp32")
     roberta = bert(1, model_type="roberta", pad_token_id=1)
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_left_out_with_its_reason():
 
 
 def test_peak_memory_is_the_weights_and_what_lives_at_once():
-    class Doubling(Counted):
+    class Doubling(RecordingModel):
         def __init__(self):
             super().__init__("doubling", [])
             self.weight = torch.nn.Parameter(torch.zeros(2**18))  # 1 MiB

@@ -14,7 +14,7 @@ from theseus_bench.evaluation.resampling import resample_values
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import significance as simulated
-from significance import SIMULATED, Design, conclude_alone, quick, simulate
+from significance import SIMULATED_TASKS, Design, conclude_alone, quick, simulate
 from theseus_bench.evaluation import statistics
 
 
@@ -37,9 +37,9 @@ def spread_of(scores: np.ndarray, others: np.ndarray, resamples: int = 20_000, s
     """The spread of two methods' correctness (seeds, examples), each with the variance of its own seeds."""
     examples = scores.shape[1]
     observed = scores.mean(axis=1), others.mean(axis=1)
-    resampled = resample(scores, resamples), resample(others, resamples)
+    draws = resample(scores, resamples), resample(others, resamples)
     variances = tuple((values.var(ddof=1), len(values) - 1) for values in observed)
-    return statistics.spread_of(observed, resampled, variances, examples, share)
+    return statistics.spread_of(observed, draws, variances, examples, share)
 
 
 def mean_squares(scores: np.ndarray):
@@ -124,8 +124,8 @@ def test_one_wild_method_does_not_raise_what_is_known_of_the_others():
 
 def test_the_prior_is_free_of_bias():
     random = np.random.default_rng(0)
-    drawn = random.chisquare(2, size=(20_000, 8)) / 2
-    assert statistics._winsorised_mean(drawn, 2.0).mean() == pytest.approx(1, abs=0.02)
+    estimates = random.chisquare(2, size=(20_000, 8)) / 2
+    assert statistics._winsorised_mean(estimates, 2.0).mean() == pytest.approx(1, abs=0.02)
 
 
 def test_moderation_is_the_same_one_by_one_and_for_all_at_once():
@@ -144,10 +144,10 @@ def conclusions(*rows):
 def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_further():
     """Three differences of 4, 2.3 and 1 errors: the second needs 2.39 by Bonferroni, and 2.24 by Holm."""
     family = conclusions((4.0, 1.0), (-2.3, 1.0), (1.0, 1.0))
-    adjusted, intervals = statistics.adjust_family(family, 0.05, [(-100.0, 100.0)] * 3)
+    holm_p, intervals = statistics.adjust_family(family, 0.05, [(-100.0, 100.0)] * 3)
     reach = stats.norm.isf(0.05 / 6)
-    assert adjusted == pytest.approx([3 * family[0].p, 2 * family[1].p, family[2].p], rel=1e-4)
-    assert adjusted[1] < 0.05
+    assert holm_p == pytest.approx([3 * family[0].p, 2 * family[1].p, family[2].p], rel=1e-4)
+    assert holm_p[1] < 0.05
     assert intervals[0] == pytest.approx((4 - reach, 4 + reach), abs=1e-4)
     assert intervals[1] == pytest.approx((-2.3 - reach, 0.0), abs=1e-4)
     assert intervals[2] == pytest.approx((1 - reach, 1 + reach), abs=1e-4)
@@ -156,8 +156,8 @@ def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_f
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 2)), min_size=1, max_size=9))
 def test_an_interval_leaves_zero_inside_exactly_where_its_p_is_not_below_alpha(rows):
     family = conclusions(*rows)
-    adjusted, intervals = statistics.adjust_family(family, 0.05, [(-2.0, 2.0)] * len(rows))
-    for p, (low, high) in zip(adjusted, intervals, strict=True):
+    holm_p, intervals = statistics.adjust_family(family, 0.05, [(-2.0, 2.0)] * len(rows))
+    for p, (low, high) in zip(holm_p, intervals, strict=True):
         assert (low < 0 < high) == (p >= 0.05)
         assert -2 <= low <= high <= 2 or not -2 <= (low + high) / 2 <= 2
 
@@ -169,9 +169,9 @@ def test_models_that_agree_on_everything_do_not_differ():
 
 def test_the_quick_metrics_of_the_simulation_are_the_metrics():
     random = np.random.default_rng(0)
-    labels, decided = random.integers(2, size=60), random.integers(2, size=60)
+    labels, predictions = random.integers(2, size=60), random.integers(2, size=60)
     for metric in ("accuracy", "f1", "matthews"):
-        assert quick(metric, decided, labels) == pytest.approx(measure(metric, decided, labels))
+        assert quick(metric, predictions, labels) == pytest.approx(measure(metric, predictions, labels))
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_the_quick_metrics_of_the_simulation_are_the_metrics():
 )
 def test_false_alarms_are_as_rare_as_promised(task, seeds, runs):
     """Under no difference, at the size of the task's dev set, α is kept within its binomial interval."""
-    examples, metrics, accuracy, positive = SIMULATED[task]
+    examples, metrics, accuracy, positive = SIMULATED_TASKS[task]
     alarms = 0
     for run in range(runs):
         random = np.random.default_rng([run, examples])
-        observed, resampled = simulate(examples, seeds, metrics, accuracy, positive, 0.0, 150, random)
-        alarms += conclude_alone(observed, resampled, examples).p < 0.05
+        observed, resamples = simulate(examples, seeds, metrics, accuracy, positive, 0.0, 150, random)
+        alarms += conclude_alone(observed, resamples, examples).p < 0.05
     assert 0 < alarms <= stats.binom.interval(0.95, runs, 0.05)[1]
 
 
@@ -237,24 +237,24 @@ def test_single_tasks_keep_their_tail(design):
 
 
 def test_intervals_of_a_family_hold_together():
-    held = simulated.joint_coverage(3, 3.0, 400)
-    assert held * 400 >= stats.binom.interval(0.95, 400, 0.95)[0]
+    coverage = simulated.joint_coverage(3, 3.0, 400)
+    assert coverage * 400 >= stats.binom.interval(0.95, 400, 0.95)[0]
 
 
 def test_the_simulated_families_are_tested_as_ours_are():
     design = Design(4, 1.0)
-    drawn = simulated.draw(design, 2, np.random.default_rng(0))
-    macro, tasks = simulated.p_of_families(drawn)
+    sample = simulated.draw(design, 2, np.random.default_rng(0))
+    macro, tasks = simulated.p_of_families(sample)
     for i, other in itertools.product(range(2), range(8)):
         spreads = []
         for task in range(9):
-            own = drawn.scores[i, :, task]
+            own = sample.scores[i, :, task]
             variance, df = statistics.moderate(own.var(axis=1, ddof=1), np.full(9, 3.0))
             parts = tuple((variance[m] / 4, df[m]) for m in (0, other + 1))
-            over = drawn.over_examples[i, other, task]
-            mixed = drawn.interaction[i, 0, task] + drawn.interaction[i, other + 1, task]
-            left = over - min(mixed, sum(part for part, _ in parts), over)
-            spreads.append(statistics.Spread(own[0].mean() - own[other + 1].mean(), 277, parts, left))
+            over = sample.over_examples[i, other, task]
+            interaction = sample.interaction[i, 0, task] + sample.interaction[i, other + 1, task]
+            examples_variance = over - min(interaction, sum(part for part, _ in parts), over)
+            spreads.append(statistics.Spread(own[0].mean() - own[other + 1].mean(), 277, parts, examples_variance))
             assert tasks[i, other, task] == pytest.approx(statistics.conclude(spreads[-1:]).p)
         assert macro[i, other] == pytest.approx(statistics.conclude(spreads[:8]).p)
 
@@ -287,8 +287,8 @@ def test_false_alarms_of_a_correlation_are_no_more_than_promised():
         skill = 0.8 + 0.1 * random.normal(size=(2, 5, 1))
         values = (skill * labels + own + 0.5 * random.normal(size=(2, 5, examples))).reshape(10, examples)
         scores = np.array([measure("pearson", row, labels) for row in values])
-        resampled = resample_values(["pearson"], values, labels, 150, random)
-        parts = (scores[:5], scores[5:]), (resampled[:, :5], resampled[:, 5:])
+        resamples = resample_values(["pearson"], values, labels, 150, random)
+        parts = (scores[:5], scores[5:]), (resamples[:, :5], resamples[:, 5:])
         alarms += conclude_alone(*parts, examples).p < 0.05
     assert alarms <= stats.binom.interval(0.95, runs, 0.05)[1]
 
@@ -313,18 +313,18 @@ def test_mcnemar_does_not_reject_more_often_than_promised():
 
 
 def test_a_planted_difference_is_found():
-    examples, metrics, accuracy, positive = SIMULATED["RTE"]
-    found = 0
+    examples, metrics, accuracy, positive = SIMULATED_TASKS["RTE"]
+    detections = 0
     for run in range(60):
         random = np.random.default_rng(run)
-        observed, resampled = simulate(examples, 5, metrics, accuracy, positive, 0.35, 200, random)
-        found += conclude_alone(observed, resampled, examples).p < 0.05
-    assert found / 60 > 0.8
+        observed, resamples = simulate(examples, 5, metrics, accuracy, positive, 0.35, 200, random)
+        detections += conclude_alone(observed, resamples, examples).p < 0.05
+    assert detections / 60 > 0.8
 
 
 def test_the_multi_bootstrap_resamples_seeds_together_with_examples():
-    resampled = np.array([[0.0, 1.0], [10.0, 11.0]] * 500)
-    draws = simulated.multi_bootstrap(resampled, np.random.default_rng(0))
+    scores = np.array([[0.0, 1.0], [10.0, 11.0]] * 500)
+    draws = simulated.multi_bootstrap(scores, np.random.default_rng(0))
     assert set(np.round(draws[::2], 3)) == {0.0, 0.5, 1.0}
     assert set(np.round(draws[1::2], 3)) == {10.0, 10.5, 11.0}
     assert np.mean(draws[::2] == 0.5) == pytest.approx(0.5, abs=0.06)
@@ -350,10 +350,10 @@ def test_holm_of_a_worked_example():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-@pytest.mark.parametrize(("family", "needed"), [(1, 6), (4, 8), (8, 9), (9, 9), (80, 12)])
-def test_pairs_needed(family, needed):
-    assert statistics.pairs_needed(0.05, family) == needed
-    assert family * 2 / 2**needed <= 0.05 < family * 2 / 2 ** (needed - 1)
+@pytest.mark.parametrize(("family", "pairs"), [(1, 6), (4, 8), (8, 9), (9, 9), (80, 12)])
+def test_pairs_needed(family, pairs):
+    assert statistics.pairs_needed(0.05, family) == pairs
+    assert family * 2 / 2**pairs <= 0.05 < family * 2 / 2 ** (pairs - 1)
 
 
 def test_mcnemar_is_the_binomial_test_of_the_discordant():
@@ -365,9 +365,9 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant():
 
 
 def test_welch():
-    ours, theirs = np.array([80.1, 81.0, 80.4]), np.array([78.0, 79.9, 79.1, 78.2])
-    assert statistics.welch(ours, theirs) == pytest.approx(stats.ttest_ind(ours, theirs, equal_var=False).pvalue)
-    assert statistics.welch(ours[:1], theirs) is None
+    scores, others = np.array([80.1, 81.0, 80.4]), np.array([78.0, 79.9, 79.1, 78.2])
+    assert statistics.welch(scores, others) == pytest.approx(stats.ttest_ind(scores, others, equal_var=False).pvalue)
+    assert statistics.welch(scores[:1], others) is None
     assert statistics.welch(np.array([1.0, 1.0]), np.array([1.0, 1.0])) is None
 
 
@@ -382,7 +382,7 @@ def test_sign_flip_is_enumerated():
 def test_signed_ranks_are_enumerated():
     differences = np.array([4.0, 1.0, -2.0, 3.0, 5.0])
     ranks = np.arange(1, 6)
-    sums = np.array([sum(itertools.compress(ranks, kept)) for kept in itertools.product([0, 1], repeat=5)])
+    sums = np.array([sum(itertools.compress(ranks, selection)) for selection in itertools.product([0, 1], repeat=5)])
     expected = 2 * np.mean(sums <= 2)  # the negative one has rank 2
     assert statistics.signed_ranks(differences) == pytest.approx(expected)
     assert statistics.signed_ranks(np.zeros(5)) is None
@@ -399,24 +399,24 @@ def test_friedman_by_its_formula():
 
 
 def test_tasks_that_friedmans_test_needs():
-    needed = statistics.tasks_needed(0.05, methods=3)
-    alike = np.tile(np.arange(3.0), (needed, 1))
+    tasks = statistics.tasks_needed(0.05, methods=3)
+    alike = np.tile(np.arange(3.0), (tasks, 1))
     assert statistics.friedman(alike) <= 0.05 < statistics.friedman(alike[1:])
 
 
 def test_hedges_g_by_hand():
-    ours, theirs = np.array([3.0, 5.0]), np.array([1.0, 2.0, 3.0])
-    pooled = ((1 * 2.0 + 2 * 1.0) / 3) ** 0.5
-    assert statistics.hedges_g(ours, theirs) == pytest.approx((4 - 2) / pooled * (1 - 3 / 11))
-    assert statistics.hedges_g(ours[:1], theirs) is None
+    scores, others = np.array([3.0, 5.0]), np.array([1.0, 2.0, 3.0])
+    deviation = ((1 * 2.0 + 2 * 1.0) / 3) ** 0.5
+    assert statistics.hedges_g(scores, others) == pytest.approx((4 - 2) / deviation * (1 - 3 / 11))
+    assert statistics.hedges_g(scores[:1], others) is None
     assert statistics.hedges_g(np.full(5, 52.707581227), np.full(5, 54.151581227)) is None
 
 
 def test_improvement_counts_pairs_and_ties_half():
-    ours, theirs = [np.array([1.0, 3.0]), np.array([5.0, 5.0])], [np.array([2.0, 3.0]), np.array([1.0, 1.0])]
-    assert statistics.improvement(ours, theirs) == pytest.approx(((0 + 0 + 1 + 0.5) / 4 + 1) / 2)
-    u = stats.mannwhitneyu(ours[0], theirs[0]).statistic
-    assert statistics.improvement(ours[:1], theirs[:1]) == pytest.approx(u / 4)
+    scores, others = [np.array([1.0, 3.0]), np.array([5.0, 5.0])], [np.array([2.0, 3.0]), np.array([1.0, 1.0])]
+    assert statistics.improvement(scores, others) == pytest.approx(((0 + 0 + 1 + 0.5) / 4 + 1) / 2)
+    u = stats.mannwhitneyu(scores[0], others[0]).statistic
+    assert statistics.improvement(scores[:1], others[:1]) == pytest.approx(u / 4)
 
 
 def test_interquartile_mean_leaves_out_a_quarter_on_either_side():

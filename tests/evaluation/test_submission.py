@@ -60,7 +60,7 @@ def test_a_whole_file_has_no_problem(task, split):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("index\tprediction", "id\tlabel", "RTE.tsv: the first line is 'id\\tlabel'"),
         ("0\t", "", "RTE.tsv: line 2 has index"),
@@ -69,11 +69,11 @@ def test_a_whole_file_has_no_problem(task, split):
         ("\n3\tentailment", "\n3\tmaybe", "RTE.tsv: line 5 says 'maybe', expected one of entailment, not_entailment"),
     ],
 )
-def test_what_the_server_would_refuse_is_named(old, new, said):
+def test_what_the_server_would_refuse_is_named(old, new, message):
     text = server_file(TASKS["rte"], np.arange(3000), deciding([0] * 3000, 2))
     assert old in text
     (problem,) = server_problems(TASKS["rte"], "test", text.replace(old, new, 1))
-    assert problem.startswith(said)
+    assert problem.startswith(message)
 
 
 def test_a_value_outside_the_scale_is_named():
@@ -121,22 +121,22 @@ def test_a_methods_zip_holds_what_was_run_and_says_what_lacks(plan, tmp_path):
     rte_and_mnli(plan, tmp_path, [0.70, 0.60, 0.65])
     write_submissions(plan, "first", tmp_path)
     folder = tmp_path / "submissions" / "first"
-    said = json.loads((folder / "submissions.json").read_text())
+    submissions = json.loads((folder / "submissions.json").read_text())
     archive = zipfile.ZipFile(folder / "finetune.zip")
     assert archive.namelist() == ["AX.tsv", "MNLI-m.tsv", "RTE.tsv"]
     assert archive.read("RTE.tsv").decode().splitlines()[1] == "0\tnot_entailment"  # seed 3's
     assert archive.read("AX.tsv").decode().splitlines()[-1] == "1103\tentailment"
-    assert said["finetune.zip"]["runs"]["AX.tsv"] == "runs/finetune/mnli/seed-3"
-    assert not said["finetune.zip"]["accepted"]
-    assert [p for p in said["finetune.zip"]["problems"] if "missing" not in p] == []
-    assert "MNLI-mm.tsv: missing" in said["finetune.zip"]["problems"]
+    assert submissions["finetune.zip"]["runs"]["AX.tsv"] == "runs/finetune/mnli/seed-3"
+    assert not submissions["finetune.zip"]["accepted"]
+    assert [p for p in submissions["finetune.zip"]["problems"] if "missing" not in p] == []
+    assert "MNLI-mm.tsv: missing" in submissions["finetune.zip"]["problems"]
     assert not (folder / "pkd.zip").exists()
-    assert len(said["pkd.zip"]["problems"]) == 11
+    assert len(submissions["pkd.zip"]["problems"]) == 11
 
 
 def test_a_sample_is_written_and_said_to_be_refused(plan, tmp_path):
     run = plan.run("finetune", "rte", 1)
     leave_run(plan, run, tmp_path, {"test": (range(10), [-1] * 10, deciding([0] * 10, 2))})
     write_submissions(plan, "first", tmp_path)
-    said = json.loads((tmp_path / "submissions" / "first" / "submissions.json").read_text())
-    assert "RTE.tsv: 10 predictions, the official test set has 3000 examples" in said["finetune.zip"]["problems"]
+    submissions = json.loads((tmp_path / "submissions" / "first" / "submissions.json").read_text())
+    assert "RTE.tsv: 10 predictions, the official test set has 3000 examples" in submissions["finetune.zip"]["problems"]

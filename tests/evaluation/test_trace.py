@@ -64,57 +64,59 @@ def test_a_searched_run_names_the_trial_that_was_chosen(tmp_path):
     assert "  search      trial 1 was chosen: search/theseus/rte.json" in lines
 
 
-def test_the_number_is_that_of_the_table_and_the_mean_of_its_runs_scores(worked, tmp_path):
-    folder = copy_of(worked.folder, tmp_path)
-    write_score_tables(worked.plan, "glue", folder)
-    head, *lines = trace_cell(worked.plan, "glue", "theseus", "cola", folder)
+def test_the_number_is_that_of_the_table_and_the_mean_of_its_runs_scores(worked_example, tmp_path):
+    folder = copy_of(worked_example.folder, tmp_path)
+    write_score_tables(worked_example.plan, "glue", folder)
+    head, *lines = trace_cell(worked_example.plan, "glue", "theseus", "cola", folder)
     scores = scores_of("theseus", "cola")
     assert head == f"glue: BERT-of-Theseus, cola: {scores.mean():.1f} ± {scores.std(ddof=1):.1f}"
-    shown = [line.split()[1] for line in lines if line.startswith("  score ")]
-    assert shown == [f"{score_of('theseus', 'cola', seed):.1f}" for seed in SEEDS]
+    numbers = [line.split()[1] for line in lines if line.startswith("  score ")]
+    assert numbers == [f"{score_of('theseus', 'cola', seed):.1f}" for seed in SEEDS]
 
 
-def test_a_macro_is_made_of_the_runs_on_its_tasks(worked, tmp_path):
-    folder = copy_of(worked.folder, tmp_path)
-    write_score_tables(worked.plan, "glue", folder)
-    head, scope, *lines = trace_cell(worked.plan, "glue", "theseus@equal", "macro", folder)
+def test_a_macro_is_made_of_the_runs_on_its_tasks(worked_example, tmp_path):
+    folder = copy_of(worked_example.folder, tmp_path)
+    write_score_tables(worked_example.plan, "glue", folder)
+    head, scope, *lines = trace_cell(worked_example.plan, "glue", "theseus@equal", "macro", folder)
     assert head.startswith(f"glue: BERT-of-Theseus (equal), macro: {macro_of('theseus@equal'):.1f} ± ")
     assert scope.startswith("12 runs on CoLA, MRPC, STS-B and MNLI")
     runs = [f"runs/theseus@equal/{task}/seed-{seed}" for task in MACRO for seed in SEEDS]
     assert sorted(by_run(["", *lines])) == sorted(runs)
-    without_cola = cell_runs(worked.plan, "glue", "theseus@equal", "macro_without_cola")
+    without_cola = cell_runs(worked_example.plan, "glue", "theseus@equal", "macro_without_cola")
     assert {run.task.name for run in without_cola} == set(MACRO) - {"cola"}
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "seed", "said"),
+    ("row", "column", "seed", "texts"),
     [
         ("theseus", "mrpc", 2, ["status      failed: no better than the majority", "score       "]),
         ("finetune@equal", "cola", 3, ["status      failed: diverged", "score       none, so it counts as the major"]),
         ("vanilla_kd@equal", "stsb", 3, ["status      missing: not run"]),
     ],
 )
-def test_a_run_that_failed_or_is_missing_says_so(worked, row, column, seed, said):
-    lines = by_run(trace_cell(worked.plan, "glue", row, column, worked.folder))[f"runs/{row}/{column}/seed-{seed}"]
-    assert all(any(line.startswith(f"  {text}") for line in lines) for text in said)
+def test_a_run_that_failed_or_is_missing_says_so(worked_example, row, column, seed, texts):
+    lines = by_run(trace_cell(worked_example.plan, "glue", row, column, worked_example.folder))[
+        f"runs/{row}/{column}/seed-{seed}"
+    ]
+    assert all(any(line.startswith(f"  {text}") for line in lines) for text in texts)
 
 
-def test_lines_fit_a_terminal_but_for_names_and_commands(worked):
-    lines = trace_cell(worked.plan, "glue", "theseus@equal", "macro", worked.folder)
+def test_lines_fit_a_terminal_but_for_names_and_commands(worked_example):
+    lines = trace_cell(worked_example.plan, "glue", "theseus@equal", "macro", worked_example.folder)
     assert [line for line in lines if len(line) > 80 and not line.startswith(("  read ", "  made by "))] == []
 
 
 @pytest.mark.parametrize(
-    ("experiment", "row", "column", "said"),
+    ("experiment", "row", "column", "message"),
     [
         ("frist", "theseus", "rte", "the suite has no experiment 'frist' (did you mean 'first'?)"),
         ("first", "thesues", "rte", "the table of first has no row 'thesues' (did you mean 'theseus'?)"),
         ("first", "theseus", "rt", "the table of first has no column 'rt' (did you mean 'rte'?)"),
     ],
 )
-def test_a_wrong_name_ends_in_one_line_with_a_suggestion(suite, capsys, experiment, row, column, said):
+def test_a_wrong_name_ends_in_one_line_with_a_suggestion(suite, capsys, experiment, row, column, message):
     assert run_command(["trace", str(suite), experiment, row, column]) == 1
-    assert capsys.readouterr() == ("", f"theseus-bench: {said}\n")
+    assert capsys.readouterr() == ("", f"theseus-bench: {message}\n")
 
 
 def test_a_task_that_a_method_leaves_out_has_no_runs():
@@ -127,9 +129,9 @@ def test_a_task_that_a_method_leaves_out_has_no_runs():
 
 def test_the_command_prints_it(suite, capsys):
     assert run_command(["trace", str(suite), "first", "theseus@constant", "rte"]) == 0
-    printed = capsys.readouterr().out
-    assert printed == "\n".join(trace_cell(PLAN, "first", "theseus@constant", "rte", suite)) + "\n"
-    assert printed.startswith("first: BERT-of-Theseus, constant, rte: no table yet; make it with:")
+    output = capsys.readouterr().out
+    assert output == "\n".join(trace_cell(PLAN, "first", "theseus@constant", "rte", suite)) + "\n"
+    assert output.startswith("first: BERT-of-Theseus, constant, rte: no table yet; make it with:")
 
 
 def test_the_number_of_a_suite_that_is_not_complete_is_that_of_its_partial_table(suite, capsys):

@@ -23,7 +23,7 @@ from theseus_bench.tables.verdicts import verdicts_table
 TABLE_2 = ["theseus: Table 2"]
 EQUAL = {"set": {"epochs": 7}}
 EIGHT = ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb"]
-PRINTED = load_published(PUBLISHED_FOLDER)["theseus: Table 2"][1].rows
+REPORTED_ROWS = load_published(PUBLISHED_FOLDER)["theseus: Table 2"][1].rows
 
 
 def plan_of(experiment=None, **changes):
@@ -46,23 +46,23 @@ def frame(*rows) -> pd.DataFrame:
     return pd.DataFrame(tidy, columns=COLUMNS)
 
 
-def verdict(plan, scores, name="theseus", what="rte"):
-    (verdicts,) = [v for v in judge_numbers(plan, "first", scores) if (v.name, v.target) == (name, what)]
+def verdict(plan, scores, name="theseus", target="rte"):
+    (verdicts,) = [v for v in judge_numbers(plan, "first", scores) if (v.name, v.target) == (name, target)]
     return verdicts
 
 
 @pytest.mark.parametrize(
-    ("ours", "expected"),
+    ("score", "expected"),
     [
         (68.2, "reproduced"), (69.2, "reproduced"), (67.2, "reproduced"),
         (69.3, "not reproduced"), (67.1, "not reproduced"),
     ],
 )  # fmt: skip
-def test_the_rule_counts_points_from_the_printed_number(ours, expected):
+def test_the_rule_counts_points_from_the_printed_number(score, expected):
     """Seeds that do not differ leave an interval without width."""
-    result = verdict(plan_of(), frame(("theseus", "rte", [ours] * 3)))
-    assert (result.verdict, result.reported_score, result.mean) == (expected, 68.2, ours)
-    assert (result.low, result.high) == pytest.approx((ours - 68.2, ours - 68.2))
+    result = verdict(plan_of(), frame(("theseus", "rte", [score] * 3)))
+    assert (result.verdict, result.reported_score, result.mean) == (expected, 68.2, score)
+    assert (result.low, result.high) == pytest.approx((score - 68.2, score - 68.2))
 
 
 def test_the_interval_has_our_seeds_error_and_that_of_the_papers_runs():
@@ -149,19 +149,19 @@ def all_tasks(name, points):
 
 def test_a_macro_is_of_the_tasks_that_are_printed_and_all_of_them():
     plan = plan_of({"tasks": None})
-    printed = PRINTED["theseus"].scores
-    result = verdict(plan, frame(*all_tasks("theseus", printed)), what="macro")
-    assert result.mean == pytest.approx(sum(printed.values()) / 8)
+    reported_scores = REPORTED_ROWS["theseus"].scores
+    result = verdict(plan, frame(*all_tasks("theseus", reported_scores)), target="macro")
+    assert result.mean == pytest.approx(sum(reported_scores.values()) / 8)
     assert result.verdict == "reproduced"
-    lacking = frame(*all_tasks("theseus", printed)[1:])
-    assert verdict(plan, lacking, what="macro").verdict == "not run"
+    lacking = frame(*all_tasks("theseus", reported_scores)[1:])
+    assert verdict(plan, lacking, target="macro").verdict == "not run"
 
 
 def test_the_interval_of_a_macro_is_that_of_a_mean_of_tasks():
     """Seeds of variance 1 on each of eight tasks, beside medians of five runs: by hand."""
-    points = PRINTED["theseus"].scores
+    points = REPORTED_ROWS["theseus"].scores
     rows = [("theseus", task, [points[task] - 1, points[task], points[task] + 1]) for task in EIGHT]
-    result = verdict(plan_of({"tasks": None, "methods": ["theseus"]}), frame(*rows), what="macro")
+    result = verdict(plan_of({"tasks": None, "methods": ["theseus"]}), frame(*rows), target="macro")
     reach = stats.t.isf(0.025, 8 * 2) * math.sqrt((1 / 3 + math.pi / 2 / 5) / 8)
     difference = sum(points.values()) / 8 - 81.2
     assert (result.low, result.high) == pytest.approx((difference - reach, difference + reach))
@@ -196,15 +196,15 @@ def test_one_printed_metric_is_compared_with_that_metric():
     assert "the best of its runs" in result.reason
 
 
-@pytest.mark.parametrize(("method", "printed"), [("pkd", 82.3), ("vanilla_kd", 80.8), ("finetune", 80.3)])
-def test_a_number_of_one_split_is_compared_with_ours_of_that_split(method, printed):
+@pytest.mark.parametrize(("method", "reported_score"), [("pkd", 82.3), ("vanilla_kd", 80.8), ("finetune", 80.3)])
+def test_a_number_of_one_split_is_compared_with_ours_of_that_split(method, reported_score):
     """Sun et al.'s MNLI is the matched set alone."""
     plan = plan_of({"methods": [method], "tasks": ["mnli"], "compare_with": ["pkd: result files"]})
     halves = [("validation_matched", [81.5, 82.0, 82.5]), ("validation_mismatched", [70.0] * 3)]
     parts = [(method, "mnli", points, "accuracy", split) for split, points in halves]
     whole = (method, "mnli", [76.0] * 3)
     result = verdict(plan, frame(whole, *parts), method, "mnli")
-    assert (result.reported_score, result.mean, result.seeds) == (printed, 82.0, 3)
+    assert (result.reported_score, result.mean, result.seeds) == (reported_score, 82.0, 3)
     assert (result.metric, result.split) == ("accuracy", "validation_matched")
     assert "the best of its runs" in result.reason
     (row,) = verdicts_table(plan, [result], "One").rows
@@ -227,8 +227,10 @@ def test_test_numbers_are_compared_with_test_numbers_only():
     dev = [("theseus", "rte", [66.2] * 3), ("theseus", "mrpc", [85.4] * 3)]
     test = [("theseus", "mrpc", [87.6] * 3, "f1", "test"), ("theseus", "mrpc", [80.0] * 3, "accuracy", "test")]
     verdicts = [v for v in judge_numbers(plan, "first", frame(*dev, *test)) if v.name == "theseus"]
-    ours = [None if v.mean is None else round(v.mean, 6) for v in verdicts]
-    assert [(v.target, v.metric, v.reported_score, one, v.verdict) for v, one in zip(verdicts, ours, strict=True)] == [
+    means = [None if v.mean is None else round(v.mean, 6) for v in verdicts]
+    assert [
+        (v.target, v.metric, v.reported_score, mean, v.verdict) for v, mean in zip(verdicts, means, strict=True)
+    ] == [
         ("mrpc", "f1", 87.6, 87.6, "reproduced"),
         ("mrpc", "accuracy", 83.2, 80.0, "not reproduced"),
         ("rte", "accuracy", 66.2, None, "not run"),
@@ -264,11 +266,11 @@ def test_each_printed_number_is_judged_once_in_the_suite_of_the_paper(tmp_path):
         (tmp_path / "scores").mkdir(exist_ok=True)
         frame().astype({"value": float}).to_parquet(tmp_path / f"scores/{experiment}.parquet")
     verdicts = judge_all_numbers(plan, tmp_path)
-    printed = 0
+    count = 0
     for _, table in load_published(PUBLISHED_FOLDER).values():
         for row in table.rows.values():
-            printed += sum(len(v) if isinstance(v, list) else 1 for v in row.scores.values()) + (row.macro is not None)
-    assert len(verdicts) == printed
+            count += sum(len(v) if isinstance(v, list) else 1 for v in row.scores.values()) + (row.macro is not None)
+    assert len(verdicts) == count
     assert {v.verdict for v in verdicts} == {"not run"}
     assert all(RunName.parse(v.name).protocol == "published" for v in verdicts)
 
@@ -319,8 +321,8 @@ def test_why_a_number_has_its_verdict_is_a_footnote_and_a_field_of_the_csv():
 def test_numbers_of_several_tables_each_say_where_they_are_printed():
     plan = plan_of({"methods": ["pkd"], "compare_with": [*TABLE_2, "pkd: result files"]})
     table = verdicts_table(plan, judge_numbers(plan, "first", frame(("pkd", "rte", [66.0] * 3))), "One")
-    printed = {row.identity[2]: row.cells[2] for row in table.rows}
-    assert {key: cell.notes for key, cell in printed.items()} == {
+    reported_cells = {row.identity[2]: row.cells[2] for row in table.rows}
+    assert {key: cell.notes for key, cell in reported_cells.items()} == {
         "theseus: Table 2": ("printed in theseus: Table 2",), "pkd: result files": ("printed in pkd: result files",),
     }  # fmt: skip
     assert table.caption == "Ours beside the printed numbers."
@@ -362,8 +364,8 @@ def test_a_checkpoint_made_here_is_not_the_published_one():
 
 def test_a_macro_has_no_more_seeds_than_its_scarcest_task():
     plan = plan_of({"tasks": None})
-    printed = PRINTED["theseus"].scores
-    scores = frame(*all_tasks("theseus", printed))
+    reported_scores = REPORTED_ROWS["theseus"].scores
+    scores = frame(*all_tasks("theseus", reported_scores))
     scores = scores[(scores["task"] != "rte") | (scores["seed"] == 1)]
-    result = verdict(plan, scores, what="macro")
+    result = verdict(plan, scores, target="macro")
     assert (result.seeds, result.verdict, result.reason) == (1, "undecided", "1 of 3 seeds")

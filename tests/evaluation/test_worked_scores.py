@@ -14,7 +14,7 @@ METHODS = ["majority", "finetune", "vanilla_kd", "theseus", "theseus@constant"]
 
 
 @pytest.fixture(scope=once)
-def scored(worked_suite, tmp_path_factory):
+def scored_suite(worked_suite, tmp_path_factory):
     """The scores of some of the runs, and the folder that they lie in."""
     experiment = SUITE["experiments"]["glue"] | {"methods": METHODS, "seeds": [2, 3], "compare_with": []}
     plan = make_plan(**SUITE | {"experiments": {"glue": experiment}})
@@ -29,8 +29,8 @@ def value_of(frame, method, variant, task, seed, split="dev", metric="score") ->
     return value
 
 
-def test_every_run_has_the_score_that_its_counts_say(scored):
-    plan, frame, _ = scored
+def test_every_run_has_the_score_that_its_counts_say(scored_suite):
+    plan, frame, _ = scored_suite
     runs = {(run.name, run.task.name, run.seed): run for run in plan.experiment_runs("glue")}
     scores = frame[(frame["split"] == "dev") & (frame["metric"] == "score")]
     scores_by_run = {
@@ -42,10 +42,10 @@ def test_every_run_has_the_score_that_its_counts_say(scored):
     assert (set(frame["suite"]), set(frame["experiment"])) == ({"small"}, {"glue"})
 
 
-def test_some_scores_by_hand(scored):
+def test_some_scores_by_hand(scored_suite):
     """Fine-tuning, seed 2. CoLA: 3 of 12 missed, 4 of 8 taken: TP 9, FN 3, FP 4, TN 4. MRPC: 4 of 13 and 3 of 7:
     TP 9, FN 4, FP 3, TN 4. MNLI: 5 of 10 and 3 of 8 wrong. STS-B: ranks 1 and 7 of ten have changed places."""
-    frame = scored[1]
+    frame = scored_suite[1]
     assert value_of(frame, "finetune", "", "cola", 2) == pytest.approx(
         100 * (9 * 4 - 4 * 3) / math.sqrt(13 * 12 * 8 * 7)
     )
@@ -57,24 +57,24 @@ def test_some_scores_by_hand(scored):
     assert value_of(frame, "majority", "", "mrpc", 2) == pytest.approx(100 * (26 / 33 + 13 / 20) / 2)
 
 
-def test_single_metrics_stand_beside_the_score_each_of_its_split(scored):
-    frame = scored[1]
+def test_single_metrics_stand_beside_the_score_each_of_its_split(scored_suite):
+    frame = scored_suite[1]
     assert value_of(frame, "finetune", "", "mrpc", 2, "validation", "f1") == pytest.approx(72)
     assert value_of(frame, "finetune", "", "mrpc", 2, "validation", "accuracy") == pytest.approx(65)
     assert value_of(frame, "finetune", "", "mnli", 2, "validation_matched", "accuracy") == pytest.approx(50)
     assert value_of(frame, "finetune", "", "mnli", 2, "validation_mismatched", "accuracy") == pytest.approx(62.5)
 
 
-def test_a_test_split_with_labels_is_scored_apart_and_not_in_the_dev_score(scored):
+def test_a_test_split_with_labels_is_scored_apart_and_not_in_the_dev_score(scored_suite):
     """Every decision on it is wrong."""
-    frame = scored[1]
+    frame = scored_suite[1]
     assert value_of(frame, "finetune", "", "mrpc", 2, "test", "accuracy") == 0
     assert value_of(frame, "finetune", "", "mrpc", 2, "test", "f1") == 0
 
 
-def test_a_variant_and_a_protocol_have_scores_of_their_own(scored):
+def test_a_variant_and_a_protocol_have_scores_of_their_own(scored_suite):
     """CoLA, seed 2: plain, constant and both under equal effort have all made other mistakes."""
-    frame = scored[1]
+    frame = scored_suite[1]
     names = ("", "constant", "equal", "equal+constant")
     values = [value_of(frame, "theseus", variant, "cola", 2) for variant in names]
     assert len({round(value, 6) for value in values}) == 4
@@ -85,17 +85,17 @@ def test_a_variant_and_a_protocol_have_scores_of_their_own(scored):
     ])  # fmt: skip
 
 
-def test_what_was_never_evaluated_has_the_majoritys_score_and_no_other_row(scored):
+def test_what_was_never_evaluated_has_the_majoritys_score_and_no_other_row(scored_suite):
     name, task, seed = NEVER_EVALUATED
     method, _, variant = name.partition("@")
-    frame = scored[1]
+    frame = scored_suite[1]
     rows = frame[(frame["method"] == method) & (frame["variant"] == variant) & (frame["task"] == task)]
     rows = rows[rows["seed"] == seed]
     assert rows[["split", "metric", "value"]].to_numpy().tolist() == [["dev", "score", 0.0]]
 
 
-def test_the_curves_are_in_points_one_row_for_each_evaluation(scored):
-    curves = pd.read_csv(scored[2] / "scores" / "glue_curves.csv", keep_default_na=False, na_values=[""])
+def test_the_curves_are_in_points_one_row_for_each_evaluation(scored_suite):
+    curves = pd.read_csv(scored_suite[2] / "scores" / "glue_curves.csv", keep_default_na=False, na_values=[""])
     curves = curves.fillna({"variant": ""})
     rows = curves[(curves["method"] == "theseus") & (curves["variant"] == "equal") & (curves["task"] == "mrpc")]
     rows = rows[rows["seed"] == 2]

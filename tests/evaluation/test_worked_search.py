@@ -18,20 +18,24 @@ DEV = [[(0, 0), (0, 0)], [(1, 0), (1, 0)], [(6, 6), (6, 6)]]  # under equal effo
 SEEDS = (7, 8)
 
 
-def score_of(missed: int, taken: int) -> float:
-    tp = 13 - missed
-    return 100 * (2 * tp / (2 * tp + taken + missed) + (20 - missed - taken) / 20) / 2
+def score_of(false_negatives: int, false_positives: int) -> float:
+    tp = 13 - false_negatives
+    return (
+        100
+        * (2 * tp / (2 * tp + false_positives + false_negatives) + (20 - false_negatives - false_positives) / 20)
+        / 2
+    )
 
 
-def predictions_of(missed: int, taken: int):
+def predictions_of(false_negatives: int, false_positives: int):
     labels = np.array([1] * 13 + [0] * 7)
-    decided = labels.copy()
-    decided[:missed], decided[13 : 13 + taken] = 0, 1
-    return np.arange(20), labels, deciding(decided, 2)
+    decisions = labels.copy()
+    decisions[:false_negatives], decisions[13 : 13 + false_positives] = 0, 1
+    return np.arange(20), labels, deciding(decisions, 2)
 
 
 @pytest.fixture(scope=once)
-def searched(tmp_path_factory):
+def searched_suite(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     plan = make_plan(
         tasks=["mrpc"],
@@ -61,8 +65,8 @@ def rows_of(table) -> list[dict]:
     return [{"label": row.label} | dict(zip(keys, (c.value for c in row.cells), strict=True)) for row in table.rows]
 
 
-def test_the_mean_over_the_search_seeds_chooses(searched):
-    plan, folder = searched
+def test_the_mean_over_the_search_seeds_chooses(searched_suite):
+    plan, folder = searched_suite
     choice = read_choice(folder / plan.run("finetune", "mrpc", 2).search_file)
     first = [np.mean([score_of(*wrong) for wrong in by_seed]) for by_seed in PUBLISHED]
     assert score_of(*PUBLISHED[0][0]) > score_of(*PUBLISHED[1][0])
@@ -76,18 +80,18 @@ def test_the_mean_over_the_search_seeds_chooses(searched):
     assert choice.trials[0].status == ["complete", "failed"]
 
 
-def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched):
-    plan, folder = searched
+def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched_suite):
+    plan, folder = searched_suite
     published, equal = rows_of(search_tables(plan, "first", folder)["search"])
     settings = plan.run("finetune", "mrpc", 1).trials[1]
-    nested = read_choice(folder / plan.run("finetune", "mrpc", 1).search_file).nested_selection
+    selection = read_choice(folder / plan.run("finetune", "mrpc", 1).search_file).nested_selection
     assert published == {
         "label": "Fine-tuning", "task": "MRPC", "trials": 2,
         "settings": f"learning_rate {settings['learning_rate']:g}",
         "score": pytest.approx(np.mean([score_of(*wrong) for wrong in PUBLISHED[1]])),
         "default": pytest.approx(np.mean([score_of(*wrong) for wrong in PUBLISHED[0]])),
-        "same_half": nested.same_half, "other_half": nested.other_half,
-        "flatters": pytest.approx(nested.same_half - nested.other_half), "seconds": 422,
+        "same_half": selection.same_half, "other_half": selection.other_half,
+        "flatters": pytest.approx(selection.same_half - selection.other_half), "seconds": 422,
     }  # fmt: skip
     assert equal == {"label": "Fine-tuning (equal)", "task": "MRPC", "trials": 3} | dict.fromkeys(
         ("settings", "score", "default", "same_half", "other_half", "flatters", "seconds")
@@ -101,12 +105,12 @@ def test_the_table_of_searches_says_what_was_chosen_beside_the_default(searched)
     scores = [np.mean([score_of(*wrong) for wrong in by_seed]) for by_seed in PUBLISHED[::-1]]
     assert to_markdown(table).split("\n")[4] == (
         f"| Fine-tuning | MRPC | 2 | {published['settings']} | {scores[0]:.1f} | {scores[1]:.1f} | "
-        f"{nested.same_half:.1f} | {nested.other_half:.1f} | {nested.flatters:.1f} | 422 |"
+        f"{selection.same_half:.1f} | {selection.other_half:.1f} | {selection.flatters:.1f} | 422 |"
     ).replace("_", r"\_")
 
 
-def test_the_table_of_trials_has_each_of_them_and_marks_the_one_that_was_chosen(searched):
-    plan, folder = searched
+def test_the_table_of_trials_has_each_of_them_and_marks_the_one_that_was_chosen(searched_suite):
+    plan, folder = searched_suite
     table = search_tables(plan, "first", folder)["trials"]
     default, other = rows_of(table)
     assert (default["trial"], default["status"], default["chosen"], default["seconds"]) == (
@@ -128,8 +132,8 @@ def test_the_table_of_trials_has_each_of_them_and_marks_the_one_that_was_chosen(
     )
 
 
-def test_under_equal_effort_the_slice_held_out_of_train_chooses_among_three(searched, tmp_path):
-    plan, folder = searched[0], copy_of(searched[1], tmp_path)
+def test_under_equal_effort_the_slice_held_out_of_train_chooses_among_three(searched_suite, tmp_path):
+    plan, folder = searched_suite[0], copy_of(searched_suite[1], tmp_path)
     run = plan.run("finetune@equal", "mrpc", 3)
     select_settings(plan, run, folder)
     choice = read_choice(folder / run.search_file)

@@ -22,7 +22,7 @@ from worked import (
     from_counts,
     labels_of,
     macro_of,
-    moderated,
+    moderated_variances,
     scores_of,
     splits_of,
 )
@@ -36,9 +36,10 @@ SIGNED = {"cola", "stsb"}  # their scores go down to −100
 
 
 @pytest.fixture
-def found(worked):
+def results(worked_example):
     return {
-        name: json.loads((worked.folder / f"significance/{name}.json").read_text()) for name in ("glue", "schedules")
+        name: json.loads((worked_example.folder / f"significance/{name}.json").read_text())
+        for name in ("glue", "schedules")
     }
 
 
@@ -48,28 +49,28 @@ def equal(name: str) -> str:
     return f"{method}@equal{'+' + variant if variant else ''}"
 
 
-def resampled(names: list[str], task: str) -> np.ndarray:
+def resample_scores(names: list[str], task: str) -> np.ndarray:
     """(draws, names, seeds) of the task's score in points on resampled examples; NaN where a run is missing."""
     random, tables = np.random.default_rng(7), []
     for split in splits_of(task):
         labels = labels_of(task, split)
-        drawn = random.integers(0, len(labels), (DRAWS, len(labels)))
-        truth, table = labels[drawn], np.full((DRAWS, len(names), len(SEEDS)), np.nan)
+        indices = random.integers(0, len(labels), (DRAWS, len(labels)))
+        truth, table = labels[indices], np.full((DRAWS, len(names), len(SEEDS)), np.nan)
         for (i, name), (j, seed) in itertools.product(enumerate(names), enumerate(SEEDS)):
             if j < len(scores_of(name, task)):
-                table[:, i, j] = score_rows(task, decisions_of(name, task, seed, split)[drawn], truth)
+                table[:, i, j] = score_rows(task, decisions_of(name, task, seed, split)[indices], truth)
         tables.append(table)
     return 100 * np.mean(tables, axis=0)
 
 
-def score_rows(task: str, decided: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def score_rows(task: str, decisions: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """A task's score of each row of decisions against that row of labels."""
     if task == "mnli":
-        return (decided == truth).mean(axis=1)
+        return (decisions == truth).mean(axis=1)
     if task == "stsb":
-        ranks = [stats.rankdata(values, axis=1) for values in (decided, truth)]
-        return (correlate(decided, truth) + correlate(*ranks)) / 2
-    counts = [(decided == d) & (truth == t) for d, t in ((1, 1), (1, 0), (0, 1), (0, 0))]
+        ranks = [stats.rankdata(values, axis=1) for values in (decisions, truth)]
+        return (correlate(decisions, truth) + correlate(*ranks)) / 2
+    counts = [(decisions == d) & (truth == t) for d, t in ((1, 1), (1, 0), (0, 1), (0, 0))]
     return from_counts(task, *(np.sum(one, axis=1) for one in counts))
 
 
@@ -82,12 +83,12 @@ def correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def parts_of(name: str, other: str, task: str, share: float = 1.0) -> list[tuple[float, float]]:
     """The parts of the variance of a difference on a task: of either's seeds, and of the examples."""
     pair = (name, other)
-    table = resampled(list(pair), task)
+    table = resample_scores(list(pair), task)
     examples = sum(len(labels_of(task, split)) for split in splits_of(task))
     factors = (1.0, share)
     means = [factor * np.nanmean(table[:, i], axis=1) for i, factor in enumerate(factors)]
     whole = (means[0] - means[1]).var(ddof=1) * examples / (examples - 1)
-    variances, interaction, seeds_parts = moderated(EQUAL if "equal" in name else PUBLISHED, task), 0.0, []
+    variances, interaction, seeds_parts = moderated_variances(EQUAL if "equal" in name else PUBLISHED, task), 0.0, []
     for i, (one, factor) in enumerate(zip(pair, factors, strict=True)):
         seeds = len(scores_of(one, task))
         apart = table[:, i, :seeds] - table[:, i, :seeds].mean(axis=1, keepdims=True)
@@ -97,28 +98,28 @@ def parts_of(name: str, other: str, task: str, share: float = 1.0) -> list[tuple
     return [*seeds_parts, (whole - interaction, examples - 1)]
 
 
-def concluded(parts: list[tuple[float, float]], difference: float) -> tuple[float, float, float]:
+def conclude(parts: list[tuple[float, float]], difference: float) -> tuple[float, float, float]:
     """Standard error, Satterthwaite's degrees of freedom and p."""
     variance = sum(part for part, _ in parts)
     df = variance**2 / sum(part**2 / df for part, df in parts)
     return math.sqrt(variance), df, 2 * stats.t.sf(abs(difference) / math.sqrt(variance), df)
 
 
-def rows_of(found, experiment="glue", **wanted):
-    return [row for row in found[experiment]["differences"] if all(row[k] == v for k, v in wanted.items())]
+def rows_of(results, experiment="glue", **fields):
+    return [row for row in results[experiment]["differences"] if all(row[k] == v for k, v in fields.items())]
 
 
-def row_of(found, name, other, what, experiment="glue", share=1.0):
-    (row,) = rows_of(found, experiment, name=name, other=other, what=what, share=share)
+def row_of(results, name, other, target, experiment="glue", share=1.0):
+    (row,) = rows_of(results, experiment, name=name, other=other, what=target, share=share)
     return row
 
 
-def test_each_pair_is_in_one_family_of_its_protocol_with_so_many_tests(found):
+def test_each_pair_is_in_one_family_of_its_protocol_with_so_many_tests(results):
     """Four primary pairs of each protocol; under equal effort those with vanilla KD lack a third seed on STS-B."""
-    keys = [(row["name"], row["other"], row["share"], row["what"]) for row in found["glue"]["differences"]]
-    whats = ["macro", "macro_without_cola", *TASKS]
-    expected = [(a, b, 1.0, what) for a, b in PAIRS for what in whats]
-    expected += [(equal(a), equal(b), 1.0, what) for a, b in PAIRS for what in whats]
+    keys = [(row["name"], row["other"], row["share"], row["what"]) for row in results["glue"]["differences"]]
+    targets = ["macro", "macro_without_cola", *TASKS]
+    expected = [(a, b, 1.0, target) for a, b in PAIRS for target in targets]
+    expected += [(equal(a), equal(b), 1.0, target) for a, b in PAIRS for target in targets]
     expected += [("theseus", "predecessor", 0.5, "macro"), ("theseus@equal", "predecessor@equal", 0.5, "macro")]
     # What a claim alone compares: Fine-tuning less the predecessor is the same pair as the control's.
     assert sorted(keys) == sorted(expected)
@@ -126,29 +127,29 @@ def test_each_pair_is_in_one_family_of_its_protocol_with_so_many_tests(found):
         ("primary", False): 4, ("primary", True): 2, ("macro", False): 3, ("macro", True): 2,
         ("macro_without_cola", False): 6, ("macro_without_cola", True): 3, ("tasks", False): 30, ("tasks", True): 27,
     }  # fmt: skip
-    for row in found["glue"]["differences"]:
-        tested = row["p"] is not None
-        assert row["tests"] == (sizes[row["family"], "equal" in row["name"]] if tested else 0)
+    for row in results["glue"]["differences"]:
+        has_p = row["p"] is not None
+        assert row["tests"] == (sizes[row["family"], "equal" in row["name"]] if has_p else 0)
         assert row["tested_in"] == "glue"
-    assert {row["name"] for row in rows_of(found, family="primary", p=None)} == {
+    assert {row["name"] for row in rows_of(results, family="primary", p=None)} == {
         "theseus@equal",
         "theseus@equal+constant",
     }
 
 
-def test_differences_are_those_of_the_means_over_seeds_the_macros_without_wnli(found):
+def test_differences_are_those_of_the_means_over_seeds_the_macros_without_wnli(results):
     """Theseus is wrong on all of WNLI and fine-tuning right: in a macro it would show."""
-    for row in found["glue"]["differences"]:
+    for row in results["glue"]["differences"]:
         tasks = {"macro": MACRO, "macro_without_cola": MACRO[1:]}.get(row["what"], [row["what"]])
         expected = macro_of(row["name"], tasks) - row["share"] * macro_of(row["other"], tasks)
         assert row["difference"] == pytest.approx(expected, abs=1e-6)
         seeds = min(len(scores_of(row[key], task)) for key in ("name", "other") for task in tasks)
         assert row["seeds"] == seeds
-    assert row_of(found, "theseus", "finetune", "wnli")["difference"] == -100
+    assert row_of(results, "theseus", "finetune", "wnli")["difference"] == -100
 
 
 @pytest.mark.parametrize(
-    ("name", "other", "what", "share"),
+    ("name", "other", "target", "share"),
     [
         ("theseus", "finetune", "cola", 1.0), ("theseus", "finetune", "mrpc", 1.0),
         ("theseus", "finetune", "mnli", 1.0), ("theseus", "finetune", "stsb", 1.0),
@@ -158,20 +159,20 @@ def test_differences_are_those_of_the_means_over_seeds_the_macros_without_wnli(f
         ("theseus", "predecessor", "macro", 0.5),
     ],
 )  # fmt: skip
-def test_errors_and_p_are_those_of_the_formula(found, name, other, what, share):
-    row = row_of(found, name, other, what, share=share)
-    tasks = {"macro": MACRO, "macro_without_cola": MACRO[1:]}.get(what, [what])
+def test_errors_and_p_are_those_of_the_formula(results, name, other, target, share):
+    row = row_of(results, name, other, target, share=share)
+    tasks = {"macro": MACRO, "macro_without_cola": MACRO[1:]}.get(target, [target])
     parts = [(part / len(tasks) ** 2, df) for task in tasks for part, df in parts_of(name, other, task, share)]
-    error, df, p = concluded(parts, row["difference"])
+    error, df, p = conclude(parts, row["difference"])
     assert row["error"] == pytest.approx(error, rel=0.02)
     assert row["df"] == pytest.approx(df, rel=0.03)
     assert row["p"] == pytest.approx(p, rel=0.15)
 
 
-def test_holm_goes_over_the_family_of_one_protocol(found):
+def test_holm_goes_over_the_family_of_one_protocol(results):
     """By its definition: the k-th smallest p of m times m − k + 1, at least as large as the one before, 1 at most."""
     families = {}
-    for experiment, tests in found.items():
+    for experiment, tests in results.items():
         for row in tests["differences"]:
             if row["p"] is not None:
                 families.setdefault((experiment, row["family"], "equal" in row["name"]), []).append(row)
@@ -183,15 +184,15 @@ def test_holm_goes_over_the_family_of_one_protocol(found):
             assert row["p_holm"] == pytest.approx(before)
 
 
-def test_a_p_below_alpha_whose_holm_p_is_above_is_no_finding(found):
+def test_a_p_below_alpha_whose_holm_p_is_above_is_no_finding(results):
     """Without CoLA, Theseus less fine-tuning: p is .02, and with six in its family .1."""
-    row = row_of(found, "theseus", "finetune", "macro_without_cola")
+    row = row_of(results, "theseus", "finetune", "macro_without_cola")
     assert row["p"] < 0.05 < row["p_holm"] == pytest.approx(5 * row["p"]), "one of six has a smaller p"
     assert row["low"] < 0 < row["high"]
 
 
-def test_intervals_are_bonferronis_end_at_what_the_metric_allows_and_agree_with_holm(found):
-    for row in (row for tests in found.values() for row in tests["differences"] if row["p"] is not None):
+def test_intervals_are_bonferronis_end_at_what_the_metric_allows_and_agree_with_holm(results):
+    for row in (row for tests in results.values() for row in tests["differences"] if row["p"] is not None):
         tasks = {"macro": MACRO, "macro_without_cola": MACRO[1:]}.get(row["what"], [row["what"]])
         tasks = ["cola", "mrpc"] if row["tested_in"] == "schedules" and row["what"] == "macro" else tasks
         # MRPC's F1 and accuracy, MNLI's and WNLI's accuracy cannot be negative, a correlation can.
@@ -208,10 +209,10 @@ def test_intervals_are_bonferronis_end_at_what_the_metric_allows_and_agree_with_
         assert (row["p_holm"] < 0.05) == (not row["low"] < 0 < row["high"])
 
 
-def test_seeds_that_agree_by_chance_are_no_certainty(found):
+def test_seeds_that_agree_by_chance_are_no_certainty(results):
     """Of WNLI every seed of Theseus has nothing right and every seed of fine-tuning all: no variance of their own."""
-    row = row_of(found, "theseus", "finetune", "wnli")
-    variances = moderated(PUBLISHED, "wnli")
+    row = row_of(results, "theseus", "finetune", "wnli")
+    variances = moderated_variances(PUBLISHED, "wnli")
     expected = math.sqrt(variances["theseus"][0] / 3 + variances["finetune"][0] / 3)
     assert row["error"] == pytest.approx(expected, rel=0.02)
     assert expected > 3
@@ -219,9 +220,9 @@ def test_seeds_that_agree_by_chance_are_no_certainty(found):
     assert row["low"] == -100
 
 
-def test_an_experiment_tests_what_no_earlier_one_has(found):
+def test_an_experiment_tests_what_no_earlier_one_has(results):
     """Its macro is of two tasks, so of another score; single tasks of the same pair are tested in the first."""
-    rows = found["schedules"]["differences"]
+    rows = results["schedules"]["differences"]
     elsewhere = {(row["name"], row["other"], row["what"]) for row in rows if row["tested_in"] == "glue"}
     assert elsewhere == {(a, "finetune", task) for a in ("theseus", "theseus@constant") for task in ("cola", "mrpc")}
     for row in rows:
@@ -233,51 +234,55 @@ def test_an_experiment_tests_what_no_earlier_one_has(found):
         ("theseus@constant", "theseus", "macro"): 1,
         ("theseus@constant", "theseus", "cola"): 2, ("theseus@constant", "theseus", "mrpc"): 2,
     }  # fmt: skip
-    for row in rows_of(found, "schedules", what="macro"):
+    for row in rows_of(results, "schedules", what="macro"):
         assert row["difference"] == pytest.approx(
             macro_of(row["name"], ["cola", "mrpc"]) - macro_of(row["other"], ["cola", "mrpc"])
         )
 
 
-def test_seeds_alone_are_tested_by_the_textbook(found):
-    for row in found["glue"]["differences"]:
+def test_seeds_alone_are_tested_by_the_textbook(results):
+    for row in results["glue"]["differences"]:
         if "welch" not in row:
             continue
-        ours, theirs = scores_of(row["name"], row["what"]), scores_of(row["other"], row["what"])
-        spreads = [values.var(ddof=1) / 3 for values in (ours, theirs)]
+        scores, others = scores_of(row["name"], row["what"]), scores_of(row["other"], row["what"])
+        spreads = [values.var(ddof=1) / 3 for values in (scores, others)]
         if sum(spreads) == 0:
             assert (row["welch"], row["hedges_g"]) == (None, None)
         else:
             df = sum(spreads) ** 2 / sum(spread**2 / 2 for spread in spreads)
-            t = abs(ours.mean() - theirs.mean()) / math.sqrt(sum(spreads))
+            t = abs(scores.mean() - others.mean()) / math.sqrt(sum(spreads))
             assert row["welch"] == pytest.approx(2 * stats.t.sf(t, df), abs=1e-9)
-            pooled = math.sqrt(3 * sum(spreads) / 2)
-            assert row["hedges_g"] == pytest.approx((ours.mean() - theirs.mean()) / pooled * (1 - 3 / 15), abs=1e-6)
-        wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a in ours.round(9) for b in theirs.round(9)]
+            deviation = math.sqrt(3 * sum(spreads) / 2)
+            assert row["hedges_g"] == pytest.approx(
+                (scores.mean() - others.mean()) / deviation * (1 - 3 / 15), abs=1e-6
+            )
+        wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a in scores.round(9) for b in others.round(9)]
         assert row["improvement"] == pytest.approx(np.mean(wins))
-        assert row["differing"] == np.count_nonzero((ours - theirs).round(9))
+        assert row["differing"] == np.count_nonzero((scores - others).round(9))
         assert (row["needed"], row["sign_flip"]) == (6, None)  # 2 / 2⁶ is the first below .05
 
 
-def test_mcnemar_counts_the_examples_that_one_of_the_two_has_right(found):
+def test_mcnemar_counts_the_examples_that_one_of_the_two_has_right(results):
     """Exact: twice the smaller tail of b of b + c coins."""
-    for row in found["glue"]["differences"]:
+    for row in results["glue"]["differences"]:
         if row["what"] not in ("mrpc", "mnli", "wnli") or row["share"] != 1:
             assert "mcnemar" not in row
             continue
         assert row["mcnemar"].keys() == {"1", "2", "3"}
         for seed in SEEDS:
-            gained = lost = 0
+            wins = losses = 0
             for split in splits_of(row["what"]):
                 labels = labels_of(row["what"], split)
-                ours, theirs = (decisions_of(row[k], row["what"], seed, split) == labels for k in ("name", "other"))
-                gained, lost = gained + (ours & ~theirs).sum(), lost + (~ours & theirs).sum()
-            tail = sum(math.comb(gained + lost, k) for k in range(min(gained, lost) + 1)) / 2 ** (gained + lost)
+                correct, other_correct = (
+                    decisions_of(row[k], row["what"], seed, split) == labels for k in ("name", "other")
+                )
+                wins, losses = wins + (correct & ~other_correct).sum(), losses + (~correct & other_correct).sum()
+            tail = sum(math.comb(wins + losses, k) for k in range(min(wins, losses) + 1)) / 2 ** (wins + losses)
             assert row["mcnemar"][str(seed)] == pytest.approx(min(1.0, 2 * tail))
 
 
-def test_ranks_are_over_the_macros_tasks(found):
-    rows = {(row["name"], row["other"]): row for row in found["glue"]["ranks"]}
+def test_ranks_are_over_the_macros_tasks(results):
+    rows = {(row["name"], row["other"]): row for row in results["glue"]["ranks"]}
     assert rows.keys() == {*PAIRS, *((equal(a), equal(b)) for a, b in PAIRS)}
     for (name, other), row in rows.items():
         differences = [scores_of(name, task).mean() - scores_of(other, task).mean() for task in MACRO]
@@ -301,15 +306,15 @@ def test_ranks_are_over_the_macros_tasks(found):
         assert row["needed"] == math.ceil(math.log2(2 * size / 0.05))
 
 
-def test_friedman_is_over_the_compressed_models_of_a_protocol(found):
+def test_friedman_is_over_the_compressed_models_of_a_protocol(results):
     """χ² = 12 / nk(k + 1) · Σ R² − 3n(k + 1), divided by 1 − Σ(t³ − t) / nk(k² − 1) where ranks are shared."""
-    published, equal_row = found["glue"]["friedman"]
+    published, equal_row = results["glue"]["friedman"]
     means = np.array([[scores_of(name, task).mean().round(9) for name in PUBLISHED[1:]] for task in MACRO])
     ranks = stats.rankdata(means, axis=1)
     n, k = ranks.shape
-    shared = sum(c**3 - c for row in ranks for c in np.unique(row, return_counts=True)[1])
+    ties = sum(c**3 - c for row in ranks for c in np.unique(row, return_counts=True)[1])
     chi = 12 / (n * k * (k + 1)) * (ranks.sum(axis=0) ** 2).sum() - 3 * n * (k + 1)
-    chi /= 1 - shared / (n * k * (k**2 - 1))
+    chi /= 1 - ties / (n * k * (k**2 - 1))
     assert published["p"] == pytest.approx(stats.chi2.sf(chi, k - 1))
     assert (published["protocol"], published["methods"], published["tasks"], published["seeds"]) == (
         "published",
@@ -321,21 +326,21 @@ def test_friedman_is_over_the_compressed_models_of_a_protocol(found):
     assert published["needed"] == math.ceil(stats.chi2.isf(0.05, 3) / 3)
 
 
-def test_what_is_kept_of_the_predecessor_of_the_same_protocol(found):
-    rows = {row["name"]: row for row in found["glue"]["aggregates"]}
+def test_what_is_kept_of_the_predecessor_of_the_same_protocol(results):
+    rows = {row["name"]: row for row in results["glue"]["aggregates"]}
     assert list(rows) == list(NAMES)
     for name, row in rows.items():
         teacher = "predecessor@equal" if "equal" in name else "predecessor"
-        kept = [100 * scores_of(name, task) / scores_of(teacher, task).mean() for task in MACRO]
-        values = np.sort(np.concatenate(kept))
+        retention = [100 * scores_of(name, task) / scores_of(teacher, task).mean() for task in MACRO]
+        values = np.sort(np.concatenate(retention))
         assert (row["tasks"], row["runs"]) == (4, len(values))
-        cut = len(values) // 4
-        assert row["interquartile_mean"] == pytest.approx(values[cut : len(values) - cut].mean())
+        trim = len(values) // 4
+        assert row["interquartile_mean"] == pytest.approx(values[trim : len(values) - trim].mean())
         at = [50, 75.5, 100, 110]
         shares = [row["profile"][round(2 * (threshold - 50))] for threshold in at]
         assert shares == pytest.approx([np.mean(values.round(9) >= threshold) for threshold in at])
         assert len(row["profile"]) == 121
 
 
-def test_the_file_says_by_which_rule(found):
-    assert {(tests["alpha"], tests["resamples"]) for tests in found.values()} == {(0.05, 10_000)}
+def test_the_file_says_by_which_rule(results):
+    assert {(tests["alpha"], tests["resamples"]) for tests in results.values()} == {(0.05, 10_000)}

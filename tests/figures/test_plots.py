@@ -22,7 +22,7 @@ from axes import intervals
 from fontTools.ttLib import TTFont
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
-from scope import remembered
+from scope import remember
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 from theseus_bench.figures import plots
 from theseus_bench.figures.export import write_figures
@@ -30,7 +30,7 @@ from theseus_bench.figures.speed import speed_over_depth
 from theseus_bench.figures.style import MARKERS, method_styles
 from theseus_bench.report.inline_svg import inline_svg
 
-NONE = float("nan")
+NAN = float("nan")
 LONG = "BERT-of-Theseus, constant, base rate 0.7 (equal)"
 
 
@@ -40,11 +40,11 @@ def frame(columns: str, *rows: tuple) -> pd.DataFrame:
 
 SPEEDS = frame(
     "label role speedup speedup_low speedup_high score low high",
-    ("Majority class", "control", NONE, NONE, NONE, 40.0, NONE, NONE),
+    ("Majority class", "control", NAN, NAN, NAN, 40.0, NAN, NAN),
     ("Predecessor", "teacher", 1.0, 1.0, 1.0, 82.4, 82.0, 82.9),
     ("Fine-tuning", "baseline", 1.96, 1.9, 2.0, 76.8, 76.1, 77.5),
     ("BERT-of-Theseus", "proposed", 1.96, 1.9, 2.0, 80.6, 80.0, 81.4),
-    (LONG, "proposed", 1.96, 1.9, 2.0, 80.5, NONE, NONE),
+    (LONG, "proposed", 1.96, 1.9, 2.0, 80.5, NAN, NAN),
 )
 RETENTION = frame(
     "label role task retention low high",
@@ -52,7 +52,7 @@ RETENTION = frame(
     ("Predecessor", "teacher", "RTE", 100.0, 98.0, 101.0),
     ("Predecessor", "teacher", "CoLA", 100.0, 97.0, 102.0),
     ("PD-BERT", "baseline", "RTE", 93.8, 92.0, 95.0),
-    ("PD-BERT", "baseline", "CoLA", NONE, NONE, NONE),
+    ("PD-BERT", "baseline", "CoLA", NAN, NAN, NAN),
     ("BERT-of-Theseus", "proposed", "RTE", 95.9, 94.0, 97.0),
     ("BERT-of-Theseus", "proposed", "CoLA", 94.1, 90.0, 96.0),
 )
@@ -61,9 +61,9 @@ SEEDS = frame(
     ("Fine-tuning", "baseline", "RTE", 1, 62.1, False, 52.7),
     ("Fine-tuning", "baseline", "RTE", 2, 52.7, True, 52.7),
     ("Fine-tuning", "baseline", "RTE", 3, 63.5, False, 52.7),
-    ("Fine-tuning", "baseline", "STS-B", 1, 81.9, False, NONE),
-    ("Fine-tuning", "baseline", "STS-B", 2, 81.0, False, NONE),
-    ("Fine-tuning", "baseline", "STS-B", 3, NONE, True, NONE),
+    ("Fine-tuning", "baseline", "STS-B", 1, 81.9, False, NAN),
+    ("Fine-tuning", "baseline", "STS-B", 2, 81.0, False, NAN),
+    ("Fine-tuning", "baseline", "STS-B", 3, NAN, True, NAN),
     ("BERT-of-Theseus", "proposed", "RTE", 1, 68.2, False, 52.7),
     ("BERT-of-Theseus", "proposed", "RTE", 2, 67.9, False, 52.7),
     ("BERT-of-Theseus", "proposed", "RTE", 3, 69.0, False, 52.7),
@@ -75,12 +75,12 @@ REPORTED = frame(
     ("DistilBERT", "RTE", 59.9, 64.0, 63.0, 65.0, 2.0, NOT_REPRODUCED),
     ("DistilBERT", "RTE", 63.5, 64.0, 63.0, 65.0, 2.0, REPRODUCED),
     ("DistilBERT", "CoLA", 43.6, 50.0, 49.0, 51.0, 2.0, NOT_COMPARABLE),
-    ("PD-BERT", "RTE", 66.7, NONE, NONE, NONE, 2.0, NOT_RUN),
+    ("PD-BERT", "RTE", 66.7, NAN, NAN, NAN, 2.0, NOT_RUN),
 )
 CURVES = frame(
     "label task seed step epoch score replacing_rate",
-    ("Fine-tuning", "RTE", 1, 78, 1, 55.0, NONE),
-    ("Fine-tuning", "RTE", 1, 156, 2, 60.0, NONE),
+    ("Fine-tuning", "RTE", 1, 78, 1, 55.0, NAN),
+    ("Fine-tuning", "RTE", 1, 156, 2, 60.0, NAN),
     ("BERT-of-Theseus", "RTE", 1, 156, 2, 66.0, 1.0),
     ("BERT-of-Theseus", "RTE", 1, 78, 1, 61.0, 0.65),
     ("BERT-of-Theseus", "RTE", 2, 78, 1, 60.0, 0.65),
@@ -90,8 +90,8 @@ MODULES = frame(
     "module task drop low high reported_drop",
     (1, "QNLI", 3.0, 2.5, 3.5, 3.37),
     (2, "QNLI", 1.2, 0.9, 1.6, 1.33),
-    (1, "QQP", 0.8, 0.5, 1.1, NONE),
-    (2, "QQP", NONE, NONE, NONE, NONE),
+    (1, "QQP", 0.8, 0.5, 1.1, NAN),
+    (2, "QQP", NAN, NAN, NAN, NAN),
 )
 PROFILE = frame(
     "label role retention share",
@@ -101,16 +101,16 @@ PROFILE = frame(
     ("BERT-of-Theseus", "proposed", 90.0, 1.0),
     ("BERT-of-Theseus (equal)", "proposed", 90.0, 1.0),
     ("BERT-of-Theseus (equal)", "proposed", 95.0, 0.7),
-    ("LayerDrop", "baseline", 90.0, NONE),
+    ("LayerDrop", "baseline", 90.0, NAN),
 )
 DIFFERENCES = frame(
     "label other target difference low high p_holm",
     ("LayerDrop", "Fine-tuning", "RTE", -3.0, -5.0, -1.0, 0.01),
     ("LayerDrop", "Fine-tuning", "macro", 0.5, -0.4, 1.4, 0.5),
     ("BERT-of-Theseus", "Fine-tuning", "RTE", 4.0, 1.0, 7.0, 0.02),
-    ("BERT-of-Theseus", "Fine-tuning", "macro", 3.0, 2.0, 4.0, NONE),
+    ("BERT-of-Theseus", "Fine-tuning", "macro", 3.0, 2.0, 4.0, NAN),
 )
-DRAWN = {
+PLOTS = {
     "score_against_speed": lambda rows=SPEEDS: plots.score_against_speed(rows, "Macro score"),
     "retention": lambda rows=RETENTION: plots.retention(rows),
     "seed_strips": lambda rows=SEEDS: plots.seed_strips(rows),
@@ -122,10 +122,10 @@ DRAWN = {
 }
 
 
-@remembered
-def drawn(name: str):
+@remember
+def picture_of(name: str):
     """The picture of the frame above; made once, since no test changes it."""
-    return DRAWN[name]()
+    return PLOTS[name]()
 
 
 UNITS = {
@@ -155,9 +155,9 @@ def row_of(axes, label):
     return [text.get_text() for text in axes.get_yticklabels()].index(label)
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", PLOTS)
 def test_every_axis_says_its_unit(name):
-    picture = drawn(name)
+    picture = picture_of(name)
     assert picture.name == name
     figure = picture.figure
     for axes in figure.axes:
@@ -165,9 +165,9 @@ def test_every_axis_says_its_unit(name):
             same = [a for a in figure.axes if _line_up(a, axes, axis_name)]
             labels = [getattr(a, f"get_{axis_name}label")() for a in same]
             labels.append(getattr(figure, f"get_sup{axis_name}label")())
-            said = [label for label in labels if label]
-            assert said, f"{name}: a {axis_name} axis without a label"
-            assert re.search("|".join(map(re.escape, unit.split("|"))), said[0])
+            texts = [label for label in labels if label]
+            assert texts, f"{name}: a {axis_name} axis without a label"
+            assert re.search("|".join(map(re.escape, unit.split("|"))), texts[0])
 
 
 def _line_up(a, b, axis_name):
@@ -175,9 +175,9 @@ def _line_up(a, b, axis_name):
     return all(getattr(a.get_subplotspec(), s) == getattr(b.get_subplotspec(), s) for s in spans)
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", PLOTS)
 def test_no_type_is_smaller_than_seven_points_and_no_figure_wider_than_a_page(name):
-    figure = drawn(name).figure
+    figure = picture_of(name).figure
     figure.draw_without_rendering()
     texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
     assert texts
@@ -191,7 +191,7 @@ def test_no_type_is_smaller_than_seven_points_and_no_figure_wider_than_a_page(na
 
 
 def test_score_against_speed_draws_the_scores_and_the_intervals():
-    axes = drawn("score_against_speed").figure.axes[0]
+    axes = picture_of("score_against_speed").figure.axes[0]
     assert points(axes, "BERT-of-Theseus") == [(1.96, 80.6)]
     assert points(axes, LONG) == [(1.96, 80.5)]
     assert intervals(axes) == [(76.1, 77.5), (80.0, 81.4), (82.0, 82.9)]
@@ -209,7 +209,7 @@ def test_names_beside_the_points_do_not_touch():
 
 
 def test_points_of_one_speed_stand_apart_and_keep_their_value():
-    axes = drawn("score_against_speed").figure.axes[0]
+    axes = picture_of("score_against_speed").figure.axes[0]
     axes.figure.draw_without_rendering()
     lines = [line for line in axes.get_lines() if line.get_label() in ("Fine-tuning", "BERT-of-Theseus", LONG)]
     positions = [line.get_transform().transform(line.get_xydata())[0, 0] for line in lines]
@@ -218,7 +218,7 @@ def test_points_of_one_speed_stand_apart_and_keep_their_value():
 
 
 def test_retention_draws_per_cent_with_intervals_a_gap_for_what_is_missing_and_no_control():
-    picture = drawn("retention")
+    picture = picture_of("retention")
     rte, cola = panel(picture, "RTE"), panel(picture, "CoLA")
     assert points(rte, "BERT-of-Theseus") == [(95.9, row_of(rte, "BERT-of-Theseus"))]
     assert points(rte, "PD-BERT") == [(93.8, row_of(rte, "PD-BERT"))]
@@ -231,7 +231,7 @@ def test_retention_draws_per_cent_with_intervals_a_gap_for_what_is_missing_and_n
 
 
 def test_seed_strips_draw_every_seed_the_mean_and_a_cross_for_a_failed_run():
-    picture = drawn("seed_strips")
+    picture = picture_of("seed_strips")
     rte = panel(picture, "RTE")
     assert [x for x, _ in points(rte, "Fine-tuning")] == [62.1, 52.7, 63.5]
     heights = [y for _, y in points(rte, "Fine-tuning")]
@@ -254,7 +254,7 @@ def test_the_majority_does_not_press_scores_together_that_are_far_above_it():
 
 
 def test_forest_draws_ours_minus_printed_in_the_band_of_tolerance():
-    picture = drawn("forest")
+    picture = picture_of("forest")
     rte = panel(picture, "RTE")
     assert points(rte, "Fine-tuning")[0][0] == pytest.approx(0.3)
     assert [x for x, _ in points(rte, "DistilBERT")] == pytest.approx([4.1, 0.5])
@@ -271,7 +271,7 @@ def test_forest_draws_ours_minus_printed_in_the_band_of_tolerance():
 
 
 def test_curves_draw_rate_above_score_on_one_scale_of_steps():
-    picture = drawn("curves")
+    picture = picture_of("curves")
     rate, score = picture.figure.axes
     assert points(rate, "BERT-of-Theseus") == [(78, 0.65), (156, 1.0), (78, 0.65), (156, 1.0)]
     assert points(score, "BERT-of-Theseus") == [(78, 61.0), (156, 66.0), (78, 60.0), (156, 65.0)]
@@ -292,12 +292,12 @@ def test_the_caption_of_curves_names_what_does_not_replace_and_says_what_is_holl
 
 
 def test_the_verdicts_of_a_forest_have_markers_of_their_own():
-    (legend,) = drawn("forest").figure.legends
+    (legend,) = picture_of("forest").figure.legends
     assert [handle.get_marker() for handle in legend.legend_handles] == ["o", "s", "D", "X"]
 
 
 def test_module_impact_draws_our_losses_and_the_printed_ones():
-    picture = drawn("module_impact")
+    picture = picture_of("module_impact")
     qnli, qqp = panel(picture, "QNLI"), panel(picture, "QQP")
     assert points(qnli, "ours") == [(1, 3.0), (2, 1.2)]
     assert points(qnli, "printed") == [(1, 3.37), (2, 1.33)]
@@ -307,7 +307,7 @@ def test_module_impact_draws_our_losses_and_the_printed_ones():
 
 
 def test_profile_draws_shares_in_a_panel_for_each_protocol():
-    picture = drawn("profile")
+    picture = picture_of("profile")
     published, equal_effort = panel(picture, "published protocol"), panel(picture, "equal protocol")
     assert points(published, "Fine-tuning") == [(90, 0.9), (95, 0.4)]
     assert points(published, "BERT-of-Theseus") == [(90, 1.0), (95, 0.8)]
@@ -316,7 +316,7 @@ def test_profile_draws_shares_in_a_panel_for_each_protocol():
 
 
 def test_differences_tell_better_worse_and_undecided_apart_by_marker():
-    picture = drawn("differences")
+    picture = picture_of("differences")
     rte, macro = panel(picture, "RTE"), panel(picture, "macro")
     assert points(rte, "LayerDrop") == [(-3.0, 0)]
     assert points(rte, "BERT-of-Theseus") == [(4.0, 1)]
@@ -341,22 +341,22 @@ def test_differences_from_several_others_name_both():
     {"score_against_speed": "Majority class", "retention": "PD-BERT on CoLA", "forest": "PD-BERT"}.items(),
 )
 def test_what_has_no_value_is_named_in_the_caption(name, words):
-    assert words in drawn(name).caption.partition("Not drawn")[2]
+    assert words in picture_of(name).caption.partition("Not drawn")[2]
 
 
 @pytest.mark.parametrize("name", ["score_against_speed", "retention", "forest", "module_impact", "differences"])
 def test_too_few_seeds_have_no_interval_and_the_caption_says_so(name):
     rows = {"score_against_speed": SPEEDS, "retention": RETENTION, "forest": REPORTED, "module_impact": MODULES}
-    picture = DRAWN[name](rows.get(name, DIFFERENCES).assign(low=NONE, high=NONE))
+    picture = PLOTS[name](rows.get(name, DIFFERENCES).assign(low=NAN, high=NAN))
     assert "No intervals: there are too few seeds" in picture.caption
     assert not any(intervals(axes) for axes in picture.figure.axes)
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", PLOTS)
 def test_a_frame_without_a_value_is_refused(name):
-    rows = DRAWN[name].__defaults__[0]
+    rows = PLOTS[name].__defaults__[0]
     with pytest.raises(ValueError, match="nothing to draw"):
-        DRAWN[name](rows.iloc[:0])
+        PLOTS[name](rows.iloc[:0])
 
 
 def test_no_two_methods_look_alike_in_grey_and_protocols_share_the_colour():
@@ -412,10 +412,10 @@ MANY = {
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-@pytest.mark.parametrize("name", [*DRAWN, *MANY])
+@pytest.mark.parametrize("name", [*PLOTS, *MANY])
 def test_golden(name, tmp_path):
     """Words, colours and order exactly; lengths to a hundredth of a point, as processors may round differently."""
-    picture = drawn(name) if name in DRAWN else MANY[name]()
+    picture = picture_of(name) if name in PLOTS else MANY[name]()
     write_figures([picture], tmp_path / "figures")
     text = re.sub(r'(id="|url\(#|href="#)[^")]*', r"\1", (tmp_path / f"figures/{picture.name}.svg").read_text())
     path = Path(__file__).parent / "golden" / f"{name}.svg"
@@ -429,7 +429,7 @@ def test_golden(name, tmp_path):
 
 
 def everything():
-    return [drawn(name) for name in DRAWN]
+    return [picture_of(name) for name in PLOTS]
 
 
 @pytest.fixture(scope="module")
@@ -449,7 +449,7 @@ def test_a_second_build_is_byte_identical_whatever_the_users_settings_are(figure
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     names = sorted(path.name for path in figure_folder.iterdir())
     assert names == sorted(path.name for path in (tmp_path / "second").iterdir())
-    assert len(names) == 3 * len(DRAWN) + 1
+    assert len(names) == 3 * len(PLOTS) + 1
     assert [
         name for name in names if (figure_folder / name).read_bytes() != (tmp_path / "second" / name).read_bytes()
     ] == []
@@ -462,7 +462,7 @@ def test_drawing_leaves_matplotlibs_settings_alone(tmp_path):
     assert pyplot.get_fignums() == []
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", PLOTS)
 def test_the_files_carry_no_date(figure_folder, name):
     assert not re.search(r"dc:date|20[2-9]\d-\d\d-\d\d", (figure_folder / f"{name}.svg").read_text())
     assert not re.search(rb"CreationDate|ModDate|D:20\d\d", (figure_folder / f"{name}.pdf").read_bytes())
@@ -470,8 +470,8 @@ def test_the_files_carry_no_date(figure_folder, name):
 
 def test_a_pdf_has_the_fonts_with_the_letters_that_it_shows_and_no_more(figure_folder):
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", (figure_folder / "retention.pdf").read_bytes(), re.DOTALL)
-    opened = [zlib.decompress(stream) for stream in streams if stream[:1] == b"x"]
-    fonts = [TTFont(io.BytesIO(data)) for data in opened if data[:4] == b"\x00\x01\x00\x00"]
+    contents = [zlib.decompress(stream) for stream in streams if stream[:1] == b"x"]
+    fonts = [TTFont(io.BytesIO(data)) for data in contents if data[:4] == b"\x00\x01\x00\x00"]
     letters = [sum(font["glyf"][name].numberOfContours != 0 for name in font.getGlyphOrder()) for font in fonts]
     assert 20 < sum(letters) < 200  # TrueType, not drawn anew as Type 3, and of the thousands those that are needed
     assert not any({"GSUB", "GPOS"} & set(font.keys()) for font in fonts)
@@ -479,7 +479,7 @@ def test_a_pdf_has_the_fonts_with_the_letters_that_it_shows_and_no_more(figure_f
 
 def test_pictures_of_one_name_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="retention"):
-        write_figures([drawn("retention"), drawn("retention")], tmp_path / "figures")
+        write_figures([picture_of("retention"), picture_of("retention")], tmp_path / "figures")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -488,14 +488,14 @@ def ids(svg):
 
 
 def test_inlined_pictures_share_no_id_and_refer_to_their_own(figure_folder):
-    pages = [inline_svg(figure_folder / f"{name}.svg", name, "What is to be seen") for name in DRAWN]
+    pages = [inline_svg(figure_folder / f"{name}.svg", name, "What is to be seen") for name in PLOTS]
     pages.append(inline_svg(figure_folder / "retention.svg", "Retention of another experiment", "What is to be seen"))
     all_ids = [i for page in pages for i in ids(page)]
     assert len(all_ids) == len(set(all_ids))
     for page in pages:
-        referred = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"|aria-\w+="([^"]+)"', page)
-        assert {i for identifiers in referred for i in identifiers if i} <= set(ids(page))
-        assert len(referred) > 2
+        references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"|aria-\w+="([^"]+)"', page)
+        assert {i for identifiers in references for i in identifiers if i} <= set(ids(page))
+        assert len(references) > 2
 
 
 def test_an_inlined_picture_scales_names_itself_and_reaches_nothing_else(figure_folder):
@@ -514,7 +514,7 @@ def test_an_inlined_picture_scales_names_itself_and_reaches_nothing_else(figure_
 
 
 def test_curves_and_modules_say_what_they_show():
-    curves, modules = drawn("curves"), drawn("module_impact")
+    curves, modules = picture_of("curves"), picture_of("module_impact")
     assert (curves.title, modules.title) == ("While training", "Impact of the single modules")
     assert curves.caption == (
         "Replacing rate (above) and score (below) at each evaluation, on what the checkpoint is chosen by: the dev "

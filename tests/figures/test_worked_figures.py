@@ -16,7 +16,7 @@ from theseus_bench.figures.experiment import experiment_figures
 from theseus_bench.figures.frames import RANGE, FigureData
 from worked import (
     EQUAL,
-    FAILED,
+    FAILED_RUN,
     LABELS,
     MACRO,
     MISSING,
@@ -27,7 +27,7 @@ from worked import (
     TASKS,
     copy_of,
     macro_of,
-    moderated,
+    moderated_variances,
     score_of,
     scores_of,
 )
@@ -48,15 +48,15 @@ def teacher_of(name: str) -> str:
 
 
 @pytest.fixture
-def frames(worked):
-    return FigureData(worked.plan, "glue", worked.folder)
+def frames(worked_example):
+    return FigureData(worked_example.plan, "glue", worked_example.folder)
 
 
 def interval_of_macro(name: str) -> tuple[float, float]:
     """Student's 95 % interval of a macro: of each task's moderated variance over seeds it has a sixteenth."""
     if name == "majority":
         return macro_of(name), macro_of(name)  # its seeds do not differ, and nothing moderates it
-    parts = [moderated(EQUAL if "equal" in name else PUBLISHED, task)[name] for task in MACRO]
+    parts = [moderated_variances(EQUAL if "equal" in name else PUBLISHED, task)[name] for task in MACRO]
     parts = [(variance / 3 / 16, df) for variance, df in parts]
     variance = sum(part for part, _ in parts)
     reach = stats.t.ppf(0.975, variance**2 / sum(part**2 / df for part, df in parts)) * math.sqrt(variance)
@@ -146,11 +146,11 @@ def test_every_seed_has_its_score_its_failure_and_the_majoritys_line(frames):
                 row = rows[label, LABELS[task], seed]
                 assert row.score == pytest.approx(score_of(name, task, seed))
                 assert row.majority == pytest.approx(score_of("majority", task, seed))
-                assert row.failed == ((name, task, seed) in (FAILED, ("finetune@equal", "cola", 3)))
+                assert row.failed == ((name, task, seed) in (FAILED_RUN, ("finetune@equal", "cola", 3)))
 
 
-def test_the_tested_differences_are_the_primary_ones_of_the_macro(worked, frames):
-    rows = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+def test_the_tested_differences_are_the_primary_ones_of_the_macro(worked_example, frames):
+    rows = json.loads((worked_example.folder / "significance/glue.json").read_text())["differences"]
     rows = [row for row in rows if row["family"] == "primary" and row["p_holm"] is not None]
     frame = frames.differences()
     assert list(frame["target"].unique()) == ["Macro"]
@@ -197,8 +197,8 @@ def test_the_profile_is_of_all_runs_at_each_threshold(frames):
 
 
 def test_curves_are_of_what_replaces_beside_its_own_predecessor(tmp_path):
-    chosen = {"methods": ["predecessor", "finetune", "theseus"], "protocols": ["published", "equal"]}
-    plan = make_plan(tasks=["rte"], search={"budget": 1}, experiments={"first": {"title": "One"} | chosen})
+    experiment = {"methods": ["predecessor", "finetune", "theseus"], "protocols": ["published", "equal"]}
+    plan = make_plan(tasks=["rte"], search={"budget": 1}, experiments={"first": {"title": "One"} | experiment})
     for name in ("scores", "significance"):
         (tmp_path / name).mkdir()
     pd.DataFrame([], columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
@@ -333,12 +333,12 @@ def test_the_marks_stand_where_the_numbers_say(pictures):
 def test_a_failed_run_is_a_cross_and_the_majority_a_dotted_line(pictures):
     mrpc = pictures["seed_strips"].figure.axes[1]
     crosses = [float(line.get_xdata()[0]) for line in mrpc.get_lines() if line.get_marker() == "x"]
-    assert crosses == pytest.approx([score_of(*FAILED)])
+    assert crosses == pytest.approx([score_of(*FAILED_RUN)])
     cola = pictures["seed_strips"].figure.axes[0]
     crosses = [float(line.get_xdata()[0]) for line in cola.get_lines() if line.get_marker() == "x"]
     assert crosses == [0], "what was never evaluated stands at the majority's score"
-    dotted = [float(line.get_xdata()[0]) for line in mrpc.get_lines() if line.get_linestyle() not in ("None", "-")]
-    assert dotted == pytest.approx([score_of("majority", "mrpc", 1)])
+    positions = [float(line.get_xdata()[0]) for line in mrpc.get_lines() if line.get_linestyle() not in ("None", "-")]
+    assert positions == pytest.approx([score_of("majority", "mrpc", 1)])
 
 
 def test_the_points_of_the_first_figure_are_named_and_within_it(pictures):
@@ -361,8 +361,8 @@ def test_the_points_of_the_first_figure_are_named_and_within_it(pictures):
     assert feet == [1.0, 1.95]
 
 
-def test_every_interval_that_is_drawn_is_the_frames(pictures, worked):
-    frames = FigureData(worked.plan, "glue", worked.folder)
+def test_every_interval_that_is_drawn_is_the_frames(pictures, worked_example):
+    frames = FigureData(worked_example.plan, "glue", worked_example.folder)
     frame = frames.retention()
     frame = frame[frame["role"] != "control"]
     for axes in pictures["retention"].figure.axes:
@@ -394,8 +394,8 @@ def test_the_profile_has_a_panel_for_each_protocol(pictures):
     assert line.get_ydata()[2 * (75 - 50)] == pytest.approx((shares >= 75).mean())
 
 
-def test_an_experiment_with_primary_differences_of_its_own_draws_those_that_are_tested_there(worked):
-    frame = FigureData(worked.plan, "schedules", worked.folder).differences()
+def test_an_experiment_with_primary_differences_of_its_own_draws_those_that_are_tested_there(worked_example):
+    frame = FigureData(worked_example.plan, "schedules", worked_example.folder).differences()
     assert [(row.label, row.other, row.target) for row in frame.itertuples()] == [
         ("BERT-of-Theseus", "Fine-tuning", "Macro"), ("BERT-of-Theseus, constant", "Fine-tuning", "Macro"),
     ]  # fmt: skip
@@ -436,14 +436,14 @@ def test_what_a_module_costs_is_the_predecessors_mean_less_ours(tmp_path):
     assert frame["reported_drop"].tolist() == pytest.approx([91.87 - 88.50, 91.87 - 90.54])
 
 
-def test_nothing_is_kept_of_a_predecessor_that_scores_nothing(worked, tmp_path):
+def test_nothing_is_kept_of_a_predecessor_that_scores_nothing(worked_example, tmp_path):
     """Every score of CoLA is a share of its mean; where that is 0 there is none, and no division by it."""
-    folder = copy_of(worked.folder, tmp_path)
+    folder = copy_of(worked_example.folder, tmp_path)
     scores = pd.read_parquet(folder / "scores/glue.parquet")
     own = (scores["method"] == "predecessor") & (scores["variant"] == "") & (scores["task"] == "cola")
     scores.loc[own, "value"] = 0.0
     scores.to_parquet(folder / "scores/glue.parquet")
-    frame = FigureData(worked.plan, "glue", folder).retention()
+    frame = FigureData(worked_example.plan, "glue", folder).retention()
     assert np.isfinite(frame["retention"].dropna()).all()
     labels = set(frame.loc[frame["task"] == "CoLA", "label"])
     assert labels == {label for name, label in NAMES.items() if "equal" in name}

@@ -12,20 +12,24 @@ def runs_of_cell(crate: dict, experiment: str, method: str, variant: str, task: 
     entities = {entity["@id"]: entity for entity in crate["@graph"]}
     makers: dict[str, list[str]] = {}
     for entity in entities.values():
-        for made in _references(entity, "result"):
-            makers.setdefault(made, []).append(entity["@id"])
-    waiting, seen = [f"tables/{experiment}.csv"], set()
+        for product in _references(entity, "result"):
+            makers.setdefault(product, []).append(entity["@id"])
+    waiting, actions = [f"tables/{experiment}.csv"], set()
     assert waiting[0] in entities, f"the crate has no table of {experiment}"
     runs: dict[str, dict] = {}
     while waiting:
         for maker in makers.get(waiting.pop(), []):
-            if maker not in seen:
-                seen.add(maker)
+            if maker not in actions:
+                actions.add(maker)
                 runs[maker] = _parameters(entities[maker], entities)
                 waiting += [] if runs[maker] else _references(entities[maker], "object")
-    wanted = {"method": method, "variant": variant, "task": task}
-    found = {name for name, known in runs.items() if known and wanted == {key: known.get(key, "") for key in wanted}}
-    return [name for name in entities if name in found]
+    cell = {"method": method, "variant": variant, "task": task}
+    names = {
+        name
+        for name, parameters in runs.items()
+        if parameters and cell == {key: parameters.get(key, "") for key in cell}
+    }
+    return [name for name in entities if name in names]
 
 
 def _references(entity: dict, key: str) -> list[str]:

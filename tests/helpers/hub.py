@@ -116,18 +116,18 @@ class Answer(BaseHTTPRequestHandler):
         """/api/<kind>/<owner>/<name>/<revision|tree|paths-info>/<commit>[/<folder>]"""
         if len(parts) < 6:
             raise Refusal(404, "EntryNotFound")
-        _, kind, owner, name, what, commit, *inner = parts
+        _, kind, owner, name, endpoint, commit, *inner = parts
         folder = self._commit(kind, owner, name, commit)
-        if what == "revision":
+        if endpoint == "revision":
             files = [{"rfilename": str(file.relative_to(folder))} for file in folder.rglob("*") if file.is_file()]
             values = {"id": f"{owner}/{name}", "sha": commit, "private": False, "tags": [], "siblings": files}
-        elif what == "tree":
+        elif endpoint == "tree":
             inside = folder.joinpath(*inner)
             if not inside.is_dir():
                 raise Refusal(404, "EntryNotFound")
             recursive = parse_qs(urlsplit(self.path).query).get("recursive", [""])[0].lower() == "true"
             values = [_entry(path, folder) for path in sorted(inside.rglob("*") if recursive else inside.iterdir())]
-        elif what == "paths-info":
+        elif endpoint == "paths-info":
             values = [_entry(folder / path, folder) for path in paths if (folder / path).exists()]
         else:
             raise Refusal(404, "EntryNotFound")

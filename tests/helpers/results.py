@@ -36,6 +36,6 @@ def choice_of(run) -> dict:
         {"trial": k, "settings": settings, "scores": {"101": 70.0 + k}, "status": ["complete"], "seconds": 1234.5}
         for k, settings in enumerate(run.trials)
     ]
-    chosen = {"trial": 1, "settings": run.settings, "score": 71.0}
-    nested = {"same_half": 72.0, "other_half": 71.0, "flatters": 1.0}
-    return {"chosen": chosen, "trials": trials, "device_seconds": 4938.0, "nested": nested}
+    choice = {"trial": 1, "settings": run.settings, "score": 71.0}
+    halves = {"same_half": 72.0, "other_half": 71.0, "flatters": 1.0}
+    return {"chosen": choice, "trials": trials, "device_seconds": 4938.0, "nested": halves}

@@ -10,10 +10,10 @@ def once(fixture_name: str, config) -> str:
     return "function" if _learning() else "session"
 
 
-def remembered(function: Callable) -> Callable:
+def remember(function: Callable) -> Callable:
     """The function with its results kept."""
-    kept = cache(function)
-    return lambda *arguments: (function if _learning() else kept)(*arguments)
+    memo = cache(function)
+    return lambda *arguments: (function if _learning() else memo)(*arguments)
 
 
 def _learning() -> bool:

@@ -83,14 +83,14 @@ def leave_suite(folder, plan, skip=(), skill=SKILL):
             continue
         random = np.random.default_rng([run.seed, len(run.name), len(run.task.name)])
         labels = np.arange(EXAMPLES) % 2
-        solved = random.random(EXAMPLES) < skill[run.spec.name]
+        correct = random.random(EXAMPLES) < skill[run.spec.name]
         predictions = {
-            split: (np.arange(EXAMPLES), labels, deciding(np.where(solved, labels, 1 - labels), run.task.outputs))
+            split: (np.arange(EXAMPLES), labels, deciding(np.where(correct, labels, 1 - labels), run.task.outputs))
             for split in run.task.dev
         }
         leave_run(plan, run, folder, predictions)
-        decided = np.where(solved, labels, 1 - labels)
-        value = 100 * np.mean([measure(metric, decided, labels) for metric in run.task.metrics])
+        decisions = np.where(correct, labels, 1 - labels)
+        value = 100 * np.mean([measure(metric, decisions, labels) for metric in run.task.metrics])
         rows.append(("small", "first", run.spec.name, run.variant, run.task.name, run.seed, "dev", "score", value))
     (folder / "scores").mkdir(exist_ok=True)
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(folder / "scores/first.parquet")

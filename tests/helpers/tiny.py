@@ -74,16 +74,16 @@ def make_split(examples: int, outputs: int = 2, seed: int = 0) -> Split:
 
 def make_config(family: str = "bert", layers: int = 4, hidden: int = 16, dropout: float = 0.1, **changes):
     """The config of a tiny encoder; its weights are drawn wide enough that every layer matters."""
-    shared = {"vocab_size": len(WORDS), "max_position_embeddings": 40, "initializer_range": 0.2, "pad_token_id": PAD}
-    shared |= changes
+    options = {"vocab_size": len(WORDS), "max_position_embeddings": 40, "initializer_range": 0.2, "pad_token_id": PAD}
+    options |= changes
     if family == "distilbert":
         sizes = {"dim": hidden, "n_layers": layers, "n_heads": 2, "hidden_dim": 2 * hidden}
         rates = {"dropout": dropout, "attention_dropout": dropout, "seq_classif_dropout": dropout}
-        return DistilBertConfig(**shared, **sizes, **rates)
+        return DistilBertConfig(**options, **sizes, **rates)
     sizes = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 2}
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     kind = BertConfig if family == "bert" else RobertaConfig
-    return kind(**shared, **sizes, **rates, intermediate_size=2 * hidden)
+    return kind(**options, **sizes, **rates, intermediate_size=2 * hidden)
 
 
 def write_checkpoint(folder: Path, family="bert", layers=4, outputs=0, seed=0, dropout=0.1, hidden=16) -> Path:
@@ -131,7 +131,7 @@ def make_teacher(examples: int, outputs: int, layers: list[int], hidden: int = 1
 
 
 @dataclass
-class Built:
+class Setup:
     """A method with the model it built and the loop's settings."""
 
     method: Method
@@ -149,16 +149,16 @@ def build(
     steps=None,
     source: Path | None = None,
     **settings,
-) -> Built:
+) -> Setup:
     """Method `name` as a run builds it, its settings those of its method.yaml but for `settings`."""
     defaults = {"batch_size": 8, "precision": "fp32", "learning_rate": 1e-3, "weight_decay": 0.0, "layers": 2}
-    resolved = resolve_settings(load_spec(METHODS / name), 2, [("test", defaults | settings)])
-    loop = LoopSettings(**{key: resolved[key] for key in LoopSettings.model_fields})
+    values = resolve_settings(load_spec(METHODS / name), 2, [("test", defaults | settings)])
+    loop = LoopSettings(**{key: values[key] for key in LoopSettings.model_fields})
     method = load_method(METHODS / name)
     context = RunContext(
         task=data.task,
         seed=seed,
-        settings=SimpleNamespace(**resolved),
+        settings=SimpleNamespace(**values),
         steps=steps or planned_steps(loop, len(data.train)),
         labels=torch.from_numpy(data.train.labels.copy()),
         predecessor_layers=depth,
@@ -172,19 +172,19 @@ def build(
     seed_everything(seed)
     model = method.build(context)
     seed_everything(seed)
-    return Built(method, model, loop)
+    return Setup(method, model, loop)
 
 
 def stack_layers(rest: Path, layers: list[tuple[Path, int]]):
     """transformers' own classifier: head and embeddings of the checkpoint `rest`, layers as (checkpoint, number)."""
     states = {folder: load_file(folder / "model.safetensors") for folder in {rest, *(folder for folder, _ in layers)}}
     config = AutoConfig.from_pretrained(rest)
-    place = LAYERS[config.model_type]
+    prefix = LAYERS[config.model_type]
     config.update({"n_layers" if config.model_type == "distilbert" else "num_hidden_layers": len(layers)})
-    state = {name: value for name, value in states[rest].items() if not name.startswith(place)}
+    state = {name: value for name, value in states[rest].items() if not name.startswith(prefix)}
     for i, (folder, number) in enumerate(layers):
-        start = f"{place}.{number}."
-        state |= {n.replace(start, f"{place}.{i}.", 1): v for n, v in states[folder].items() if n.startswith(start)}
+        start = f"{prefix}.{number}."
+        state |= {n.replace(start, f"{prefix}.{i}.", 1): v for n, v in states[folder].items() if n.startswith(start)}
     model = AutoModelForSequenceClassification.from_config(config)
     model.load_state_dict(state, strict=True)
     return model

@@ -85,7 +85,7 @@ WRONG = {
 }  # fmt: skip
 PUBLISHED = ["predecessor", "finetune", "vanilla_kd", "theseus", "theseus@constant"]
 EQUAL = ["predecessor@equal", "finetune@equal", "vanilla_kd@equal", "theseus@equal", "theseus@equal+constant"]
-FAILED = ("theseus", "mrpc", 2)
+FAILED_RUN = ("theseus", "mrpc", 2)
 NEVER_EVALUATED = ("finetune@equal", "cola", 3)
 MISSING = ("vanilla_kd@equal", "stsb", 3)
 
@@ -177,15 +177,15 @@ def decisions_of(name: str, task: str, seed: int, split: str = "validation") -> 
     if wrong is None:  # never evaluated: what the majority would decide
         return np.ones(len(labels), int)
     if task == "stsb":
-        decided = labels.copy()
-        decided[list(wrong)] = labels[list(wrong)[::-1]]
-        return decided
+        decisions = labels.copy()
+        decisions[list(wrong)] = labels[list(wrong)[::-1]]
+        return decisions
     if task == "mnli":
         count = wrong[list(SPLITS[task]).index(split)]
         places = (seed + np.arange(count)) % len(labels)
         return np.where(np.isin(np.arange(len(labels)), places), (labels + 1) % 3, labels)
-    (ones, zeros), (missed, taken) = CLASSES[task], wrong
-    places = [*(seed + np.arange(missed)) % ones, *(ones + (seed + np.arange(taken)) % zeros)]
+    (ones, zeros), (false_negatives, false_positives) = CLASSES[task], wrong
+    places = [*(seed + np.arange(false_negatives)) % ones, *(ones + (seed + np.arange(false_positives)) % zeros)]
     return np.where(np.isin(np.arange(len(labels)), places), 1 - labels, labels)
 
 
@@ -206,8 +206,8 @@ def score_of(name: str, task: str, seed: int) -> float:
         right = [np.mean(decisions_of(name, task, seed, split) == labels_of(task, split)) for split in splits_of(task)]
         return 100 * sum(right) / 2
     ones, zeros = CLASSES[task]
-    missed, taken = (0, zeros) if name == "majority" else WRONG[name][task][seed - 1] or (0, zeros)
-    return 100 * from_counts(task, ones - missed, taken, missed, zeros - taken)
+    false_negatives, false_positives = (0, zeros) if name == "majority" else WRONG[name][task][seed - 1] or (0, zeros)
+    return 100 * from_counts(task, ones - false_negatives, false_positives, false_negatives, zeros - false_positives)
 
 
 def from_counts(task: str, tp, fp, fn, tn):
@@ -230,14 +230,14 @@ def macro_of(name: str, tasks: list[str] = MACRO) -> float:
     return float(np.mean([scores_of(name, task).mean() for task in tasks]))
 
 
-def moderated(names: list[str], task: str) -> dict[str, tuple[float, float]]:
+def moderated_variances(names: list[str], task: str) -> dict[str, tuple[float, float]]:
     """Each method's variance over seeds, drawn upwards to the others' winsorised mean, with its degrees of freedom."""
     own = {name: (scores_of(name, task).var(ddof=1), len(scores_of(name, task)) - 1) for name in names}
     result = {}
     for name, (variance, df) in own.items():
         others = np.sort([one for other, (one, _) in own.items() if other != name])
         assert len(others) == 4
-        prior = (2 * others[1] + 2 * others[2]) / 4 / KEPT  # the outer quarters, one each, drawn in
+        prior = (2 * others[1] + 2 * others[2]) / 4 / MIDDLE_OF_FOUR  # the outer quarters, one each, drawn in
         weight = min(2 * df, sum(d for other, (_, d) in own.items() if other != name))
         result[name] = (variance, df)
         if variance < prior:
@@ -247,11 +247,11 @@ def moderated(names: list[str], task: str) -> dict[str, tuple[float, float]]:
 
 def middle_of_four() -> float:
     """The mean of the middle two of four estimates of a variance of 1 with two degrees each: less than 1."""
-    drawn = np.sort(np.random.default_rng(1).chisquare(2, (200_000, 4)) / 2, axis=1)
-    return drawn[:, 1:3].mean()
+    samples = np.sort(np.random.default_rng(1).chisquare(2, (200_000, 4)) / 2, axis=1)
+    return samples[:, 1:3].mean()
 
 
-KEPT = middle_of_four()
+MIDDLE_OF_FOUR = middle_of_four()
 
 
 def leave_worked_suite(folder: Path):
@@ -275,8 +275,8 @@ def predictions_of(name: str, task: str, seed: int) -> dict:
     """Of MRPC the test split too, with labels, and every decision on it wrong: it must count for nothing."""
     predictions = {}
     for split in splits_of(task):
-        labels, decided = labels_of(task, split), decisions_of(name, task, seed, split)
-        logits = decided[:, None] if task == "stsb" else 3.0 * deciding(decided, 3 if task == "mnli" else 2)
+        labels, decisions = labels_of(task, split), decisions_of(name, task, seed, split)
+        logits = decisions[:, None] if task == "stsb" else 3.0 * deciding(decisions, 3 if task == "mnli" else 2)
         if (name, task, seed) == NEVER_EVALUATED:
             logits = np.full((len(labels), 2), np.nan)
         predictions[split] = (np.arange(len(labels)), labels, np.asarray(logits, np.float32))
@@ -309,8 +309,8 @@ def record_of(run, name: str, task: str, seed: int) -> dict:
         "held_out_score": score if equal else None,
         "curve": [] if control else curve,
         "evaluations": 0 if control else 2,
-        "status": "failed" if never or (name, task, seed) == FAILED else "complete",
-        "reason": "diverged" if never else "no better than the majority" if (name, task, seed) == FAILED else "",
+        "status": "failed" if never or (name, task, seed) == FAILED_RUN else "complete",
+        "reason": "diverged" if never else "no better than the majority" if (name, task, seed) == FAILED_RUN else "",
         "parameters": None if control else 24_000_000 + layers * 7_000_000,
         "architecture": None if control else {"model_type": "bert", "num_hidden_layers": layers},
         "seconds": {"training": seconds - 2, "evaluating": 1.0, "all": seconds},
@@ -336,8 +336,8 @@ def _shape(methods: list[str], layers: int, speedup: float) -> dict:
     return about | sizes | {"flops": {"128": layers * 1.5e9}, "measured": [row]}
 
 
-COMPRESSED = [name for name in NAMES if not name.startswith(("majority", "predecessor"))]
-SHAPES = [_shape(["predecessor", "predecessor@equal"], 12, 1.0), _shape(COMPRESSED, 6, 1.95)]
+STUDENTS = [name for name in NAMES if not name.startswith(("majority", "predecessor"))]
+SHAPES = [_shape(["predecessor", "predecessor@equal"], 12, 1.0), _shape(STUDENTS, 6, 1.95)]
 SPEED = {
     "threads": 2,
     "devices": {"cpu": {"name": "A processor", "precision": "fp32"}},

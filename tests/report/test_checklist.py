@@ -15,7 +15,7 @@ from results import choice_of, significance_of
 
 EXPERIMENTS = {"first": {"title": "One", "methods": ["predecessor", "finetune", "theseus"]}}
 PLAN = make_plan(tasks=["rte"], seeds=[1, 2, 3], compact={}, experiments=EXPERIMENTS)
-SEARCHED = make_plan(
+SEARCH_PLAN = make_plan(
     tasks=["rte"],
     seeds=[1, 2],
     compact={},
@@ -100,8 +100,8 @@ def test_the_data_are_those_that_the_runs_saw(tmp_path):
 def test_local_data_and_samples_are_declared(tmp_path):
     local = {"source": "local", "path": str(tmp_path), "samples": ["rte"]}
     plan = make_plan(tasks=["rte", "mrpc"], compact={}, data=local, experiments=EXPERIMENTS)
-    found = answers(plan, [make_record()], tmp_path)[NEURIPS, "5"]
-    assert "Data: a local folder. Declared as other than official GLUE: RTE." in found
+    answer = answers(plan, [make_record()], tmp_path)[NEURIPS, "5"]
+    assert "Data: a local folder. Declared as other than official GLUE: RTE." in answer
 
 
 def test_every_answer_says_where_it_comes_from(tmp_path):
@@ -135,15 +135,15 @@ def test_tests_are_named_where_they_were_made(tmp_path):
 
 
 def test_the_search_is_what_was_really_tried(tmp_path):
-    run = SEARCHED.run("theseus", "rte", 1)
-    for trial in SEARCHED.trials_of(run)[
+    run = SEARCH_PLAN.run("theseus", "rte", 1)
+    for trial in SEARCH_PLAN.trials_of(run)[
         :3
     ]:  # both seeds of the first setting, one of the second; the third is missing
-        leave_run(SEARCHED, trial, tmp_path, {})
-    for searched in (run, SEARCHED.teacher_of(run)):
-        write_json(tmp_path / searched.search_file, choice_of(searched))
-    records = [record for trial in SEARCHED.runs.values() if (record := state(SEARCHED, trial, tmp_path)[2])]
-    answer = answers(SEARCHED, records, tmp_path)[ACL, "C2"]
+        leave_run(SEARCH_PLAN, trial, tmp_path, {})
+    for search_run in (run, SEARCH_PLAN.teacher_of(run)):
+        write_json(tmp_path / search_run.search_file, choice_of(search_run))
+    records = [record for trial in SEARCH_PLAN.runs.values() if (record := state(SEARCH_PLAN, trial, tmp_path)[2])]
+    answer = answers(SEARCH_PLAN, records, tmp_path)[ACL, "C2"]
     assert "Searches: 2, of which 2 have chosen" in answer
     assert "budget for each method and task: 3 (published), 1 (equal)" in answer
     assert "settings tried: 2 of 6." in answer

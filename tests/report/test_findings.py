@@ -149,9 +149,9 @@ def test_the_figures_draw_the_tested_intervals_and_those_of_the_verdicts(tmp_pat
     )
 
 
-@pytest.mark.parametrize("left", ["nothing", "the control"])
-def test_what_has_no_results_has_no_figures(tmp_path, left):
-    plan = suite(tmp_path, skip=lambda run: left == "nothing" or run.spec.role != "control")
+@pytest.mark.parametrize("results", ["nothing", "the control"])
+def test_what_has_no_results_has_no_figures(tmp_path, results):
+    plan = suite(tmp_path, skip=lambda run: results == "nothing" or run.spec.role != "control")
     assert experiment_figures(plan, "first", tmp_path) == []
 
 

@@ -111,7 +111,7 @@ def test_markdown(report):
 
 def test_what_the_template_of_the_pdf_is_given(report, tmp_path, monkeypatch):
     files = {}
-    monkeypatch.setattr(pdf.typst, "compile", lambda given, **_: files.update(given) or b"")
+    monkeypatch.setattr(pdf.typst, "compile", lambda inputs, **_: files.update(inputs) or b"")
     pdf.write_pdf(report, tmp_path / "report.pdf", TEMPLATES)
     compare("report.json", json.dumps(json.loads(files["report.json"]), indent=1, ensure_ascii=False) + "\n")
     assert sorted(files) == ["0.svg", "1.svg", "main.typ", "report.json"]

@@ -25,9 +25,9 @@ def modules_after(code: str) -> set[str]:
     """The modules that are imported once `code` has run in a process of its own."""
     command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.splitlines()[-1].split())
+    process = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return set(process.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("module", NOT_IMPORTED)
@@ -37,9 +37,9 @@ def test_a_reader_of_results_imports_nothing_that_computes_them(module):
     assert modules & NOT_IMPORTED[module] == set()
 
 
-def test_tables_of_scores_are_made_without_what_computed_the_scores(worked, tmp_path):
-    folder = copy_of(worked.folder, tmp_path)
-    write_json(folder / "suite.json", worked.plan.suite.model_dump())
+def test_tables_of_scores_are_made_without_what_computed_the_scores(worked_example, tmp_path):
+    folder = copy_of(worked_example.folder, tmp_path)
+    write_json(folder / "suite.json", worked_example.plan.suite.model_dump())
     arguments = ["score-tables", str(folder), "glue"]
     modules = modules_after(f"from theseus_bench.commands import run\nassert run({arguments}) == 0")
     assert (folder / "tables/glue.csv").is_file()

@@ -126,31 +126,33 @@ def address(tmp_path_factory):
 def browser(program):
     chromium = program("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
+        instance = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield instance
+        instance.close()
 
 
 @pytest.fixture
 def open_page(browser, address):
     """Opens the page; at the end, that it said nothing to the console and asked for nothing but itself."""
-    opened, said, requests = [], [], []
+    pages, messages, requests = [], [], []
 
     def open_it(**options):
         page = browser.new_page(**{"viewport": DESK} | options)
         page.set_default_timeout(LATER)
-        opened.append(page)
-        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
+        pages.append(page)
+        page.on(
+            "console", lambda message: messages.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.route("**/*", lambda route: route.continue_() if route.request.url == address else route.abort())
         page.goto(address)
         return page
 
     yield open_it
-    for page in opened:
+    for page in pages:
         page.close()
-    assert said == []
+    assert messages == []
     assert set(requests) == {address}
 
 

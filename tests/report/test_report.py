@@ -314,10 +314,10 @@ def test_write_report(tmp_path):
 
 def test_every_format_has_the_parts_in_one_order(tmp_path):
     parts = {format: [part.anchor for part in report_parts(full_report(tmp_path), format)] for format in EVERYWHERE}
-    shared = ["", "claims", "experiment-one", "gaps", "environment", "checklist"]
-    assert parts["page"] == [*shared, "runs"]
-    assert parts["markdown"] == [*shared, "files"]
-    assert parts["paper"] == [*shared[:3], "method", *shared[3:]]
+    anchors = ["", "claims", "experiment-one", "gaps", "environment", "checklist"]
+    assert parts["page"] == [*anchors, "runs"]
+    assert parts["markdown"] == [*anchors, "files"]
+    assert parts["paper"] == [*anchors[:3], "method", *anchors[3:]]
 
 
 def test_markdown_has_all_parts(tmp_path):
@@ -423,8 +423,8 @@ def test_the_pdf_leaves_detail_to_the_page(tmp_path, program):
     write_pdf(make_report(sections=sections), tmp_path / "report.pdf", TEMPLATES)
     text = pdf_text(tmp_path / "report.pdf", program("pdftotext"))
     figures = re.findall(r"(one|two) (\w+)\. It falls\.", text)
-    chosen = ("score_against_speed", "speed_over_depth", "retention", "forest", "differences")
-    assert figures == [("one", kind) for kind in chosen]
+    kinds = ("score_against_speed", "speed_over_depth", "retention", "forest", "differences")
+    assert figures == [("one", kind) for kind in kinds]
     assert [words in text for words in ("Main one.", "Main two.", "Spent on one.")] == [True] * 3
     assert [words in text for words in ("Detail one.", "Detail two.", "Spent on two.")] == [False] * 3
 

@@ -21,7 +21,7 @@ from theseus_bench.suite.outputs import CRATE_FILE
 
 METHODS = ["predecessor", "finetune", "pkd", "theseus"]
 PLAN = make_plan(tasks=["rte"], seeds=[1, 2], compact={}, experiments={"first": {"title": "One", "methods": METHODS}})
-SEARCHED = make_plan(
+SEARCH_PLAN = make_plan(
     tasks=["rte"],
     seeds=[1],
     compact={},
@@ -38,7 +38,7 @@ PROVENANCE = {
     "cores": 2,
     "command": "theseus-bench train",
 }
-ENDED = 1_700_000_000  # 2023-11-14T22:13:20Z
+END_TIME = 1_700_000_000  # 2023-11-14T22:13:20Z
 BIOSCHEMAS = "https://bioschemas.org/"
 # What w3id.org would answer: RO-Crate's terms as `rocrate` brings them, but for four that version 1.1 has at other
 # addresses, and the one term of workflow-run that is used.
@@ -74,12 +74,12 @@ def write(folder: Path, *paths: str) -> None:
 
 
 def leave(plan, folder: Path, name: str, seed: int, **record) -> None:
-    """A run that ended at ENDED and took 10 seconds."""
+    """A run that ended at END_TIME and took 10 seconds."""
     run = plan.run(name, "rte", seed)
     values = {"provenance": PROVENANCE, "seconds": {"all": 10.0}} | record
     leave_run(plan, run, folder, {"validation": (range(3), [0, 1, 1], deciding([0, 1, 0], 2))}, **values)
-    os.utime(folder / run.path / "run.json", (ENDED, ENDED))
-    os.utime(folder / run.path / "predictions.parquet", (ENDED, ENDED))
+    os.utime(folder / run.path / "run.json", (END_TIME, END_TIME))
+    os.utime(folder / run.path / "predictions.parquet", (END_TIME, END_TIME))
 
 
 def leave_inputs(plan, folder: Path) -> None:
@@ -290,11 +290,11 @@ def test_a_record_of_other_settings_is_left_out(suite):
 
 
 def test_a_searched_run_leads_to_what_was_tried(tmp_path):
-    leave_inputs(SEARCHED, tmp_path)
+    leave_inputs(SEARCH_PLAN, tmp_path)
     for name, seed in [("finetune@trial=0", 101), ("finetune@trial=1", 101), ("finetune", 1)]:
-        leave(SEARCHED, tmp_path, name, seed)
+        leave(SEARCH_PLAN, tmp_path, name, seed)
     write(tmp_path, "search/finetune/rte.json", "scores/first.parquet", "tables/first.csv")
-    crate = crate_of(SEARCHED, tmp_path)
+    crate = crate_of(SEARCH_PLAN, tmp_path)
     entities = entities_of(crate)
     assert runs_of_cell(crate, "first", "finetune", "", "rte") == ["#train/finetune/rte/seed-1"]
     assert runs_of_cell(crate, "first", "finetune", "trial=0", "rte") == []  # the search stands behind the run

@@ -23,13 +23,13 @@ from theseus_bench.tables.experiment import (
 from theseus_bench.tables.formats import markdown_text
 from worked import MACRO, ROOT, SEEDS, TASKS, copy_of, macro_of, score_of, scores_of
 
-SCORED = [
+SCORE_COLUMNS = [
     f"{task}{ending}"
     for task in (*TASKS, "macro", "macro_without_cola")
     for ending in ("", "_sd", "_n", "_significant", "_failed")
 ]
 SCORES = ["method", "variant", "role", "label", "parameters_millions", "speedup", "speedup_low", "speedup_high"]
-SCORES += ["speedup_latency_ms", "seeds", "chosen", *SCORED, "notes"]
+SCORES += ["speedup_latency_ms", "seeds", "chosen", *SCORE_COLUMNS, "notes"]
 SCORES_HEAD = (
     "Method | Params<br>millions | Speed-up<br>× | Seeds | Chosen<br>best of | CoLA<br>Matthews<br>8.6k | "
     "MRPC<br>F1/Acc.<br>3.7k | STS-B<br>Pear./Spear.<br>5.7k | MNLI<br>Acc.<br>3.0k | WNLI<br>Acc.<br>635 | Macro | "
@@ -198,8 +198,8 @@ def test_a_row_of_scores_in_full(tables):
     assert kinds == ["proposed", "printed", "difference"]
 
 
-def test_a_row_of_the_tests_in_full(tables, worked):
-    results = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+def test_a_row_of_the_tests_in_full(tables, worked_example):
+    results = json.loads((worked_example.folder / "significance/glue.json").read_text())["differences"]
     (entry,) = [r for r in results if (r["name"], r["other"], r["what"]) == ("theseus", "finetune", "macro")]
     line = line_of(tables, "_significance", "BERT-of-Theseus", "Fine-tuning", "primary", "Macro")
     difference = f"{macro_of('theseus') - macro_of('finetune'):.1f} ({entry['low']:.1f}–{entry['high']:.1f})"
@@ -210,7 +210,7 @@ def test_a_row_of_the_tests_in_full(tables, worked):
     assert (row["p_holm_tests"], row["verdict"]) == ("4", "significant")
     assert float(row["p"]) == pytest.approx(entry["p"])
     (rank,) = [
-        r for r in json.loads((worked.folder / "significance/glue.json").read_text())["ranks"]
+        r for r in json.loads((worked_example.folder / "significance/glue.json").read_text())["ranks"]
         if (r["name"], r["other"]) == ("theseus", "finetune")
     ]  # fmt: skip
     line = line_of(tables, "_ranks", "BERT-of-Theseus", "Fine-tuning", "4")
@@ -265,12 +265,12 @@ def test_a_row_of_verdicts_in_full(tables):
 @pytest.fixture(scope=once)
 def report(worked_suite, tmp_path_factory):
     folder = copy_of(worked_suite.folder, tmp_path_factory.mktemp("report"))
-    drawn = folder / "figures" / "schedules"
-    drawn.mkdir(parents=True)
+    figure_folder = folder / "figures" / "schedules"
+    figure_folder.mkdir(parents=True)
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 20"><path d="M0 0"/></svg>'
-    (drawn / "retention.svg").write_text(svg)
+    (figure_folder / "retention.svg").write_text(svg)
     entry = {"name": "retention", "title": "Retention by task", "caption": "What is kept."}
-    (drawn / "pictures.json").write_text(json.dumps([entry]))
+    (figure_folder / "pictures.json").write_text(json.dumps([entry]))
     with chdir(worked_suite.root):
         return suite_report(worked_suite.plan, folder)
 
@@ -331,11 +331,11 @@ def test_the_report_says_what_was_run_and_where(report):
         "numpy": "2.0",
     }
     assert report.links == {"Provenance: RO-Crate": "../ro-crate-metadata.json", "Configuration": "../suite.json"}
-    scored = report.runs.set_index(["method", "variant", "task", "seed"])["score"]
-    assert scored["theseus", "equal+constant", "mrpc", 2] == pytest.approx(
+    scores = report.runs.set_index(["method", "variant", "task", "seed"])["score"]
+    assert scores["theseus", "equal+constant", "mrpc", 2] == pytest.approx(
         score_of("theseus@equal+constant", "mrpc", 2)
     )
-    assert np.isnan(scored["vanilla_kd", "equal", "stsb", 3])
+    assert np.isnan(scores["vanilla_kd", "equal", "stsb", 3])
 
 
 def test_the_reports_claims_are_those_of_all_experiments(report):
@@ -400,6 +400,6 @@ def test_the_checklist_is_filled_in_from_the_records(report):
     assert "MNLI: train 3000" in answers["B6"]
 
 
-def test_a_partial_report_links_to_no_provenance_since_there_is_none(worked, tmp_path):
-    partial = copy_of(worked.folder, tmp_path).rename(tmp_path / "partial")
-    assert suite_report(worked.plan, partial).links == {"Configuration": "../suite.json"}
+def test_a_partial_report_links_to_no_provenance_since_there_is_none(worked_example, tmp_path):
+    partial = copy_of(worked_example.folder, tmp_path).rename(tmp_path / "partial")
+    assert suite_report(worked_example.plan, partial).links == {"Configuration": "../suite.json"}

@@ -10,13 +10,13 @@ from worked import macro_of, scores_of
 
 
 @pytest.fixture
-def answers(worked):
-    return list_findings(worked.plan, worked.folder)
+def answers(worked_example):
+    return list_findings(worked_example.plan, worked_example.folder)
 
 
-def test_every_printed_number_counts_once_and_those_of_a_sample_not_at_all(worked, answers):
+def test_every_printed_number_counts_once_and_those_of_a_sample_not_at_all(worked_example, answers):
     """Table 1 prints 4 + 3 + 4 numbers and two macros, Table 2 two. MNLI is a sample, so the macros are of one too."""
-    numbers = judge_all_numbers(worked.plan, worked.folder)
+    numbers = judge_all_numbers(worked_example.plan, worked_example.folder)
     assert len(numbers) == 15
     assert sorted((v.name, v.target) for v in numbers if v.verdict == "not comparable") == [
         ("predecessor", "macro"), ("predecessor", "mnli"), ("theseus", "macro"), ("theseus", "mnli"),
@@ -35,9 +35,10 @@ def test_every_printed_number_counts_once_and_those_of_a_sample_not_at_all(worke
     assert reproduces.kind == "complete"
 
 
-def test_every_claim_counts_once_for_each_protocol(worked):
+def test_every_claim_counts_once_for_each_protocol(worked_example):
     verdict_by_claim = {
-        (claim.claim, protocol): verdict for claim, protocol, verdict, _ in judge_all_claims(worked.plan, worked.folder)
+        (claim.claim, protocol): verdict
+        for claim, protocol, verdict, _ in judge_all_claims(worked_example.plan, worked_example.folder)
     }
     assert len(verdict_by_claim) == 9
     assert Counter(verdict_by_claim.values()) == {"holds": 3, "undecided": 4, "does not hold": 2}
@@ -53,9 +54,9 @@ def test_what_does_not_hold_is_named_with_the_runs_that_failed(answers):
     )
 
 
-def test_how_sure_is_the_first_primary_difference_from_the_control(worked, answers):
+def test_how_sure_is_the_first_primary_difference_from_the_control(worked_example, answers):
     """Six primary differences have three seeds, four under the published protocol; four of the six are found."""
-    rows = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+    rows = json.loads((worked_example.folder / "significance/glue.json").read_text())["differences"]
     (row,) = [r for r in rows if (r["name"], r["other"], r["what"]) == ("theseus", "finetune", "macro")]
     sure = answers[2]
     difference = macro_of("theseus") - macro_of("finetune")
@@ -68,10 +69,10 @@ def test_how_sure_is_the_first_primary_difference_from_the_control(worked, answe
     assert sure.kind == "complete"
 
 
-def test_the_cost_is_that_of_every_run_once(worked, answers):
+def test_the_cost_is_that_of_every_run_once(worked_example, answers):
     """300 s of the majority's runs and of each method's under either protocol, 3000 s of each predecessor's, less the
     30 s of the missing run. FLOPs: 11 methods · 5 tasks · (18 + 3)·10¹⁵ less 10·10¹⁵; energy: 11 · 30 kJ less 3 kJ."""
-    total = total_costs(worked.plan, worked.folder)
+    total = total_costs(worked_example.plan, worked_example.folder)
     assert total["runs"] == 164
     assert total["device_seconds"] == 300 * 9 + 3000 * 2 - 30
     assert total["search_device_seconds"] == 0
@@ -86,8 +87,8 @@ def test_the_cost_is_that_of_every_run_once(worked, answers):
     )
 
 
-def test_the_farthest_number_is_the_largest_miss_either_way(worked, answers):
-    misses = [v for v in judge_all_numbers(worked.plan, worked.folder) if v.verdict == "not reproduced"]
+def test_the_farthest_number_is_the_largest_miss_either_way(worked_example, answers):
+    misses = [v for v in judge_all_numbers(worked_example.plan, worked_example.folder) if v.verdict == "not reproduced"]
     assert {(v.name, v.target, v.reported_score) for v in misses} == {
         ("finetune", "mrpc", 98),
         ("theseus", "stsb", 60.5),

@@ -17,7 +17,7 @@ def generator():
 
 
 def test_the_page_has_every_key_as_the_types_have_it(generator):
-    assert_current("docs/configuration.md", generator.filled("docs/configuration.md"))
+    assert_current("docs/configuration.md", generator.fill_blocks("docs/configuration.md"))
 
 
 def test_the_schema_is_that_of_the_types(generator):
@@ -42,8 +42,8 @@ def test_the_page_shows_a_default_its_limits_and_that_a_key_is_required(generato
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.name)
 def test_an_editor_finds_the_schema_and_no_fault_in_a_suite(generator, file):
     first = file.read_text(encoding="utf-8").splitlines()[0]
-    named = first.removeprefix("# yaml-language-server: $schema=")
-    schema = generator.json.loads((file.parent / named).read_text(encoding="utf-8"))
+    path = first.removeprefix("# yaml-language-server: $schema=")
+    schema = generator.json.loads((file.parent / path).read_text(encoding="utf-8"))
     jsonschema.validate(read_yaml(file), schema)
 
 

@@ -67,10 +67,10 @@ def values(methods=("plain",), experiment=None, **changes) -> dict:
 
 
 def complaint(root, config) -> str:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         load_plan(config, root)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def settings(root, method, task="rte", **changes) -> dict:
@@ -78,7 +78,7 @@ def settings(root, method, task="rte", **changes) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         (values(["plian"]), "config: experiments.first.methods: there is no method 'plian' (did you mean 'plain'?)"),
         (values(["pupil@hard"]), "method pupil has no variant 'hard' (did you mean 'hard_only'?)"),
@@ -93,14 +93,14 @@ def settings(root, method, task="rte", **changes) -> dict:
         (values(settings=[{"set": {}, "methods": ["plian"]}]), "config: settings.0: there is no method 'plian'"),
     ],
 )
-def test_an_unknown_name_is_shown_where_it_stands_with_what_was_meant(root, config, said):
-    assert said in complaint(root, config)
+def test_an_unknown_name_is_shown_where_it_stands_with_what_was_meant(root, config, message):
+    assert message in complaint(root, config)
 
 
 def test_an_unknown_setting_of_an_override_is_named_with_its_index(root):
     overrides = [{"set": {"epochs": 2}}, {"methods": ["pupil"], "set": {"wieght": 0.1}}]
-    said = complaint(root, values(["pupil"], settings=overrides))
-    assert said == "config: settings.1: method pupil has no setting 'wieght' (did you mean 'weight'?)"
+    message = complaint(root, values(["pupil"], settings=overrides))
+    assert message == "config: settings.1: method pupil has no setting 'wieght' (did you mean 'weight'?)"
 
 
 def test_an_override_for_all_methods_must_fit_all(root):
@@ -110,7 +110,7 @@ def test_an_override_for_all_methods_must_fit_all(root):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"weight": "much"}, "settings.0: weight: expected float like 0.5, found 'much'"),
         ({"weight": True}, "settings.0: weight: expected float like 0.5, found True"),
@@ -120,8 +120,8 @@ def test_an_override_for_all_methods_must_fit_all(root):
         ({"start": "halfway"}, "settings.0: start: "),
     ],
 )
-def test_a_setting_of_the_wrong_kind_is_named_where_it_was_set(root, changes, said):
-    assert said in complaint(root, values(["pupil"], settings=[{"methods": ["pupil"], "set": changes}]))
+def test_a_setting_of_the_wrong_kind_is_named_where_it_was_set(root, changes, message):
+    assert message in complaint(root, values(["pupil"], settings=[{"methods": ["pupil"], "set": changes}]))
 
 
 def test_layers_set_for_a_method_must_divide_the_backbones(root):
@@ -264,8 +264,8 @@ def test_the_fingerprint_changes_with_what_a_task_is_and_not_with_what_it_is_cal
 def test_the_fingerprint_changes_with_the_version(root, method):
     before = {name: fingerprint(root, name) for name in ["pupil", "heir", "plain"]}
     write_methods(root / "methods", {method: METHODS[method] | {"version": 2}})
-    changed = {name for name in before if fingerprint(root, name) != before[name]}
-    assert changed == ({"pupil"} if method == "pupil" else {"pupil", "heir"})
+    changes = {name for name in before if fingerprint(root, name) != before[name]}
+    assert changes == ({"pupil"} if method == "pupil" else {"pupil", "heir"})
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_local_folder_must_be_there_with_every_table(root):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"name": "plane"}, "name is 'plane' but the folder is 'plain'"),
         ({"role": "teacher"}, "exactly one method may have the role teacher, found ['elder', 'plain']"),
@@ -327,9 +327,9 @@ def test_a_local_folder_must_be_there_with_every_table(root):
         ({"versoin": 1}, "unknown key 'versoin' (did you mean 'version'?)"),
     ],
 )
-def test_a_mistake_in_a_methods_metadata_is_named(root, changes, said):
+def test_a_mistake_in_a_methods_metadata_is_named(root, changes, message):
     write_methods(root / "methods", {"plain": METHODS["plain"] | changes})
-    assert said in complaint(root, values())
+    assert message in complaint(root, values())
 
 
 def test_a_method_without_code_is_refused_and_a_draft_is_not_read(root):
@@ -347,13 +347,13 @@ def test_loading_does_not_change_the_configuration_it_is_given(root):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("~nobody-of-this-name/glue", "there is no user 'nobody-of-this-name'; write the path out"),
         ("/data/{size}", "braces are patterns to Snakemake"),
     ],
 )
-def test_a_path_that_cannot_be_looked_up_is_named(root, path, said):
+def test_a_path_that_cannot_be_looked_up_is_named(root, path, message):
     places = {
         "data.path": {"data": {"source": "local", "path": path}},
         "data.diagnostic": {"data": {"source": "demo", "rows": 16, "diagnostic": path}},
@@ -361,7 +361,9 @@ def test_a_path_that_cannot_be_looked_up_is_named(root, path, said):
     }
     for key, changes in places.items():
         for trust in (False, True):
-            assert complaint(root, values(trust_records=trust, **changes)).startswith(f"config: {key}: {path}: {said}")
+            assert complaint(root, values(trust_records=trust, **changes)).startswith(
+                f"config: {key}: {path}: {message}"
+            )
 
 
 def test_a_local_backbone_must_be_there_with_its_weights_in_one_file(root):
@@ -374,8 +376,8 @@ def test_a_local_backbone_must_be_there_with_its_weights_in_one_file(root):
     assert complaint(root, config) == f"{where}no safetensors weights; convert them first"
     for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
         (folder / name).touch()
-    said = f"{where}model-00001-of-00002.safetensors and no model.safetensors: weights in parts or of another name"
-    assert complaint(root, config).startswith(said)
+    message = f"{where}model-00001-of-00002.safetensors and no model.safetensors: weights in parts or of another name"
+    assert complaint(root, config).startswith(message)
     assert load_plan(config | {"trust_records": True}, root).runs
     (folder / "model.safetensors").touch()
     assert load_plan(config, root).runs
@@ -399,19 +401,19 @@ def test_a_setting_is_a_finite_number(root, number):
     assert f"settings.0: epochs: Input should be a finite number, found {number}" in complaint(root, loops)
     own = values(["pupil"], settings=[{"methods": ["pupil"], "set": {"weight": number}}])
     assert f"settings.0: weight: expected a finite number, found {number}" in complaint(root, own)
-    varied = complaint(root, values(experiment={"vary": [{"learning_rate": number}]}))
-    assert varied.endswith(f"learning_rate: Input should be a finite number, found '{number}'")
+    message = complaint(root, values(experiment={"vary": [{"learning_rate": number}]}))
+    assert message.endswith(f"learning_rate: Input should be a finite number, found '{number}'")
 
 
 @pytest.mark.parametrize("text", [b'{"suite": "small", "da', b"\xff\xfe", b"[1]", b"[" * 100_000])
 def test_a_damaged_suite_file_is_named_and_says_how_it_is_made(tmp_path, text):
     (tmp_path / "suite.json").write_bytes(text)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         read_plan(tmp_path)
-    said = str(caught.value)
-    assert said.startswith(f"{tmp_path}/suite.json: ")
-    assert said.endswith(f"; make it with: theseus-bench configure {tmp_path} YOUR_CONFIG")
-    assert "\n" not in said
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path}/suite.json: ")
+    assert message.endswith(f"; make it with: theseus-bench configure {tmp_path} YOUR_CONFIG")
+    assert "\n" not in message
 
 
 def test_a_suite_that_was_not_configured_says_how(tmp_path):
@@ -441,24 +443,24 @@ def test_parsing_imports_nothing_heavy():
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout) == []
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(process.stdout) == []
 
 
 @pytest.mark.parametrize(
-    ("allowed", "value", "said"),
+    ("allowed", "value", "message"),
     [
         (["soft", "hard"], {"mode": "sfot"}, "did you mean 'soft'"),
         ({"min": 0, "max": 1}, {"weight": 1.5}, "1.5 is not at least 0 and at most 1"),
     ],
 )
-def test_a_methods_own_setting_has_an_allowed_value(root, allowed, value, said):
+def test_a_methods_own_setting_has_an_allowed_value(root, allowed, value, message):
     (key,) = value
     methods = copy.deepcopy(METHODS)
     methods["pupil"]["allowed"] = {key: allowed}
     write_methods(root / "methods", methods)
     text = complaint(root, values(settings=[{"methods": ["pupil"], "set": value}], experiments=PUPIL))
-    assert said in text
+    assert message in text
 
 
 def test_a_default_that_is_easily_taken_for_the_loops_is_refused(root):
@@ -477,7 +479,7 @@ PUPIL = {"first": {"title": "One", "methods": ["pupil"]}}
 GRID = {"search": {"epochs": [4, 5], "learning_rate": [1e-5, 5e-5]}}
 
 
-def searched(root, methods=("plain",), experiment=None, budget=3, **changes) -> dict:
+def search_values(root, methods=("plain",), experiment=None, budget=3, **changes) -> dict:
     """A suite in which `plain` and `pupil` have a grid."""
     folder = copy.deepcopy(METHODS)
     folder["plain"] |= GRID
@@ -513,15 +515,15 @@ def test_a_run_asked_for_in_other_words_is_the_same_run(root):
 
 
 def test_a_search_tries_its_settings_with_its_own_seeds_before_the_final_runs(root):
-    plan = load_plan(searched(root, ["pupil"], {"tasks": ["rte"]}), root)
+    plan = load_plan(search_values(root, ["pupil"], {"tasks": ["rte"]}), root)
     final = plan.run("pupil", "rte", 1)
-    tried = [trial["weight"] for trial in final.trials]
-    assert tried[0] == 0.6  # the default for RTE
-    assert len({*tried} & {0.1, 0.5, 0.9}) == 2
+    weights = [trial["weight"] for trial in final.trials]
+    assert weights[0] == 0.6  # the default for RTE
+    assert len({*weights} & {0.1, 0.5, 0.9}) == 2
     trials = plan.trials_of(final)
     assert [run.name for run in trials] == [f"pupil@trial={k}" for k in range(3)]
     assert {run.seed for run in trials} == {9}
-    assert [run.settings["weight"] for run in trials] == tried
+    assert [run.settings["weight"] for run in trials] == weights
     # two final runs, three trials, and a predecessor for each of the three seeds
     assert sorted(plan.all_runs("first")) == sorted(
         [f"runs/pupil/rte/seed-{seed}" for seed in (1, 2)]
@@ -532,7 +534,7 @@ def test_a_search_tries_its_settings_with_its_own_seeds_before_the_final_runs(ro
 
 
 def test_what_a_name_fixes_is_not_searched(root):
-    plan = load_plan(searched(root, ["plain", "plain@epochs=4", "plain@epochs=4+learning_rate=5e-5"]), root)
+    plan = load_plan(search_values(root, ["plain", "plain@epochs=4", "plain@epochs=4+learning_rate=5e-5"]), root)
     trials = {name: plan.run(name, "rte", 1).trials for name in names(plan)}
     assert len(trials["plain"]) == 3
     assert trials["plain@epochs=4"] == ({"learning_rate": 5e-5}, {"learning_rate": 1e-5})
@@ -545,7 +547,7 @@ EQUAL = {"set": {"epochs": 11}, "search": {"start": ["pretrained", "predecessor"
 
 def test_equal_effort_is_the_same_for_all_and_leaves_the_published_recipes_alone(root):
     experiment = {"protocols": ["published", "equal"], "methods": ["elder", "plain", "pupil", "heir"]}
-    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL), root)
+    plan = load_plan(search_values(root, experiment=experiment, equal=EQUAL), root)
     equal = ["plain@equal", "pupil@equal", "heir@equal"]
     assert names(plan) == ["elder", "plain", "pupil", "heir", "elder@equal", *equal]
     efforts = [{key: plan.run(name, "rte", 1).settings[key] for key in EFFORT} for name in ("elder@equal", *equal)]
@@ -566,7 +568,7 @@ def test_no_recipe_and_no_setting_of_single_methods_makes_the_effort_unequal(roo
     settings = [{"methods": ["pupil"], "set": {"epochs": 3, "batch_size": 8, "patience": 1, "evaluate_every": 2}}]
     equal = {"set": {"epochs": 11, "evaluations": 5}, "per_task": {"rte": {"epochs": 13, "learning_rate": 3e-4}}}
     experiment = {"protocols": ["equal"], "methods": ["elder", "plain", "pupil"]}
-    plan = load_plan(searched(root, experiment=experiment, equal=equal, settings=settings, budget=1), root)
+    plan = load_plan(search_values(root, experiment=experiment, equal=equal, settings=settings, budget=1), root)
     for task, epochs in (("rte", 13), ("stsb", 11)):
         for name in ("elder@equal", "plain@equal", *["pupil@equal"] * (task == "rte")):
             run = plan.run(name, task, 1).settings
@@ -579,7 +581,7 @@ def test_no_recipe_and_no_setting_of_single_methods_makes_the_effort_unequal(roo
 
 def test_students_of_equal_effort_learn_from_its_own_predecessor(root):
     experiment = {"protocols": ["published", "equal"], "methods": ["pupil"], "tasks": ["rte"]}
-    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL, budget=1), root)
+    plan = load_plan(search_values(root, experiment=experiment, equal=EQUAL, budget=1), root)
     for name, teacher in (("pupil", "elder"), ("pupil@equal", "elder@equal")):
         run = plan.run(name, "rte", 2)
         assert plan.teacher_of(run).path == f"runs/{teacher}/rte/seed-2"
@@ -590,7 +592,7 @@ def test_students_of_equal_effort_learn_from_its_own_predecessor(root):
 def test_the_predecessor_is_searched_once_for_all_its_students(root):
     experiment = {"protocols": ["equal"], "methods": ["elder", "plain", "pupil", "heir"], "tasks": ["rte"]}
     equal = EQUAL | {"search": EQUAL["search"] | {"learning_rate": [1e-5, 2e-5]}}
-    plan = load_plan(searched(root, experiment=experiment, equal=equal, budget=2), root)
+    plan = load_plan(search_values(root, experiment=experiment, equal=equal, budget=2), root)
     teacher = plan.run("elder@equal", "rte", 1)
     assert [trial.keys() for trial in teacher.trials] == [{"learning_rate"}] * 2  # it starts as what it is
     assert {plan.teacher_of(run).search_file for run in plan.runs.values() if run.learns} == {teacher.search_file}
@@ -602,25 +604,28 @@ def test_the_predecessor_is_searched_once_for_all_its_students(root):
 def test_a_suite_that_changes_a_recipe_calls_it_adapted(root):
     def labels(**changes):
         both = {"protocols": ["published", "equal"], "methods": ["elder", "plain"]}
-        plan = load_plan(searched(root, experiment=both, equal=EQUAL, budget=2, **changes), root)
+        plan = load_plan(search_values(root, experiment=both, equal=EQUAL, budget=2, **changes), root)
         return [plan.run(name, "rte", 1).label for name in names(plan)]
 
     assert labels() == ["Elder", "Plain", "Elder (equal)", "Plain (equal)"]
     assert labels(settings=[{"set": {"watch_dev": True, "precision": "fp32"}}]) == labels()
     assert labels(settings=[{"methods": ["plain"], "set": {"epochs": 4}}]) == labels()  # that is its recipe
-    changed = labels(settings=[{"methods": ["plain"], "tasks": ["stsb"], "set": {"epochs": 9}}])
-    assert changed == ["Elder", "Plain (adapted)", "Elder (equal)", "Plain (equal)"]
+    adapted_labels = labels(settings=[{"methods": ["plain"], "tasks": ["stsb"], "set": {"epochs": 9}}])
+    assert adapted_labels == ["Elder", "Plain (adapted)", "Elder (equal)", "Plain (equal)"]
 
 
 def test_a_changed_grid_and_a_changed_teacher_make_adapted_rows_too(root):
-    def adapted(budget=2, **changes):
+    def adapted_names(budget=2, **changes):
         both = {"methods": ["elder", "plain", "pupil"], "tasks": ["rte"]}
-        plan = load_plan(searched(root, experiment=both, budget=budget, **changes), root)
+        plan = load_plan(search_values(root, experiment=both, budget=budget, **changes), root)
         return {name for name in names(plan) if plan.run(name, "rte", 1).protocol == "adapted"}
 
-    assert adapted() == set()
-    assert adapted(search={"budget": 2, "seeds": [9], "space": {"learning_rate": [1e-3, 2e-3]}}) == {"plain"}
-    assert adapted(settings=[{"methods": ["elder"], "set": {"epochs": 9}}]) == {"elder", "pupil"}  # plain has none
+    assert adapted_names() == set()
+    assert adapted_names(search={"budget": 2, "seeds": [9], "space": {"learning_rate": [1e-3, 2e-3]}}) == {"plain"}
+    assert adapted_names(settings=[{"methods": ["elder"], "set": {"epochs": 9}}]) == {
+        "elder",
+        "pupil",
+    }  # plain has none
 
 
 def test_a_source_follows_the_protocol(root):
@@ -632,7 +637,7 @@ def test_a_source_follows_the_protocol(root):
 
 
 def test_where_data_lie_changes_no_fingerprint_and_how_many_are_used_does(root, tmp_path):
-    def found(**data):
+    def fingerprints(**data):
         plan = load_plan(values(data={"source": "demo", "rows": 16} | data), root)
         return [plan.fingerprint(plan.run("plain", task, 1)) for task in ("rte", "stsb")]
 
@@ -641,11 +646,11 @@ def test_where_data_lie_changes_no_fingerprint_and_how_many_are_used_does(root, 
             for split in ("train", "validation", "test"):
                 (tmp_path / name / task).mkdir(parents=True, exist_ok=True)
                 (tmp_path / name / task / f"{split}.parquet").touch()
-    local = [found(source="local", path=str(tmp_path / name)) for name in ("one", "other")]
-    assert local[0] == local[1] != found()
-    fewer = found(max_train={"rte": 20})
-    assert fewer[0] != found()[0]
-    assert fewer[1] == found()[1]
+    local = [fingerprints(source="local", path=str(tmp_path / name)) for name in ("one", "other")]
+    assert local[0] == local[1] != fingerprints()
+    fewer = fingerprints(max_train={"rte": 20})
+    assert fewer[0] != fingerprints()[0]
+    assert fewer[1] == fingerprints()[1]
 
 
 def test_a_part_of_the_training_set_is_called_a_sample(root):
@@ -663,7 +668,8 @@ def test_a_varied_start_is_searched_for_each_start_apart(root):
         "vary": [{"start": "pretrained"}, {"start": "predecessor"}],
     }
     plan = load_plan(
-        searched(root, experiment=experiment, equal=EQUAL | {"search": EQUAL["search"] | {"warmup": [0.0, 0.2]}}), root
+        search_values(root, experiment=experiment, equal=EQUAL | {"search": EQUAL["search"] | {"warmup": [0.0, 0.2]}}),
+        root,
     )
     assert names(plan) == ["heir@equal+start=pretrained", "heir@equal+start=predecessor"]
     assert [plan.run(name, "rte", 1).settings["start"] for name in names(plan)] == ["pretrained", "predecessor"]
@@ -672,14 +678,16 @@ def test_a_varied_start_is_searched_for_each_start_apart(root):
 
 def test_what_equal_effort_sets_no_method_searches(root):
     experiment = {"protocols": ["published", "equal"], "methods": ["plain"]}
-    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL, budget=99), root)
+    plan = load_plan(search_values(root, experiment=experiment, equal=EQUAL, budget=99), root)
     assert {trial["epochs"] for trial in plan.run("plain", "rte", 1).trials} == {4, 5}
     assert {key for trial in plan.run("plain@equal", "rte", 1).trials for key in trial} == {"learning_rate", "start"}
 
 
 def test_equal_effort_may_offer_other_values_of_a_methods_own_settings(root):
     experiment = {"protocols": ["published", "equal"], "methods": ["pupil"]}
-    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL | {"space": {"weight": [0.3]}}, budget=9), root)
+    plan = load_plan(
+        search_values(root, experiment=experiment, equal=EQUAL | {"space": {"weight": [0.3]}}, budget=9), root
+    )
     assert {trial["weight"] for trial in plan.run("pupil", "rte", 1).trials[1:]} == {0.1, 0.5, 0.9}
     assert {trial["weight"] for trial in plan.run("pupil@equal", "rte", 1).trials[1:]} <= {0.3, 0.6}
 
@@ -687,33 +695,43 @@ def test_equal_effort_may_offer_other_values_of_a_methods_own_settings(root):
 def test_a_compact_checkpoint_is_offered_no_other_start(root):
     experiment = {"protocols": ["equal"], "methods": ["dwarf"]}
     compact = {"dwarf": {"source": "recipe"}}
-    plan = load_plan(searched(root, experiment=experiment, equal=EQUAL, compact=compact), root)
+    plan = load_plan(search_values(root, experiment=experiment, equal=EQUAL, compact=compact), root)
     assert plan.run("dwarf@equal", "rte", 1).trials == ()
 
 
 def test_the_budget_may_differ_by_protocol(root):
     experiment = {"protocols": ["published", "equal"], "methods": ["plain"]}
-    plan = load_plan(searched(root, experiment=experiment, budget={"equal": 4}, equal=EQUAL), root)
+    plan = load_plan(search_values(root, experiment=experiment, budget={"equal": 4}, equal=EQUAL), root)
     assert [len(plan.run(name, "rte", 1).trials) for name in names(plan)] == [0, 4]
 
 
 def test_the_suites_own_values_take_the_place_of_a_methods(root):
     search = {"budget": 9, "seeds": [9], "space": {"epochs": [7]}}
-    plan = load_plan(searched(root, search=search), root)
+    plan = load_plan(search_values(root, search=search), root)
     assert {trial["epochs"] for trial in plan.run("plain", "rte", 1).trials[1:]} == {7}
 
 
 def test_a_searched_runs_fingerprint_follows_what_was_searched_and_not_what_was_chosen(root):
-    def found(**changes):
-        plan = load_plan(searched(root, **changes), root)
+    def fingerprint_of(**changes):
+        plan = load_plan(search_values(root, **changes), root)
         return plan.fingerprint(plan.run("plain", "rte", 1))
 
-    assert found() == found()
-    assert len({found(), found(budget=2), found(search={"budget": 3, "seeds": [8]}), found(budget=1)}) == 4
-    run = load_plan(searched(root), root).run("plain", "rte", 1)
-    chosen = replace(run, settings=run.settings | run.trials[2])
-    assert chosen.settings != run.settings
-    assert load_plan(searched(root), root).fingerprint(chosen) == found()
+    assert fingerprint_of() == fingerprint_of()
+    assert (
+        len(
+            {
+                fingerprint_of(),
+                fingerprint_of(budget=2),
+                fingerprint_of(search={"budget": 3, "seeds": [8]}),
+                fingerprint_of(budget=1),
+            }
+        )
+        == 4
+    )
+    run = load_plan(search_values(root), root).run("plain", "rte", 1)
+    choice = replace(run, settings=run.settings | run.trials[2])
+    assert choice.settings != run.settings
+    assert load_plan(search_values(root), root).fingerprint(choice) == fingerprint_of()
 
 
 def test_a_method_that_starts_from_anothers_model_brings_that_run_along(root):
@@ -726,8 +744,8 @@ def test_a_method_that_starts_from_anothers_model_brings_that_run_along(root):
     assert plan.keeps_model(plan.run("plain", "rte", 1))
     assert not plan.keeps_model(plan.run("plain", "stsb", 1))
     before = plan.fingerprint(plan.run("mover", "stsb", 1))
-    changed = load_plan(values(["mover"], settings=[{"methods": ["plain"], "set": {"epochs": 9}}]), root)
-    assert changed.fingerprint(changed.run("mover", "stsb", 1)) != before
+    other = load_plan(values(["mover"], settings=[{"methods": ["plain"], "set": {"epochs": 9}}]), root)
+    assert other.fingerprint(other.run("mover", "stsb", 1)) != before
     assert "no experiment can be made" in complaint(root, values(["mover"], tasks=["stsb"]))
 
 
@@ -751,7 +769,7 @@ def test_a_name_does_not_depend_on_the_suites_tasks(root):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"vary": [{"layer": 1}]}, "experiments.first: plain: method plain has no setting 'layer'"),
         ({"methods": ["plain@layers=3"]}, "layers 3 does not divide the backbone's 4 layers"),
@@ -768,12 +786,12 @@ def test_a_name_does_not_depend_on_the_suites_tasks(root):
         ({"protocols": ["equal"], "methods": ["pupil@long"], "tasks": ["rte"]}, "epochs is part of the effort"),
     ],
 )
-def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said):
-    assert said in complaint(root, values(experiment=config))
+def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, message):
+    assert message in complaint(root, values(experiment=config))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"search": {"budget": 2, "seeds": [2]}}, "search.seeds: 2 is a seed of final runs too"),
         ({"search": {"budget": 0}}, "search.budget"),
@@ -806,24 +824,24 @@ def test_a_mistake_in_an_experiment_is_named_where_it_stands(root, config, said)
         ({"verdicts": {"tolerance_by_task": {"rtee": 1}}}, "verdicts.tolerance_by_task: there is no task 'rtee'"),
     ],
 )
-def test_a_mistake_in_the_search_is_named_where_it_stands(root, changes, said):
-    assert said in complaint(root, values(**changes))
+def test_a_mistake_in_the_search_is_named_where_it_stands(root, changes, message):
+    assert message in complaint(root, values(**changes))
 
 
 def test_models_are_kept_by_name(root):
-    def kept(*names):
-        plan = load_plan(searched(root, ["plain", "plain@layers=1"], keep_models=list(names)), root)
+    def kept_names(*names):
+        plan = load_plan(search_values(root, ["plain", "plain@layers=1"], keep_models=list(names)), root)
         return {run.name for run in plan.runs.values() if plan.keeps_model(run)}
 
-    assert kept() == set()
-    assert kept("plain") == {"plain"}
-    assert kept("plain@layers=1") == {"plain@layers=1"}
-    assert kept("plain@layers=2") == {"plain"}  # 2 is the suite's depth
-    assert kept("all") == {"plain", "plain@layers=1"}  # no trial's
+    assert kept_names() == set()
+    assert kept_names("plain") == {"plain"}
+    assert kept_names("plain@layers=1") == {"plain@layers=1"}
+    assert kept_names("plain@layers=2") == {"plain"}  # 2 is the suite's depth
+    assert kept_names("all") == {"plain", "plain@layers=1"}  # no trial's
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("score", "{suite}", "glue_dv"), "{suite}: the suite has no experiment 'glue_dv' (did you mean 'glue_dev'?)"),
         (("fetch", "{suite}", "rtee", "{suite}/out"), "fetch: there is no task 'rtee' (did you mean 'rte'?)"),
@@ -835,7 +853,7 @@ def test_models_are_kept_by_name(root):
     ],
     ids=lambda words: words[0] if isinstance(words, tuple) else "",
 )
-def test_what_a_command_is_asked_for_and_a_suite_does_not_have_is_named(tmp_path, capsys, words, said):
+def test_what_a_command_is_asked_for_and_a_suite_does_not_have_is_named(tmp_path, capsys, words, message):
     write_json(tmp_path / "suite.json", read_yaml(Path("config/demo.yaml")))
     assert commands.run([word.format(suite=tmp_path) for word in words]) == 1
-    assert capsys.readouterr().err == f"theseus-bench: {said.format(suite=tmp_path)}\n"
+    assert capsys.readouterr().err == f"theseus-bench: {message.format(suite=tmp_path)}\n"

@@ -22,15 +22,15 @@ def test_what_is_retained_is_read_against_the_predecessor_of_the_same_protocol(t
     )
     labels, rows = np.arange(EXAMPLES) % 2, []
     for run in plan.experiment_runs("first"):
-        decided = np.where(np.arange(EXAMPLES) < RIGHT[run.name], labels, 1 - labels)
-        leave_run(plan, run, tmp_path, {"validation": (np.arange(EXAMPLES), labels, deciding(decided, 2))})
+        decisions = np.where(np.arange(EXAMPLES) < RIGHT[run.name], labels, 1 - labels)
+        leave_run(plan, run, tmp_path, {"validation": (np.arange(EXAMPLES), labels, deciding(decisions, 2))})
         value = 100 * RIGHT[run.name] / EXAMPLES
         rows.append(("small", "first", run.spec.name, run.variant, "rte", run.seed, "dev", "score", value))
     (tmp_path / "scores").mkdir()
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
     write_significance(plan, "first", tmp_path)
     aggregates = {row["name"]: row for row in read_json(tmp_path / "significance/first.json")["aggregates"]}
-    kept = {name: row["interquartile_mean"] for name, row in aggregates.items()}
-    assert kept == {"predecessor": 100, "theseus": 75, "predecessor@equal": 100, "theseus@equal": 100}
+    shares = {name: row["interquartile_mean"] for name, row in aggregates.items()}
+    assert shares == {"predecessor": 100, "theseus": 75, "predecessor@equal": 100, "theseus@equal": 100}
     (retention,) = (p for p in experiment_figures(plan, "first", tmp_path) if p.name == "retention")
     assert retention.figure.axes

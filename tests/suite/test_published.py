@@ -87,8 +87,8 @@ def test_methods_are_compared_with_rows_that_exist():
 
 def test_the_line_of_the_speed_ups_is_the_one_through_the_three_printed_numbers():
     speed = paper_with_speed().speed
-    layers, printed = np.array(list(speed.speedups.items())).T
-    slope, intercept = np.polyfit(layers, 1 / printed, 1)
+    layers, speedups = np.array(list(speed.speedups.items())).T
+    slope, intercept = np.polyfit(layers, 1 / speedups, 1)
     assert (speed.line.fixed, speed.line.per_layer) == pytest.approx((intercept, slope), abs=5e-4)
     for depth, value in speed.speedups.items():
         assert round(1 / (0.031 + 0.0808 * depth), 2) == value  # with as many digits as it has it gives each again

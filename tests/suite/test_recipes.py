@@ -26,24 +26,24 @@ PROTOCOLS = ("published", "equal")
 def recipe(name, task):
     """What a run is given and, as `tried KEY`, the values among the settings that its search tries."""
     run = PAPER.run(name, task, 1)
-    tried = {f"tried {key}": sorted({trial[key] for trial in run.trials}) for key in (run.trials or [{}])[0]}
-    return run.settings | {"max_length": run.task.max_length, "trials": len(run.trials)} | tried
+    trials = {f"tried {key}": sorted({trial[key] for trial in run.trials}) for key in (run.trials or [{}])[0]}
+    return run.settings | {"max_length": run.task.max_length, "trials": len(run.trials)} | trials
 
 
 def recipes():
     """For every method and protocol what holds on most tasks, and below it what differs on single ones."""
-    found = {}
+    result = {}
     for name in dict.fromkeys(PAPER.canonical(method, protocol) for method in PAPER.specs for protocol in PROTOCOLS):
         exclude = PAPER.specs[name.split("@")[0]].exclude
         by_task = {task: recipe(name, task) for task in PAPER.trained_tasks if task not in exclude}
         keys = dict.fromkeys(key for one in by_task.values() for key in one)
         values = {key: [one.get(key) for one in by_task.values()] for key in keys}
         common = {key: max(each, key=each.count) for key, each in values.items()}
-        changed = {
+        differences = {
             task: {key: one.get(key) for key in keys if one.get(key) != common[key]} for task, one in by_task.items()
         }
-        found[name] = {"all": common} | {task: lines for task, lines in changed.items() if lines}
-    return found
+        result[name] = {"all": common} | {task: lines for task, lines in differences.items() if lines}
+    return result
 
 
 class Plain(yaml.SafeDumper):
@@ -78,6 +78,6 @@ def test_every_curriculum_on_offer_ends(task):
     """Of Theseus by its recipe: after N steps as many again are left."""
     run, method = PAPER.run("theseus", task, 1), load_method(METHODS_FOLDER / "theseus")
     for trial in run.trials:
-        tried = replace(run, settings=run.settings | trial)
-        length = run_length(tried, method, run.task.rows["train"])
+        trial_run = replace(run, settings=run.settings | trial)
+        length = run_length(trial_run, method, run.task.rows["train"])
         assert 2 * trial["full_rate_at"] <= length <= run.settings["max_steps"]

@@ -21,7 +21,7 @@ RATES = {place: (index + 1) / 100 for index, place in enumerate(PLACES)}
 
 def plan_of(places: list[str], **equal) -> Plan:
     """A suite in which the method `mine` is given its learning rate in these places alone."""
-    given = {place: {"learning_rate": RATES[place]} for place in places}
+    rates = {place: {"learning_rate": RATES[place]} for place in places}
     spec = MethodSpec(
         name="mine",
         label="Mine",
@@ -29,11 +29,11 @@ def plan_of(places: list[str], **equal) -> Plan:
         version=1,
         role="baseline",
         citation="",
-        defaults=given.get("defaults", {}) | {"epochs": 9, "warmup": 0.5},
-        per_task={"rte": given.get("per_task", {})},
-        variants={"quick": given.get("variant", {})},
+        defaults=rates.get("defaults", {}) | {"epochs": 9, "warmup": 0.5},
+        per_task={"rte": rates.get("per_task", {})},
+        variants={"quick": rates.get("variant", {})},
     )
-    settings = [{"set": given[place]} for place in ("settings.0", "settings.1") if place in given]
+    settings = [{"set": rates[place]} for place in ("settings.0", "settings.1") if place in rates]
     values = {
         "suite": "order",
         "data": {"source": "demo", "rows": 16},
@@ -42,7 +42,7 @@ def plan_of(places: list[str], **equal) -> Plan:
         "tasks": ["rte"],
         "seeds": [1],
         "settings": settings,
-        "equal": {"set": given.get("equal.set", {}), "per_task": {"rte": given.get("equal.per_task", {})}} | equal,
+        "equal": {"set": rates.get("equal.set", {}), "per_task": {"rte": rates.get("equal.per_task", {})}} | equal,
         "search": {"budget": 2, "seeds": [101]},
         "experiments": {"first": {"title": "One", "methods": ["mine"]}},
     }

@@ -46,10 +46,10 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def plan():
-    return searched(EXPERIMENT["methods"], EIGHT)
+    return search_plan(EXPERIMENT["methods"], EIGHT)
 
 
-def searched(methods, tasks):
+def search_plan(methods, tasks):
     """A suite whose settings are searched."""
     equal = {"set": {"epochs": 7}}
     search = {"budget": 4, "seeds": [101, 102], "space": {"learning_rate": [1e-5, 2e-5, 3e-5, 5e-5]}}
@@ -120,7 +120,7 @@ def all_tables(plan, frames, verdicts, score_tables, tmp_path_factory):
     for run in plan.experiment_runs("first"):
         if run.trials:
             write_json(folder / run.search_file, choice_of(run))
-    few = searched(["theseus"], ["cola", "rte"])
+    few = search_plan(["theseus"], ["cola", "rte"])
     small = [scores_table(*part(frames, "finetune", "theseus"), {}, {t: plan.tasks[t] for t in EIGHT}, "Few", "mean")]
     hostile = Row(HOSTILE, (Cell(HOSTILE, notes=(HOSTILE,)), Cell(1.0), Cell(LONG_WORD)), kind="printed")
     columns = (Column("x", HOSTILE, (HOSTILE,), text=True), Column("y", "%y"), Column("z", "Z", text=True))
@@ -147,7 +147,7 @@ def part(frames, *methods):
     return [frame[frame["method"].isin(methods) & (frame["variant"] == "")] for frame in frames]
 
 
-def compiled(tables, page: str, folder, pdflatex: str) -> str:
+def compile_tables(tables, page: str, folder, pdflatex: str) -> str:
     """The log of pdflatex over a document of the tables; fails if they do not compile."""
     texts = [to_latex(table) for table in tables]
     packages = {name for text in texts for name in re.match("% needs (.*)\n", text)[1].split(", ")}
@@ -166,7 +166,7 @@ def compiled(tables, page: str, folder, pdflatex: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_all_tables_compile_in_one_document_and_stay_on_the_page(all_tables, page, tmp_path, program):
-    log = compiled(all_tables, page, tmp_path, program("pdflatex"))
+    log = compile_tables(all_tables, page, tmp_path, program("pdflatex"))
     assert (tmp_path / "all.pdf").stat().st_size > 10_000
     assert "Missing character" not in log
     assert "Float too large" not in log

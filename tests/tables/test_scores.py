@@ -79,15 +79,15 @@ SIGNIFICANT = {
     ("pkd@equal", "stsb"): "worse",
 }
 REMARK = "† significantly better, ‡ significantly worse than Fine-tuning."
-THEIRS = {"cola": 51.1, "rte": 68.2, "stsb": 88.7, "macro": 81.2}
+PAPER_SCORES = {"cola": 51.1, "rte": 68.2, "stsb": 88.7, "macro": 81.2}
 REPORTED = {
     "predecessor": [ReportedScores("A paper, Table 2", {"cola": 54.3, "rte": 71.1, "stsb": 88.9})],
     "pkd": [
         ReportedScores("A paper, Table 2", {"cola": 45.5, "rte": 66.5, "stsb": 86.2}),
         ReportedScores("Result files", {"rte": 68.2}, "the printed number is the best of its runs"),
     ],
-    "theseus": [ReportedScores("A paper, Table 2", THEIRS)],
-    "theseus@equal": [ReportedScores("A paper, Table 2", THEIRS)],
+    "theseus": [ReportedScores("A paper, Table 2", PAPER_SCORES)],
+    "theseus@equal": [ReportedScores("A paper, Table 2", PAPER_SCORES)],
 }
 
 
@@ -109,8 +109,8 @@ def small_case():
                 seconds = NAN if value is None else 60.0 * seed
                 properties = {"path": path, "seconds": seconds, "parameters": parameters, "label": label, "role": role}
                 held_out = variant == "equal" or (role == "teacher" and seed == 3)
-                chosen = "nothing" if role == "control" else "held_out" if held_out else "dev"
-                properties |= {"chosen_on": "" if value is None else chosen, "evaluations": 3 + seed}
+                chosen_on = "nothing" if role == "control" else "held_out" if held_out else "dev"
+                properties |= {"chosen_on": "" if value is None else chosen_on, "evaluations": 3 + seed}
                 runs.append({**run, "status": status, "reason": reason, **properties})
                 if value is not None:
                     where = {"suite": "small", "experiment": "glue", **run}
@@ -263,8 +263,8 @@ def test_only_the_dev_score_counts_and_experiments_share_runs():
     scores, runs = small_case()
     again = scores.assign(experiment="another")
     test = scores.assign(split="test", value=0.0)
-    doubled = small_table("mean", scores=pd.concat([scores, again, test]), runs=pd.concat([runs, runs]))
-    assert doubled == small_table("mean")
+    table = small_table("mean", scores=pd.concat([scores, again, test]), runs=pd.concat([runs, runs]))
+    assert table == small_table("mean")
 
 
 def test_variants_read_back_from_a_file_are_the_same():
@@ -579,13 +579,13 @@ def test_runs_and_gaps_have_a_name_a_header_and_a_unit_for_each_column():
 
 
 @pytest.mark.parametrize(
-    ("rows", "shown"),
+    ("rows", "size"),
     [(635, "635"), (999, "999"), (1000, "1.0k"), (9949, "9.9k"), (9950, "10k"), (392_702, "393k")],
 )
-def test_the_size_of_a_training_set_is_shown_in_thousands(rows, shown):
+def test_the_size_of_a_training_set_is_shown_in_thousands(rows, size):
     tasks = {name: task.model_copy(update={"rows": {"train": rows}}) for name, task in TASKS.items()}
     columns = {column.key: column for column in small_table("mean", tasks=tasks).columns}
-    assert columns["rte"].subheader == ("Acc.", shown)
+    assert columns["rte"].subheader == ("Acc.", size)
 
 
 def test_text_that_wraps_makes_a_table_that_breaks_across_pages_in_latex():

@@ -59,7 +59,7 @@ def plan():
     return make_plan(experiments={"first": {"title": "One", "methods": METHODS}})
 
 
-def made(plan, folder, values=SPEED):
+def tables_of(plan, folder, values=SPEED):
     if values:
         write_json(folder / "speed" / "first.json", values)
     return speed_tables(plan, "first", folder)
@@ -71,7 +71,7 @@ def cells(table, label) -> dict:
 
 
 def test_a_shape_stands_beside_the_printed_speed_up_and_the_line(plan, tmp_path):
-    table = made(plan, tmp_path)["speed"]
+    table = tables_of(plan, tmp_path)["speed"]
     six = cells(table, "6 layers (bert, 768 wide)")
     assert (six["parameters_millions"].value, six["embedding_millions"].value) == (42, 24)
     assert six["flops"].value == 6e9
@@ -85,24 +85,24 @@ def test_a_shape_stands_beside_the_printed_speed_up_and_the_line(plan, tmp_path)
 
 
 def test_layers_of_another_width_are_not_compared_with_the_printed(plan, tmp_path):
-    narrow = cells(made(plan, tmp_path)["speed"], "6 layers (distilbert, 312 wide)")
+    narrow = cells(tables_of(plan, tmp_path)["speed"], "6 layers (distilbert, 312 wide)")
     for key in ("printed", "line"):
         assert narrow[key].value is None
         assert "not comparable" in narrow[key].notes[0]
 
 
-@pytest.mark.parametrize(("layers", "whole", "printed"), [(3, 6, 1.94), (2, 6, 2.82), (1, 4, 3.66), (1, 6, None)])
-def test_another_predecessor_is_compared_by_the_share_of_its_layers(plan, tmp_path, layers, whole, printed):
+@pytest.mark.parametrize(("layers", "whole", "reported"), [(3, 6, 1.94), (2, 6, 2.82), (1, 4, 3.66), (1, 6, None)])
+def test_another_predecessor_is_compared_by_the_share_of_its_layers(plan, tmp_path, layers, whole, reported):
     values = speed(shape(["predecessor"], whole, 1.0), shape(["theseus"], layers, 2.0))
-    table = made(plan, tmp_path, values)["speed"]
+    table = tables_of(plan, tmp_path, values)["speed"]
     row = cells(table, f"{layers} layer{'s' * (layers > 1)}")
-    assert row["printed"].value == printed
+    assert row["printed"].value == reported
     assert row["line"].value == pytest.approx((0.031 + 0.0808 * whole) / (0.031 + 0.0808 * layers))
     assert f"For {whole} layers it says what would be" in to_markdown(table)
 
 
 def test_a_method_without_a_run_and_a_size_left_out_are_gaps(plan, tmp_path):
-    tables = made(plan, tmp_path)
+    tables = tables_of(plan, tmp_path)
     pkd = cells(tables["speed"], "BERT-PKD")
     assert pkd["speedup_cuda"].notes == ("not measured",)
     assert pkd["parameters_millions"].notes == ("not known: there is no run",)
@@ -114,13 +114,13 @@ def test_a_method_without_a_run_and_a_size_left_out_are_gaps(plan, tmp_path):
 
 
 def test_a_headline_left_out_says_why(plan, tmp_path):
-    table = made(plan, tmp_path, SPEED | {"headline": {"device": "cuda", "batch_size": 32, "length": 64}})["speed"]
+    table = tables_of(plan, tmp_path, SPEED | {"headline": {"device": "cuda", "batch_size": 32, "length": 64}})["speed"]
     assert cells(table, "12 layers")["speedup_cuda"].notes == ("not measured: out of memory",)
     assert "median of" not in conditions(read_speed("first", tmp_path), "cuda")
 
 
 def test_every_measurement_has_a_row(plan, tmp_path):
-    table = made(plan, tmp_path)["timings"]
+    table = tables_of(plan, tmp_path)["timings"]
     rows = [row for row in table.rows if row.label.startswith("6 layers (bert") and row.cells[3].value is not None]
     assert [tuple(cell.value for cell in row.cells[:3]) for row in rows] == [
         ("CPU", 32, 1), ("CPU", 32, 32), ("GPU", 32, 1), ("GPU", 32, 32),
@@ -131,7 +131,7 @@ def test_every_measurement_has_a_row(plan, tmp_path):
 
 
 def test_without_a_measurement_the_tables_have_no_rows(plan, tmp_path):
-    assert [table.rows for table in made(plan, tmp_path, None).values()] == [(), ()]
+    assert [table.rows for table in tables_of(plan, tmp_path, None).values()] == [(), ()]
 
 
 def frames(plan, folder) -> FigureData:
@@ -142,7 +142,7 @@ def frames(plan, folder) -> FigureData:
 
 
 def test_the_figure_has_our_points_the_printed_ones_and_the_line(plan, tmp_path):
-    made(plan, tmp_path)
+    tables_of(plan, tmp_path)
     figure_data = frames(plan, tmp_path)
     picture = figure_data.speed_over_depth(figure_data.depths())
     assert [axes.get_title() for axes in picture.figure.axes] == ["CPU, 32 tokens", "GPU, 32 tokens"]
@@ -152,9 +152,9 @@ def test_the_figure_has_our_points_the_printed_ones_and_the_line(plan, tmp_path)
     curve = lines["Xu et al. 2020, of 12 layers"]
     assert curve[0].tolist() == pytest.approx([25, 3.66], abs=0.005)
     assert curve[-1].tolist() == pytest.approx([100, 1])
-    ours = [lines[f"ours, batch {batch}"] for batch in (1, 32)]
-    assert [line[:, 1].tolist() for line in ours] == [[1.9], [1.9]], "and none of a narrower model"
-    assert sum(line[0, 0] for line in ours) / 2 == pytest.approx(50)
+    measurements = [lines[f"ours, batch {batch}"] for batch in (1, 32)]
+    assert [line[:, 1].tolist() for line in measurements] == [[1.9], [1.9]], "and none of a narrower model"
+    assert sum(line[0, 0] for line in measurements) / 2 == pytest.approx(50)
     assert "prints" not in picture.caption
     assert "Xu et al. 2020, Tables 1 and 7" in picture.caption
 
@@ -164,7 +164,7 @@ def test_a_predecessor_of_another_depth_has_its_own_line(tmp_path):
         backbone={"source": "package", "name": "small", "layers": 6}, student_layers=3,
         experiments={"first": {"title": "One", "methods": ["predecessor", "theseus"]}},
     )  # fmt: skip
-    made(plan, tmp_path, speed(shape(["predecessor"], 6, 1.0), shape(["theseus"], 3, 2.0)))
+    tables_of(plan, tmp_path, speed(shape(["predecessor"], 6, 1.0), shape(["theseus"], 3, 2.0)))
     figure_data = frames(plan, tmp_path)
     picture = figure_data.speed_over_depth(figure_data.depths())
     lines = {line.get_label(): line.get_xydata() for line in picture.figure.axes[0].get_lines()}
@@ -174,18 +174,18 @@ def test_a_predecessor_of_another_depth_has_its_own_line(tmp_path):
 
 def test_nothing_is_drawn_where_no_depth_was_measured(plan, tmp_path):
     assert frames(plan, tmp_path).depths().empty
-    made(plan, tmp_path, speed(shape(["predecessor"], 12, 1.0)))
+    tables_of(plan, tmp_path, speed(shape(["predecessor"], 12, 1.0)))
     assert FigureData(plan, "first", tmp_path).depths().empty
 
 
-@pytest.mark.parametrize("printed", [True, False])
+@pytest.mark.parametrize("reported", [True, False])
 def test_a_shape_that_was_not_measured_is_a_row_of_gaps_whether_or_not_a_paper_prints_speeds(
-    plan, tmp_path, monkeypatch, printed
+    plan, tmp_path, monkeypatch, reported
 ):
-    if not printed:
+    if not reported:
         monkeypatch.setattr("theseus_bench.tables.speed.paper_with_speed", lambda: None)
-    table = made(plan, tmp_path)["speed"]
-    keys = ["speedup_cpu", "speedup_cuda", *(["printed", "line"] if printed else [])]
+    table = tables_of(plan, tmp_path)["speed"]
+    keys = ["speedup_cpu", "speedup_cuda", *(["printed", "line"] if reported else [])]
     keys += ["parameters_millions", "embedding_millions", "flops"]
     assert [column.key for column in table.columns] == keys
     (row,) = [row for row in table.rows if row.label == "BERT-PKD"]
@@ -197,7 +197,7 @@ def test_small_sizes_keep_two_digits(plan, tmp_path):
     """0.043 million parameters beside 84; sequences a second are whole, there are a hundred of them."""
     tiny = {"parameters": 1_043_000, "embedding_parameters": 1_000_000, "flops": {"32": 6.1e6}}
     whole = shape(["predecessor"], 12, 1.0)
-    table = made(plan, tmp_path, speed(whole, shape(["finetune", "theseus"], 6, 1.9, **tiny)))
+    table = tables_of(plan, tmp_path, speed(whole, shape(["finetune", "theseus"], 6, 1.9, **tiny)))
     decimals = {column.key: column.decimals for column in table["speed"].columns}
     assert (decimals["parameters_millions"], decimals["embedding_millions"]) == (3, 1)
     timing = {column.key: column.decimals for column in table["timings"].columns}

@@ -15,19 +15,19 @@ from theseus_bench.tables.experiment import description_tables, experiment_table
 from theseus_bench.tables.significance import significance_tables
 from theseus_bench.tables.speed import speed_tables
 from worked import (
-    COMPRESSED,
-    FAILED,
+    FAILED_RUN,
     LABELS,
     MACRO,
     MISSING,
     NAMES,
     PUBLISHED,
     SEEDS,
+    STUDENTS,
     TASKS,
     decisions_of,
     labels_of,
     macro_of,
-    moderated,
+    moderated_variances,
     score_of,
     scores_of,
     splits_of,
@@ -51,7 +51,7 @@ def scores(worked_suite):
         return experiment_tables(worked_suite.plan, "glue", worked_suite.folder)
 
 
-def named(table, name):
+def find_row(table, name):
     (row,) = [row for row in table.rows if row.label == NAMES[name] and row.kind not in ("printed", "difference")]
     return row, dict(zip([column.key for column in table.columns], row.cells, strict=True))
 
@@ -59,7 +59,7 @@ def named(table, name):
 def test_every_cell_is_the_mean_and_the_deviation_of_its_seeds(scores):
     table = scores["mean"]
     for name in NAMES:
-        cells = named(table, name)[1]
+        cells = find_row(table, name)[1]
         for task in TASKS:
             values = scores_of(name, task)
             assert cells[task].value == pytest.approx(values.mean())
@@ -81,7 +81,7 @@ def test_the_medians_are_a_table_of_their_own(scores):
     assert table.caption == "Median over the seeds of the score on the dev set, in points."
     middle = {(name, task): np.sort(scores_of(name, task)) for name in NAMES for task in TASKS}
     for name in NAMES:
-        cells = named(table, name)[1]
+        cells = find_row(table, name)[1]
         medians = {
             task: np.mean(middle[name, task][[(len(middle[name, task]) - 1) // 2, len(middle[name, task]) // 2]])
             for task in TASKS
@@ -91,7 +91,7 @@ def test_the_medians_are_a_table_of_their_own(scores):
             assert cells[task].spread is None
         for key, tasks in WHOLE.items():
             assert cells[key].value == pytest.approx(np.mean([medians[task] for task in tasks]))
-    assert named(table, "theseus")[1]["mrpc"].value > named(scores["mean"], "theseus")[1]["mrpc"].value + 5
+    assert find_row(table, "theseus")[1]["mrpc"].value > find_row(scores["mean"], "theseus")[1]["mrpc"].value + 5
 
 
 def test_each_task_is_headed_by_its_metrics_and_its_own_training_set(scores):
@@ -109,20 +109,20 @@ def test_best_and_second_are_marked_among_the_compressed_models_of_a_protocol(sc
     table = scores["mean"]
     for key in [*TASKS, *WHOLE]:
         for protocol in (False, True):
-            names = [name for name in COMPRESSED if ("equal" in name) == protocol]
+            names = [name for name in STUDENTS if ("equal" in name) == protocol]
             values = {name: round(macro_of(name, WHOLE.get(key, [key])), 1) for name in names}
             best = max(values.values())
             rest = [value for value in values.values() if value < best]
             second = max(rest) if list(values.values()).count(best) == 1 else None
             for name in names:
                 mark = "best" if values[name] == best else "second" if values[name] == second else ""
-                assert named(table, name)[1][key].mark == mark, (key, name)
-    assert [named(table, name)[1]["cola"].mark for name in COMPRESSED[:4]] == ["", "second", "best", "second"]
-    assert all(cell.mark == "" for name in ("majority", "predecessor") for cell in named(table, name)[0].cells)
+                assert find_row(table, name)[1][key].mark == mark, (key, name)
+    assert [find_row(table, name)[1]["cola"].mark for name in STUDENTS[:4]] == ["", "second", "best", "second"]
+    assert all(cell.mark == "" for name in ("majority", "predecessor") for cell in find_row(table, name)[0].cells)
 
 
 def test_seeds_sizes_speeds_and_evaluations_are_those_of_the_records(scores):
-    cells = {name: named(scores["mean"], name)[1] for name in NAMES}
+    cells = {name: find_row(scores["mean"], name)[1] for name in NAMES}
     assert (cells["theseus"]["parameters_millions"].value, cells["predecessor"]["parameters_millions"].value) == (
         66,
         108,
@@ -136,24 +136,24 @@ def test_seeds_sizes_speeds_and_evaluations_are_those_of_the_records(scores):
     assert cells["theseus"]["speedup"].data["latency_ms"] == pytest.approx(120 / 1.95)
     seeds = {name: cells[name]["seeds"].value_text or f"{cells[name]['seeds'].value:g}" for name in NAMES}
     assert seeds == dict.fromkeys(NAMES, "3") | {"vanilla_kd@equal": "2–3"}
-    chosen = {name: cells[name]["chosen"].value for name in NAMES}
-    assert chosen["theseus"] == "2 on dev"
-    assert chosen["theseus@equal"] == "2 held out"
-    assert chosen["finetune@equal"] == "2 held out"
-    assert chosen["majority"] == ""
+    choices = {name: cells[name]["chosen"].value for name in NAMES}
+    assert choices["theseus"] == "2 on dev"
+    assert choices["theseus@equal"] == "2 held out"
+    assert choices["finetune@equal"] == "2 held out"
+    assert choices["majority"] == ""
 
 
 def test_what_failed_was_never_evaluated_or_is_missing_is_said_at_its_cell(scores):
-    cells = {name: named(scores["mean"], name)[1] for name in NAMES}
-    left = [score_of("theseus", "mrpc", seed) for seed in (1, 3)]
+    cells = {name: find_row(scores["mean"], name)[1] for name in NAMES}
+    values = [score_of("theseus", "mrpc", seed) for seed in (1, 3)]
     assert cells["theseus"]["mrpc"].notes == (
-        f"1 of 3 runs failed: no better than the majority; without them {np.mean(left):.1f}",
+        f"1 of 3 runs failed: no better than the majority; without them {np.mean(values):.1f}",
     )
-    others = np.mean([np.mean(left), *(scores_of("theseus", task).mean() for task in ("cola", "stsb", "mnli"))])
+    others = np.mean([np.mean(values), *(scores_of("theseus", task).mean() for task in ("cola", "stsb", "mnli"))])
     assert cells["theseus"]["macro"].notes == (f"1 of 12 runs failed; without them {others:.1f}",)
-    left = np.mean([score_of("finetune@equal", "cola", seed) for seed in (1, 2)])
+    mean = np.mean([score_of("finetune@equal", "cola", seed) for seed in (1, 2)])
     assert cells["finetune@equal"]["cola"].notes == (
-        f"1 of 3 runs failed: diverged; without them {left:.1f}",
+        f"1 of 3 runs failed: diverged; without them {mean:.1f}",
         "1 never evaluated, counted at the majority's score",
     )
     assert cells["vanilla_kd@equal"]["stsb"].notes == ("2 of 3 seeds; missing: not run",)
@@ -163,13 +163,13 @@ def test_what_failed_was_never_evaluated_or_is_missing_is_said_at_its_cell(score
     assert cells["theseus"]["mrpc"].data["failed"] == 1
 
 
-def test_daggers_follow_holm_and_not_p(worked, scores):
+def test_daggers_follow_holm_and_not_p(worked_example, scores):
     """Theseus less fine-tuning without CoLA has p = .02, but .1 after Holm."""
     table = scores["mean"]
-    rows = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+    rows = json.loads((worked_example.folder / "significance/glue.json").read_text())["differences"]
     marks = {}
     for name in NAMES:
-        for key, cell in named(table, name)[1].items():
+        for key, cell in find_row(table, name)[1].items():
             if "significant" in cell.data:
                 marks[name, key] = cell.data["significant"]
     control = [row for row in rows if row["other"] in ("finetune", "finetune@equal") and row["p_holm"] is not None]
@@ -232,18 +232,18 @@ def test_the_notes_say_what_was_run(scores):
 
 def test_a_task_that_trains_longer_is_named_once_where_that_is_so_of_all_methods(tmp_path):
     effort = {"set": {"epochs": 5, "batch_size": 32}, "per_task": {"rte": {"epochs": 6}}}
-    chosen = methods("finetune", "pkd", protocols=["equal"])
-    plan = make_plan(tasks=["mrpc", "stsb", "rte"], equal=effort, search={"budget": 1}, **chosen)
+    settings = methods("finetune", "pkd", protocols=["equal"])
+    plan = make_plan(tasks=["mrpc", "stsb", "rte"], equal=effort, search={"budget": 1}, **settings)
     leave_suite(tmp_path, plan, skip={(run.name, run.task.name, run.seed) for run in plan.runs.values()})
     write_significance(plan, "first", tmp_path)
     notes = experiment_tables(plan, "first", tmp_path)["mean"].notes
     assert "Epochs at most: 5 (6 on RTE)." in notes
 
 
-def test_a_second_experiment_says_what_is_tested_in_the_first(worked):
-    table = experiment_tables(worked.plan, "schedules", worked.folder)["mean"]
+def test_a_second_experiment_says_what_is_tested_in_the_first(worked_example):
+    table = experiment_tables(worked_example.plan, "schedules", worked_example.folder)["mean"]
     assert table.title == "Schedules"
-    cells = named(table, "theseus@constant")[1]
+    cells = find_row(table, "theseus@constant")[1]
     assert cells["cola"].data["significant"] == "worse", "than Theseus, the experiment's own control"
     assert "significant" not in cells["macro"].data
     assert cells["macro"].value == pytest.approx(macro_of("theseus@constant", ["cola", "mrpc"]))
@@ -251,8 +251,8 @@ def test_a_second_experiment_says_what_is_tested_in_the_first(worked):
     assert "macro_without_cola" not in [column.key for column in table.columns]
 
 
-def test_the_list_of_runs_and_the_list_of_gaps(worked):
-    frame, records = runs_frame(worked.plan, "glue", worked.folder)
+def test_the_list_of_runs_and_the_list_of_gaps(worked_example):
+    frame, records = runs_frame(worked_example.plan, "glue", worked_example.folder)
     assert (len(frame), len(records)) == (11 * 5 * 3, 11 * 5 * 3 - 1)
     frame = frame.assign(
         score=[
@@ -265,7 +265,7 @@ def test_the_list_of_runs_and_the_list_of_gaps(worked):
     table = runs_table(frame, "../")
     row = cells_of(table, label="BERT-of-Theseus", task="mrpc", seed=2)
     assert (row["status"].value, row["seconds"].value) == ("failed", 18)
-    assert row["score"].value == pytest.approx(score_of(*FAILED))
+    assert row["score"].value == pytest.approx(score_of(*FAILED_RUN))
     assert row["reason"].value == "no better than the majority"
     assert row["seed"].href == "../runs/theseus/mrpc/seed-2/run.json"
     missing_run = cells_of(table, label="Vanilla KD (equal)", task="stsb", seed=3)
@@ -278,9 +278,9 @@ def test_the_list_of_runs_and_the_list_of_gaps(worked):
     ]
 
 
-def test_the_table_of_differences_shows_each_test_in_its_family(worked):
-    table = significance_tables(worked.plan, "glue", worked.folder)["significance"]
-    rows = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+def test_the_table_of_differences_shows_each_test_in_its_family(worked_example):
+    table = significance_tables(worked_example.plan, "glue", worked_example.folder)["significance"]
+    rows = json.loads((worked_example.folder / "significance/glue.json").read_text())["differences"]
     labels = {
         "primary": "primary",
         "macro": "secondary",
@@ -315,16 +315,18 @@ def test_the_table_of_differences_shows_each_test_in_its_family(worked):
     assert "Below 3 seeds nothing is tested" in notes
 
 
-def test_the_table_of_seeds_shows_welch_effect_and_mcnemar(worked):
-    table = significance_tables(worked.plan, "glue", worked.folder)["seeds"]
+def test_the_table_of_seeds_shows_welch_effect_and_mcnemar(worked_example):
+    table = significance_tables(worked_example.plan, "glue", worked_example.folder)["seeds"]
     cells = cells_of(table, label="BERT-of-Theseus", other="Fine-tuning", what="MRPC")
-    ours, theirs = scores_of("theseus", "mrpc"), scores_of("finetune", "mrpc")
-    variances = [ours.var(ddof=1) / 3, theirs.var(ddof=1) / 3]
+    theseus, finetune = scores_of("theseus", "mrpc"), scores_of("finetune", "mrpc")
+    variances = [theseus.var(ddof=1) / 3, finetune.var(ddof=1) / 3]
     df = sum(variances) ** 2 / sum(one**2 / 2 for one in variances)
     assert cells["welch"].value == pytest.approx(
-        2 * stats.t.sf((ours.mean() - theirs.mean()) / sum(variances) ** 0.5, df)
+        2 * stats.t.sf((theseus.mean() - finetune.mean()) / sum(variances) ** 0.5, df)
     )
-    assert cells["hedges_g"].value == pytest.approx((ours.mean() - theirs.mean()) / (1.5 * sum(variances)) ** 0.5 * 0.8)
+    assert cells["hedges_g"].value == pytest.approx(
+        (theseus.mean() - finetune.mean()) / (1.5 * sum(variances)) ** 0.5 * 0.8
+    )
     assert cells["improvement"].value == pytest.approx(6 / 9), "seeds 1 and 3 beat all three, the failed one none"
     assert cells["seeds"].value == 3
     # Of seed 1 Theseus misses one and takes one, fine-tuning three and three from the same places on: 4 gained, 0 lost.
@@ -338,9 +340,9 @@ def test_the_table_of_seeds_shows_welch_effect_and_mcnemar(worked):
     assert "Macro" not in {row.cells[1].value for row in table.rows}
 
 
-def test_the_table_of_ranks_and_that_of_what_is_kept(worked):
-    tables = significance_tables(worked.plan, "glue", worked.folder)
-    results = json.loads((worked.folder / "significance/glue.json").read_text())
+def test_the_table_of_ranks_and_that_of_what_is_kept(worked_example):
+    tables = significance_tables(worked_example.plan, "glue", worked_example.folder)
+    results = json.loads((worked_example.folder / "significance/glue.json").read_text())
     cells = cells_of(tables["ranks"], label="BERT-of-Theseus", other="Fine-tuning")
     differences = np.sort([scores_of("theseus", task).mean() - scores_of("finetune", task).mean() for task in MACRO])
     assert cells["difference"].value == pytest.approx(differences[1:3].mean())
@@ -362,9 +364,9 @@ def test_the_table_of_ranks_and_that_of_what_is_kept(worked):
     assert cells_of(tables["aggregates"], label="Vanilla KD (equal)")["runs"].value == 11
 
 
-def test_the_table_of_behaviour_is_of_the_tasks_with_classes(worked):
+def test_the_table_of_behaviour_is_of_the_tasks_with_classes(worked_example):
     """Loyalty in labels: how often a run decides as the predecessor of its protocol and seed, mean over splits."""
-    table = description_tables(worked.plan, "glue", worked.folder)["behaviour"]
+    table = description_tables(worked_example.plan, "glue", worked_example.folder)["behaviour"]
     tasks = ["cola", "mrpc", "mnli", "wnli"]
 
     def alike(name, other, task, seed):
@@ -412,19 +414,19 @@ def test_the_table_of_behaviour_is_of_the_tasks_with_classes(worked):
     assert cells["seed_agreement"].value == pytest.approx(100 * np.mean(agreement))
     teacher = cells_of(table, label="Predecessor")
     assert teacher["label_loyalty"].notes == ("it is the predecessor",)
-    lost = cells_of(table, label="Fine-tuning (equal)")
-    assert lost["label_loyalty"].notes == ("11 of 12 runs: failed: diverged",)
+    failed_cells = cells_of(table, label="Fine-tuning (equal)")
+    assert failed_cells["label_loyalty"].notes == ("11 of 12 runs: failed: diverged",)
     loyal = [
         np.mean([alike("finetune@equal", "predecessor@equal", t, s) for s in SEEDS if (t, s) != ("cola", 3)])
         for t in tasks
     ]
-    assert lost["label_loyalty"].value == pytest.approx(100 * np.mean(loyal))
+    assert failed_cells["label_loyalty"].value == pytest.approx(100 * np.mean(loyal))
     assert table.notes[0] == "Tasks: CoLA, MRPC, MNLI and WNLI."
 
 
-def test_the_table_of_costs_adds_up_the_records(worked):
+def test_the_table_of_costs_adds_up_the_records(worked_example):
     """A run of seed s took 10 s seconds, a predecessor's ten times as much: five tasks of 60 s and of 600 s."""
-    table = description_tables(worked.plan, "glue", worked.folder)["costs"]
+    table = description_tables(worked_example.plan, "glue", worked_example.folder)["costs"]
     expected = {
         "majority": (300, 0),
         "predecessor": (3000, 0),
@@ -446,9 +448,9 @@ def test_the_table_of_costs_adds_up_the_records(worked):
     assert few["device_seconds"].notes == ("of 14 of 15 runs",)
 
 
-def test_the_table_of_choices_says_what_dev_would_have_added(worked):
+def test_the_table_of_choices_says_what_dev_would_have_added(worked_example):
     """Under equal effort dev was half as far from 100 at the first evaluation as at the one that was chosen."""
-    table = description_tables(worked.plan, "glue", worked.folder)["selection"]
+    table = description_tables(worked_example.plan, "glue", worked_example.folder)["selection"]
     equal = cells_of(table, label="BERT-of-Theseus (equal)", task="MRPC")
     score = scores_of("theseus@equal", "mrpc").mean()
     assert equal["held_out"].value == equal["last"].value == pytest.approx(score)
@@ -463,16 +465,16 @@ def test_the_table_of_choices_says_what_dev_would_have_added(worked):
     assert published["dev"].value == published["last"].value == pytest.approx(score)
     assert published["flatters"].value == pytest.approx(0)
     assert published["evaluations"].value == 2
-    lost = cells_of(table, label="Fine-tuning (equal)", task="CoLA")
-    assert lost["held_out"].value == pytest.approx(
+    cells = cells_of(table, label="Fine-tuning (equal)", task="CoLA")
+    assert cells["held_out"].value == pytest.approx(
         np.mean([score_of("finetune@equal", "cola", seed) for seed in (1, 2)])
     )
     assert "Majority class" not in {row.label for row in table.rows}
 
 
-def test_the_tables_of_speed_stand_beside_the_paper(worked):
+def test_the_tables_of_speed_stand_beside_the_paper(worked_example):
     """Half of the layers: printed 1.8; by the line (.1 + .075 · 12) / (.1 + .075 · 6) = 1 / .55."""
-    tables = speed_tables(worked.plan, "glue", worked.folder)
+    tables = speed_tables(worked_example.plan, "glue", worked_example.folder)
     six = cells_of(tables["speed"], label="6 layers")
     assert (six["speedup_cpu"].value, six["speedup_cpu"].interval) == (1.95, pytest.approx((1.89, 2.01)))
     assert (six["printed"].value, six["line"].value) == (1.8, pytest.approx(1 / 0.55))
@@ -485,9 +487,9 @@ def test_the_tables_of_speed_stand_beside_the_paper(worked):
     assert [timing[key].value for key in ("length", "batch_size", "memory_mb", "rounds")] == [128, 32, 60, 9]
 
 
-def test_verdicts_are_by_the_interval_of_ours_less_the_printed(worked):
+def test_verdicts_are_by_the_interval_of_ours_less_the_printed(worked_example):
     """Its variance: the moderated one of our seeds, over 3, and π/2 times it over the four runs of the median."""
-    table = verdict_tables(worked.plan, "glue", worked.folder)["verdicts"]
+    table = verdict_tables(worked_example.plan, "glue", worked_example.folder)["verdicts"]
     reported_scores = {
         "predecessor": {"cola": 80.0, "mrpc": 91.0, "stsb": 90.0},
         "finetune": {"cola": 30.0, "mrpc": 98.0, "stsb": 60.0},
@@ -496,7 +498,7 @@ def test_verdicts_are_by_the_interval_of_ours_less_the_printed(worked):
     verdict_keys = set()
     for name, numbers in reported_scores.items():
         for task, number in numbers.items():
-            variance, df = moderated(PUBLISHED, task)[name]
+            variance, df = moderated_variances(PUBLISHED, task)[name]
             reach = stats.t.ppf(0.975, df) * math.sqrt(variance * (1 / 3 + math.pi / 2 / 4))
             difference = scores_of(name, task).mean() - number
             tolerance = 25 if task == "cola" else 5
@@ -519,12 +521,12 @@ def test_verdicts_are_by_the_interval_of_ours_less_the_printed(worked):
     assert len(table.rows) == 3 * 3 + 2 + 2, "and MNLI and the macro of two of them"
 
 
-def test_a_macro_and_a_half_that_are_printed_are_compared_with_the_same_of_ours(worked):
-    table = verdict_tables(worked.plan, "glue", worked.folder)["verdicts"]
+def test_a_macro_and_a_half_that_are_printed_are_compared_with_the_same_of_ours(worked_example):
+    table = verdict_tables(worked_example.plan, "glue", worked_example.folder)["verdicts"]
     macro = cells_of(table, label="BERT-of-Theseus", task="macro")
     assert macro["ours"].value == pytest.approx(macro_of("theseus"))
     assert macro["difference"].value == pytest.approx(macro_of("theseus") - 82.75)
-    parts = [moderated(PUBLISHED, task)["theseus"] for task in MACRO]
+    parts = [moderated_variances(PUBLISHED, task)["theseus"] for task in MACRO]
     parts = [(variance * (1 / 3 + math.pi / 2 / 4) / 16, df) for variance, df in parts]
     whole = sum(part for part, _ in parts)
     reach = stats.t.ppf(0.975, whole**2 / sum(part**2 / df for part, df in parts)) * math.sqrt(whole)
@@ -544,9 +546,9 @@ def test_a_macro_and_a_half_that_are_printed_are_compared_with_the_same_of_ours(
     assert half["ours"].value == pytest.approx(100 * (8 + 9 + 8) / 30), "2, 1 and 2 of ten wrong"
 
 
-def test_claims_are_judged_by_the_interval_of_their_protocol(worked):
-    table = verdict_tables(worked.plan, "glue", worked.folder)["claims"]
-    rows = json.loads((worked.folder / "significance/glue.json").read_text())["differences"]
+def test_claims_are_judged_by_the_interval_of_their_protocol(worked_example):
+    table = verdict_tables(worked_example.plan, "glue", worked_example.folder)["claims"]
+    rows = json.loads((worked_example.folder / "significance/glue.json").read_text())["differences"]
 
     def interval(name, other, share=1.0):
         (row,) = [r for r in rows if (r["name"], r["other"], r["what"], r["share"]) == (name, other, "macro", share)]

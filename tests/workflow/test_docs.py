@@ -26,7 +26,7 @@ def generator():
 
 
 def test_the_arrows_of_the_architecture_are_those_of_the_imports(generator):
-    assert_current("docs/architecture.md", generator.filled("docs/architecture.md"))
+    assert_current("docs/architecture.md", generator.fill_blocks("docs/architecture.md"))
     assert_current("docs/imports.svg", generator.imports_picture())
 
 
@@ -45,7 +45,7 @@ def test_an_import_that_is_added_makes_the_architecture_stale(generator, monkeyp
     imports = generator.imports() | {("data", "report"): 1}
     monkeypatch.setattr(generator, "imports", lambda: imports)
     with pytest.raises(AssertionError, match=COMMAND):
-        assert_current("docs/architecture.md", generator.filled("docs/architecture.md"))
+        assert_current("docs/architecture.md", generator.fill_blocks("docs/architecture.md"))
 
 
 def test_the_scores_of_the_readme_are_those_of_the_records(generator):
