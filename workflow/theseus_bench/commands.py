@@ -334,7 +334,10 @@ def check_method(name: str) -> None:
         raise typer.Exit(1)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+# The first word that is not ours begins the command; what follows is the command's own, a "--" too.
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 def with_preload(context: typer.Context) -> None:
     """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench with-preload snakemake …"""
     if not context.args:
