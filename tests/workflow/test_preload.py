@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from theseus_bench import preload
+from theseus_bench import commands, preload
 from theseus_bench.errors import UserError
 
 # The server, with nothing preloaded. Its `run` shows what a command sees, and ends as its first argument says.
@@ -44,6 +44,9 @@ def run_script(script: str, tmp_path: Path, **environment) -> subprocess.Complet
         def ask(*arguments, **options):
             command = [sys.executable, "-c", {CLIENT!r}, *arguments]
             return subprocess.run(command, capture_output=True, text=True, timeout=30, **{{"input": ""}} | options)
+
+        def socket_of_server():
+            return os.environ[preload.SOCKET].partition(":")[2]
         """
     file = tmp_path / "script.py"
     file.write_text(textwrap.dedent(preamble) + textwrap.dedent(script))
@@ -172,7 +175,7 @@ def test_a_child_that_is_killed_is_a_failure_and_the_rest_goes_on(tmp_path):
 HANG_UP = """
     def request(*arguments, stdin, stdout):
         client = socket.socket(socket.AF_UNIX)
-        client.connect(os.environ[preload.SOCKET])
+        client.connect(socket_of_server())
         request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
         data = json.dumps(request).encode()
         socket.send_fds(client, [len(data).to_bytes(8)], [stdin, stdout, stdout])
@@ -191,7 +194,7 @@ def test_the_client_may_be_killed_while_the_command_runs(tmp_path):
     os.close(ours)  # now it ends, and has nobody to tell
     os.close(out)
     os.read(theirs, 1)  # until the child is gone
-    print(ask("0").returncode, os.path.exists(os.environ[preload.SOCKET]))
+    print(ask("0").returncode, os.path.exists(socket_of_server()))
     """
     done = run_script(textwrap.dedent(HANG_UP) + textwrap.dedent(script), tmp_path)
     assert done.stdout == "0 True\n"
@@ -202,7 +205,7 @@ def test_the_client_may_be_killed_while_the_command_runs(tmp_path):
 def test_a_client_may_be_killed_before_the_request_is_out(tmp_path, sent):
     script = f"""
         client = socket.socket(socket.AF_UNIX)
-        client.connect(os.environ[preload.SOCKET])
+        client.connect(socket_of_server())
         client.sendall({sent!r})
         client.close()
         print(ask("0").returncode)
@@ -211,13 +214,13 @@ def test_a_client_may_be_killed_before_the_request_is_out(tmp_path, sent):
 
 
 def test_the_socket_goes_with_the_command(tmp_path):
-    done = run_script("print(os.environ[preload.SOCKET])", tmp_path)
+    done = run_script("print(socket_of_server())", tmp_path)
     assert not Path(done.stdout.strip()).exists()
     assert not Path(done.stdout.strip()).parent.exists()
 
 
 def test_a_server_that_is_gone_is_told_apart_from_a_command_that_failed(tmp_path, monkeypatch):
-    monkeypatch.setenv(preload.SOCKET, str(tmp_path / "nowhere"))
+    monkeypatch.setenv(preload.SOCKET, f"{os.getsid(0)}:{tmp_path / 'nowhere'}")
     assert preload.forward_command(["0"]) is None
     done = subprocess.run(["theseus-bench", "plan", "config/demo.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -235,6 +238,27 @@ def test_a_server_asked_to_end_ends_its_command(tmp_path):
         tmp_path,
     )
     assert done.returncode == 5
+
+
+def test_a_job_with_a_session_of_its_own_is_not_run_by_the_server_of_who_submitted_it(tmp_path):
+    """A scheduler's daemon starts a job in a new session, with the environment of who submitted it."""
+    script = """
+        code = "from theseus_bench import preload; print(preload.forward_command(['0']))"
+        command = [sys.executable, "-c", code]
+        for job in (True, False):
+            streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+            print(subprocess.run(command, **streams, text=True, start_new_session=job).stdout.splitlines()[-1])
+        """
+    assert run_script(script, tmp_path).stdout == "None\n0\n"
+
+
+@pytest.mark.parametrize("before", [[], ["--"]])
+def test_the_command_gets_every_word_that_follows_it(monkeypatch, before):
+    given = []
+    monkeypatch.setattr(preload, "run_with_preload", lambda command, run: given.append(command) or 0)
+    command = ["snakemake", "--cores", "2", "--help", "--", "glue_dev"]
+    assert commands.run(["with-preload", *before, *command]) == 0
+    assert given == [command]
 
 
 def test_a_client_imports_next_to_nothing():

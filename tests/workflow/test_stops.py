@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from copies import copy_project
-from theseus_bench.locks import LOCKS, lock_name
+from theseus_bench.locks import lock_file
 from theseus_bench.preload import SOCKET
 
 SUITE = Path("results/mini")
@@ -103,8 +103,8 @@ def wait_for(condition: Callable[[], int | None], what: str) -> int:
 def writer_of(project: Path, place: str) -> int | None:
     """The process that is making `place` of the suite, once one is."""
     try:
-        return int((project / LOCKS / lock_name(project / SUITE / place)).read_text())
-    except (FileNotFoundError, ValueError):
+        return int(lock_file(project / SUITE, place).read_text().split()[0])
+    except (FileNotFoundError, IndexError):
         return None
 
 

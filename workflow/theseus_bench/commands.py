@@ -82,8 +82,9 @@ def backbone(folder: Folder, checkpoint_every: Interval = 600.0) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.inputs import make_backbone
 
-    with exclusive_lock(folder / "backbone"):
-        make_backbone(read_plan(folder), folder, checkpoint_every)
+    suite_plan = read_plan(folder)
+    with exclusive_lock(folder, "backbone"):
+        make_backbone(suite_plan, folder, checkpoint_every)
 
 
 @app.command()
@@ -93,8 +94,9 @@ def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> 
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.inputs import make_compact_checkpoint
 
-    with exclusive_lock(folder / "compact" / method):
-        make_compact_checkpoint(read_plan(folder), method, folder, checkpoint_every)
+    suite_plan = read_plan(folder)
+    with exclusive_lock(folder, f"compact/{method}"):
+        make_compact_checkpoint(suite_plan, method, folder, checkpoint_every)
 
 
 @app.command()
@@ -132,7 +134,7 @@ def train(folder: Folder, method: str, task: str, seed: Seed) -> None:
 
     suite_plan = read_plan(folder)
     run = suite_plan.run(method, task, seed)
-    with exclusive_lock(folder / run.path):
+    with exclusive_lock(folder, run.path):
         if keep_run(suite_plan, run, folder):
             print(f"{run.path}: kept, as it was made of the same")
             return
@@ -180,8 +182,9 @@ def speed(folder: Folder, experiment: str) -> None:
     from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
 
-    with exclusive_lock(folder / "speed"):  # of any experiment: two at once would slow each other down
-        measure_experiment(read_plan(folder, experiment), experiment, folder)
+    suite_plan = read_plan(folder, experiment)
+    with exclusive_lock(folder, "speed"):  # of any experiment: two at once would slow each other down
+        measure_experiment(suite_plan, experiment, folder)
 
 
 @app.command()
@@ -372,7 +375,10 @@ def check_method(name: str) -> None:
         raise typer.Exit(1)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+# The first word that is not ours begins the command; what follows is the command's own, a "--" too.
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 def with_preload(context: typer.Context) -> None:
     """Run a command whose calls of theseus-bench share one preloaded process: theseus-bench with-preload snakemake …"""
     if not context.args:

@@ -8,6 +8,10 @@ rules are the same as without it, and no run can leave anything behind in the ne
 could. The server never computes, so no thread is lost in a fork, and it ends with the command that it started. If it is
 killed, so are that command and its children.
 
+A job of a cluster inherits the environment of who submitted it, and may even start on the same machine; what it runs
+has to run inside the job, which accounts for it, limits it and ends it. So only a client in the server's own session
+(that of a terminal, a batch job, a service) is served: a scheduler gives each job a session of its own.
+
 A client imports this module too, some hundreds of times: what the server alone needs is imported inside its functions.
 """
 
@@ -23,7 +27,7 @@ from collections.abc import Callable
 
 from theseus_bench.errors import UserError
 
-SOCKET = "THESEUS_BENCH_PRELOAD"  # environment variable that names the server's socket
+SOCKET = "THESEUS_BENCH_PRELOAD"  # environment variable: the server's session, and after a colon its socket
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 NOT_PRELOADED = {"theseus_bench.commands", "theseus_bench.cli"}  # they import this module
 LAZY_IMPORTS = [  # what our modules and the libraries import only when it is first used
@@ -54,7 +58,7 @@ def run_with_preload(command: list[str], run: Callable[[list[str]], int]) -> int
             server = os.getpid()
             process = subprocess.Popen(
                 command,
-                env=os.environ | {SOCKET: path},
+                env=os.environ | {SOCKET: f"{os.getsid(0)}:{path}"},
                 preexec_fn=lambda: _end_with(server),
             )
         except OSError as error:
@@ -102,11 +106,15 @@ def preload() -> None:
 def forward_command(arguments: list[str]) -> int | None:
     """Have the server run `theseus-bench` with these arguments, on our terminal and in our folder; its exit code.
 
-    None if the server is gone: its death must not fail every run that a workflow has left.
+    None if the server is gone, as its death must not fail every run that a workflow has left, and where it is none of
+    ours but that of who submitted this job.
     """
+    session, _, path = os.environ[SOCKET].partition(":")
+    if session != str(os.getsid(0)):
+        return None
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(os.environ[SOCKET])
+            connection.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
             return None
         request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
