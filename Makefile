@@ -28,12 +28,15 @@ tools:
 	apt-get update --quiet
 	apt-get install --yes --quiet --no-install-recommends chromium poppler-utils texlive-latex-base texlive-latex-recommended
 
+# Two files of tests side by side: many of them wait for the processes that they have started.
+PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses 2 --dist loadfile
+
 test: install
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
+	$(PYTEST)
 
 # For the time of an edit: no training, no other programs.
 quick: install
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow and not tools"
+	$(PYTEST) -m "not slow and not tools"
 
 lint: install
 	$(BIN)/ruff check .

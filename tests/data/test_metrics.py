@@ -26,6 +26,9 @@ VALUES, RATINGS = np.array([1.0, 1.0, 4.0]), np.array([1.0, 2.0, 3.0])
         ("accuracy", GUESSES, LABELS, 6 / 8),
         ("f1", GUESSES, LABELS, 2 * 3 / (2 * 3 + 1 + 1)),
         ("f1", [1, 1, 1, 0, 0], [1, 0, 0, 0, 0], 2 * 1 / (2 * 1 + 2)),  # of class 1; of class 0 it is 4 / 6
+        # F1 of class 0 is 2·1/(2+2), of 1 2·1/(2+1), of 2 2·0/(1+0)
+        ("f1_macro", [0, 0, 0, 1], [0, 1, 2, 1], (2 / 4 + 2 / 3 + 0) / 3),
+        ("f1_macro", [1, 1, 0], [1, 1, 1], (2 * 2 / 5 + 0) / 2),  # class 2 does not occur
         ("matthews", GUESSES, LABELS, (3 * 3 - 1 * 1) / np.sqrt(4 * 4 * 4 * 4)),
         ("matthews", [0, 1], [1, 0], -1),
         ("pearson", VALUES, RATINGS, 3 / np.sqrt(12)),

@@ -28,9 +28,18 @@ def draw_decisions(models: int, examples: int, classes: int = 2):
     return np.where(wrong, (labels + 1) % classes, labels), labels
 
 
-@pytest.mark.parametrize("metrics", [["accuracy"], ["f1", "accuracy"], ["matthews"]])
-def test_counts_give_the_metric_of_the_examples(metrics):
-    decisions, labels = draw_decisions(models=4, examples=60)
+@pytest.mark.parametrize(
+    ("metrics", "classes", "examples"),
+    [
+        (["accuracy"], 2, 60),
+        (["f1", "accuracy"], 2, 60),
+        (["matthews"], 2, 60),
+        (["accuracy", "f1_macro"], 3, 60),
+        (["f1_macro"], 4, 5),  # so few that a class is often in no resample
+    ],
+)
+def test_counts_give_the_metric_of_the_examples(metrics, classes, examples):
+    decisions, labels = draw_decisions(4, examples, classes)
     random = RecordingGenerator()
     resamples = resample_classes(metrics, decisions, labels, 20, random)
     outcomes, counts = np.unique(np.column_stack([labels, *decisions]), axis=0, return_counts=True)

@@ -5,7 +5,7 @@ from theseus_bench.commands import run
 from theseus_bench.data.tasks import load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.strict_yaml import parse, read_config, read_yaml, suggest
-from theseus_bench.suite.config import Suite
+from theseus_bench.suite.config import DataSource, Suite
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -273,3 +273,14 @@ def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path):
     update_config(theirs, read_yaml(files[1]))
     assert theirs == expected
     assert list(read_config(*files)["experiments"]) == ["first", "second"], "in the order of the report"
+
+
+def test_a_folder_of_tables_takes_the_place_of_any_other_source():
+    hub = {"source": "hub", "revision": COMMIT, "samples": ["rte"], "max_train": {"rte": 30}}
+    data = parse(Suite, values(data=hub, glue="my/tables"), "config").data
+    assert data == DataSource(source="local", path="my/tables", samples=["rte"], max_train={"rte": 30})
+    assert parse(Suite, values(glue="my/tables") | {"data": None}, "config").data.path == "my/tables"
+
+
+def test_a_folder_of_tables_that_is_no_text_is_refused():
+    assert complaint(glue=["a"]).startswith("config: glue: ")

@@ -38,6 +38,7 @@ def encode_task(
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tables = {split: read_source(file, task, split, sample, verify) for split, file in files.items()}
+    official_rows = {split: task.rows.get(split, table.num_rows) for split, table in tables.items()}
     if max_train is not None and tables["train"].num_rows > max_train:
         labels = tables["train"]["label"].to_numpy()
         tables["train"] = tables["train"].take(draw_stratified(labels, max_train, f"sample of {task.name}"))
@@ -50,7 +51,7 @@ def encode_task(
             np.save(scratch / f"{split}.rows.npy", content.rows)
             splits[split] = {
                 "rows": len(content),
-                "official_rows": task.rows[split],
+                "official_rows": official_rows[split],
                 "sha256": content_sha256(table, task),
                 "tokens": len(content.tokens),
                 "at_max_length": int((content.rows["length"] == task.max_length).sum()),

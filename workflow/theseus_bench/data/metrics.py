@@ -21,7 +21,8 @@ def decide(logits: np.ndarray, task: Task) -> np.ndarray:
 def measure(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     """One metric of predictions (examples,) against labels (examples,).
 
-    `f1` is of class 1. A correlation with a constant is 0: it orders nothing.
+    `f1` is of class 1, `f1_macro` the mean over the classes that occur. A correlation with a constant is 0: it orders
+    nothing.
     """
     if metric in ("pearson", "spearman"):
         correlate = scipy.stats.pearsonr if metric == "pearson" else scipy.stats.spearmanr
@@ -31,6 +32,8 @@ def measure(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
         return 0.0 if np.ptp(predictions) == 0 or np.ptp(labels) == 0 else value
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef  # here: readers of scores do without
 
+    if metric == "f1_macro":
+        return float(f1_score(labels, predictions, average="macro"))
     compute = {"accuracy": accuracy_score, "f1": f1_score, "matthews": matthews_corrcoef}[metric]
     return float(compute(labels, predictions))
 

@@ -38,7 +38,8 @@ class Split:
 def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) -> pa.Table:
     """The table of one split, checked: columns, types, labels, row count and, with `verify`, the content's checksum.
 
-    `sample` accepts other rows than official GLUE's. Raises UserError with the file, the row where there is one, and
+    Where it has no column idx, the rows are numbered from 0. `sample` accepts other rows than the official ones, if
+    the task's file knows of such. Raises UserError with the file, the row where there is one, and
     what was expected.
     """
     try:
@@ -50,6 +51,8 @@ def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) 
             f"{file}: not a readable parquet file ({str(error).splitlines()[0][:120]}); fetch it again"
         ) from None
     columns = [*task.columns, "label", "idx"]
+    if "idx" not in table.column_names:
+        table = table.append_column("idx", pa.array(range(table.num_rows), pa.int64()))
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise UserError(
@@ -57,7 +60,7 @@ def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) 
         )
     table = table.select(columns)
     _check_values(table, file, task, split)
-    official = task.rows[split]
+    official = task.rows.get(split, table.num_rows)
     if not sample and table.num_rows != official:
         raise UserError(
             f"{file}: {table.num_rows} rows, expected {official}; "

@@ -1,20 +1,22 @@
-"""The GLUE tasks: columns, labels, metrics, splits and sizes, read from config/tasks.yaml."""
+"""The tasks, GLUE's and others: columns, labels, metrics, splits and sizes, read from config/tasks.yaml."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from theseus_bench.errors import UserError
 from theseus_bench.strict_yaml import Strict, parse, read_yaml, suggest
 
 TASKS_FILE = Path("config/tasks.yaml")  # where they stand in the project
-Metric = Literal["accuracy", "f1", "matthews", "pearson", "spearman"]
+Metric = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spearman"]
+CORRELATIONS = {"pearson", "spearman"}  # of values; the other metrics are of classes
 METRIC_NAMES = {
     "accuracy": "accuracy",
     "f1": "F1",
+    "f1_macro": "macro F1",
     "matthews": "Matthews correlation",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
@@ -22,22 +24,33 @@ METRIC_NAMES = {
 
 
 class Task(Strict):
-    """One GLUE task."""
+    """One task of one sentence or a pair; config/tasks.yaml explains the keys in place."""
 
     name: str
     label: str
     columns: list[str] = Field(min_length=1, max_length=2)
     labels: list[str] | None = None
     metrics: list[Metric] = Field(min_length=1)
-    dev: list[str]
-    test: list[str]
+    dev: list[str] = ["validation"]
+    test: list[str] = []
     server: dict[str, str] = {}
     server_labels: bool = False
-    rows: dict[str, int]
+    rows: dict[str, int] = {}  # none for a split of which no official number is known
     sha256: dict[str, str] = {}
-    macro: bool
-    max_length: int = Field(ge=8)
+    macro: bool = True
+    max_length: int = Field(128, ge=8)
     trained_on: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wrong = [metric for metric in self.metrics if (metric in CORRELATIONS) != self.regression]
+        if wrong:
+            kind = "values (it has no labels)" if self.regression else "classes"
+            raise ValueError(f"metrics: {wrong[0]} cannot measure {kind}")
+        of_two_classes = {"f1", "matthews"} if self.dev else {"f1"}  # dev is resampled, which Matthews here is for two
+        if len(self.labels or []) > 2 and of_two_classes & set(self.metrics):
+            raise ValueError(f"metrics: of {len(self.labels or [])} classes take accuracy or f1_macro")
+        return self
 
     @property
     def regression(self) -> bool:

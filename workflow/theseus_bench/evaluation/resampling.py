@@ -37,27 +37,30 @@ def resample_task(
 def resample_classes(
     metrics: Sequence[str], decisions: np.ndarray, labels: np.ndarray, resamples: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Mean of the metrics (accuracy, F1 of class 1, Matthews of two classes) on resamples: (resamples, models).
+    """Mean of the metrics on resamples, (resamples, models): accuracy, macro F1, of two classes F1 and Matthews.
 
     `decisions` (models, examples) and `labels` (examples,) are classes. A metric that is undefined on a resample (one
-    class alone) is 0, as in scikit-learn.
+    class alone) is 0, and macro F1 is over the classes that occur in it, as in scikit-learn.
     """
     columns = np.column_stack([labels, *decisions]).astype(np.int16)
     outcomes, counts = np.unique(columns, axis=0, return_counts=True)
     common = np.argsort(-counts, kind="stable")  # drawing ends sooner when the frequent outcomes come first
     outcomes, counts = outcomes[common], counts[common]
     truth, choices = outcomes[:, :1], outcomes[:, 1:]
-    indicators = {"right": choices == truth, "both": (choices == 1) & (truth == 1), "chosen": choices == 1}
-    names = ["right"] * ("accuracy" in metrics) + ["both", "chosen"] * bool({"f1", "matthews"} & set(metrics))
-    parts = np.hstack([indicators[name] for name in names] + [truth == 1]).astype(np.float32)
+    classes = _classes_that_count(metrics, outcomes)
+    parts = {"right": choices == truth} if "accuracy" in metrics else {}
+    for k in classes:  # examples that are of class k, that a model says are, and of which both holds
+        parts |= {f"true{k}": truth == k, f"chosen{k}": choices == k, f"both{k}": (choices == k) & (truth == k)}
+    matrix = np.hstack(list(parts.values())).astype(np.float32)
+    ends = np.cumsum([part.shape[1] for part in parts.values()])
     models, examples = len(decisions), len(labels)
     scores = np.empty((resamples, models), np.float32)
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         draws = random.multinomial(examples, counts / examples, size=size).astype(np.float32)
-        sums = (draws @ parts).astype(np.float64)  # whole numbers below 2^24: exact in float32
-        by_name = {name: sums[:, i * models : (i + 1) * models] for i, name in enumerate(names)}
-        values = [_from_counts(metric, by_name, sums[:, -1:], examples) for metric in metrics]
+        sums = (draws @ matrix).astype(np.float64)  # whole numbers below 2^24: exact in float32
+        by_name = dict(zip(parts, np.split(sums, ends[:-1], axis=1), strict=True))
+        values = [_from_counts(metric, by_name, classes, examples) for metric in metrics]
         scores[start : start + size] = np.mean(values, axis=0)
     return scores
 
@@ -82,11 +85,22 @@ def resample_values(
     return scores
 
 
-def _from_counts(metric: str, sums: dict[str, np.ndarray], true: np.ndarray, examples: int) -> np.ndarray:
-    """A metric (resamples, models) from how many examples are right, chosen, both chosen and true, and true."""
+def _classes_that_count(metrics: Sequence[str], outcomes: np.ndarray) -> list[int]:
+    """The classes whose hits have to be counted: all that occur for macro F1, class 1 for F1 and Matthews."""
+    if "f1_macro" in metrics:
+        return sorted({1, *np.unique(outcomes).tolist()})
+    return [1] if {"f1", "matthews"} & set(metrics) else []
+
+
+def _from_counts(metric: str, sums: dict[str, np.ndarray], classes: list[int], examples: int) -> np.ndarray:
+    """A metric (resamples, models) from how many examples are right and, by class, true, chosen and both."""
     if metric == "accuracy":
         return sums["right"] / examples
-    true_positives, positives = sums["both"], sums["chosen"]
+    if metric == "f1_macro":
+        f1 = [_ratio(2 * sums[f"both{k}"], sums[f"chosen{k}"] + sums[f"true{k}"]) for k in classes]
+        occurs = [sums[f"chosen{k}"] + sums[f"true{k}"] > 0 for k in classes]
+        return np.asarray(np.sum(f1, axis=0) / np.sum(occurs, axis=0))
+    true, positives, true_positives = sums["true1"], sums["chosen1"], sums["both1"]
     if metric == "f1":
         return _ratio(2 * true_positives, positives + true)
     return _ratio(

@@ -243,6 +243,9 @@ class Suite(Strict):
 
     suite: SuiteName = Field(description="results go to results/<suite>")
     data: DataSource = Field(description="where the GLUE tables come from")
+    glue: str | None = Field(
+        None, description="a folder <task>/<split>.parquet that is read in the place of what `data` names"
+    )
     backbone: Backbone = Field(description="the pretrained checkpoint that every method starts from")
     compact: dict[str, Compact] = Field({}, description="compact checkpoints, by the method that needs one")
     student_layers: int = Field(ge=1, description="depth of the compressed models; divides the backbone's")
@@ -267,6 +270,17 @@ class Suite(Strict):
     experiments: dict[Name, Experiment] = Field(
         min_length=1, description="by name: one for each table or figure; the name is a target of snakemake"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_folder(cls, values: Any) -> Any:
+        """With `glue` the data is local, whatever `data` says of where else it would come from."""
+        if not isinstance(values, dict) or not isinstance(values.get("glue"), str):
+            return values
+        data = values.get("data", {})
+        elsewhere = ("source", "name", "revision", "rows", "path")
+        rest = {key: value for key, value in data.items() if key not in elsewhere} if isinstance(data, dict) else {}
+        return values | {"data": rest | {"source": "local", "path": values["glue"]}}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -304,8 +304,8 @@ class Plan:
 
     def is_sample(self, task: str) -> bool:
         """Whether the suite has another training set of the task than official GLUE, or may have other rows."""
-        limit = self.suite.data.max_train.get(task)
-        return task in self.suite.data.samples or (limit is not None and limit < self.tasks[task].rows["train"])
+        limit, rows = self.suite.data.max_train.get(task), self.tasks[task].rows.get("train")
+        return task in self.suite.data.samples or (limit is not None and (rows is None or limit < rows))
 
     def is_adapted(self, name: str) -> bool:
         """Whether the suite changes the recipe or the grid of the runs called `name` on some task, or their teacher's.

@@ -33,7 +33,14 @@ DEV_CHOICE_REMARK = (
     "Under protocol published, as adapted, a score is the best of its run's evaluations on the dev set that is "
     "reported, as in the papers; the tables of scores say of how many."
 )
-METRICS = {"accuracy": "Acc.", "f1": "F1", "matthews": "Matthews", "pearson": "Pear.", "spearman": "Spear."}
+METRICS = {
+    "accuracy": "Acc.",
+    "f1": "F1",
+    "f1_macro": "macro F1",
+    "matthews": "Matthews",
+    "pearson": "Pear.",
+    "spearman": "Spear.",
+}
 
 
 @dataclass(frozen=True)
