@@ -60,8 +60,8 @@ def test_processes_share_the_gpus_and_a_killed_one_leaves_nothing(tmp_path):
     assert claim_slot(["0", "1"], folder)[0] == "1"
     for run in on["0"]:
         run.communicate("")  # ends as a run does
-    claim_slot(["0"], folder)
-    assert all(len(list((folder / name).iterdir())) <= 1 for name in ("0", "1"))
+    claim_slot(["0", "1"], folder)
+    assert len(list(folder.iterdir())) <= 3, "the lock, and a slot just taken on either"
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,65 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "slots").write_text("not a folder")
     with pytest.raises(UserError, match=r"slots.*TMPDIR"):
         claim_slot(["0"], tmp_path / "slots")
+
+
+def test_another_users_folder_is_not_used_and_nothing_in_it_is_touched(tmp_path, monkeypatch):
+    """In /tmp anybody may make the folder first. Here it is the process that is another user's."""
+    folder = tmp_path / "slots"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(folder).st_uid + 1)
+    with pytest.raises(UserError, match=r"slots should be yours alone, and is not; .* TMPDIR"):
+        claim_slot(["0"], folder)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o710, 0o704])
+def test_a_folder_that_others_may_enter_is_not_used(tmp_path, mode):
+    folder = tmp_path / "slots"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(UserError, match="should be yours alone"):
+        claim_slot(["0"], folder)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+@pytest.mark.parametrize("name", ["lock", "gpu-0-12-0123abcd"])
+def test_a_link_among_the_slots_leads_to_nobodys_file(tmp_path, link, name):
+    victim, folder = tmp_path / "victim", tmp_path / "slots"
+    victim.write_text("a year of work")
+    folder.mkdir(mode=0o700)
+    link(victim, folder / name)
+    with pytest.raises(UserError, match="cannot note there"):
+        claim_slot(["0"], folder)
+    assert victim.read_text() == "a year of work"
+    assert (folder / name).exists()
+
+
+def test_a_folder_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "victims").mkdir(mode=0o700)
+    (tmp_path / "slots").symlink_to(tmp_path / "victims")
+    with pytest.raises(UserError, match="cannot note there"):
+        claim_slot(["0"], tmp_path / "slots")
+    assert list((tmp_path / "victims").iterdir()) == []
+
+
+def test_what_is_no_slot_is_left_alone(tmp_path):
+    folder = tmp_path / "slots"
+    folder.mkdir(mode=0o700)
+    for name in ("gpu-0-notes", "gpu-0-12-0123abcde", "0"):
+        (folder / name).write_text("mine")
+    claim_slot(["0"], folder)
+    assert {name: (folder / name).read_text() for name in ("gpu-0-notes", "gpu-0-12-0123abcde", "0")} == dict.fromkeys(
+        ("gpu-0-notes", "gpu-0-12-0123abcde", "0"), "mine"
+    )
+
+
+def test_each_job_of_a_cluster_counts_the_runs_on_its_own_gpus(tmp_path, monkeypatch):
+    """Two jobs on one machine, both told that their two GPUs are 0 and 1."""
+    slots = []
+    for job, expected in (("7", "0"), ("7", "1"), ("7", "0"), ("8", "0"), ("8", "1")):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        name, slot = claim_slot(["0", "1"], tmp_path / "slots")
+        slots.append(slot)
+        assert name == expected

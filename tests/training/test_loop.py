@@ -326,13 +326,13 @@ def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(runs_module, "load_method", stopping)
             with pytest.raises(Interrupted):
-                bench.execute("rte", place, checkpoint_every=0.0)
+                bench.execute("rte", place)
         if change == "state version":
             monkeypatch.setattr(runs_module, "STATE_VERSION", runs_module.STATE_VERSION + 1)
         if change == "data":  # the same, said in other words
             file = tmp_path / "data/rte/data.json"
             file.write_text(file.read_text() + " ")
-        record, _ = bench.execute("rte", place, checkpoint_every=0.0)
+        record, _ = bench.execute("rte", place)
         assert record.resumed == resumed
 
 

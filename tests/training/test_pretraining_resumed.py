@@ -149,6 +149,7 @@ def suite(tmp_path, monkeypatch):
         "tasks": ["rte"],
         "seeds": [1],
         "device": "cpu",
+        "checkpoint_every": 0,
         "experiments": {"one": {"title": "One", "methods": ["distilbert"]}},
     }
     write_json(folder / "suite.json", config)
@@ -169,8 +170,8 @@ def checkpoints() -> list[Path]:
     return [file for depth in ("*", "*/head") for file in Path(".cache/checkpoints").glob(f"{depth}/state.pt")]
 
 
-def compact(suite, every=0.0) -> None:
-    make_compact_checkpoint(read_plan(suite.folder), "distilbert", suite.folder, every)
+def compact(suite) -> None:
+    make_compact_checkpoint(read_plan(suite.folder), "distilbert", suite.folder)
 
 
 def test_the_checkpoint_is_gone_once_the_output_is_there(suite, steps):
@@ -180,7 +181,7 @@ def test_the_checkpoint_is_gone_once_the_output_is_there(suite, steps):
     assert steps.of(lambda: compact(suite)) == 4
     assert (suite.folder / "compact" / "distilbert" / "source.json").is_file()
     assert not list(Path(".cache/checkpoints").iterdir())
-    make = lambda: make_backbone(read_plan(suite.folder), suite.folder, 0.0)  # noqa: E731
+    make = lambda: make_backbone(read_plan(suite.folder), suite.folder)  # noqa: E731
     assert steps.of(make, stop_at=4) == 3
     assert len(checkpoints()) == 1
     assert steps.of(make) == 3
@@ -218,15 +219,16 @@ def test_nothing_goes_on_from_a_checkpoint_of_something_else(suite, steps, chang
 def test_killed_from_outside_it_goes_on(suite):
     """SIGKILL in the middle of `theseus-bench compact`, and the same command again."""
     suite.config["compact"]["distilbert"] |= {"steps": 300, "head_steps": 0, "learning_rate": 1e-3}
-    write_json(suite.folder / "suite.json", suite.config)
-    compact(suite, every=600.0)
+    write_json(suite.folder / "suite.json", suite.config | {"checkpoint_every": 600})
+    compact(suite)
     output = suite.folder / "compact" / "distilbert"
     whole, losses = load_file(output / "model.safetensors"), json.loads((output / "source.json").read_text())["losses"]
     for file in output.iterdir():
         file.unlink()
     output.rmdir()
 
-    words = ["compact", str(suite.folder), "distilbert", "--checkpoint-every", "0.1"]
+    write_json(suite.folder / "suite.json", suite.config | {"checkpoint_every": 0.1})
+    words = ["compact", str(suite.folder), "distilbert"]
     command = [sys.executable, "-c", "from theseus_bench.cli import main; main()", *words]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120

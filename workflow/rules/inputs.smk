@@ -27,7 +27,7 @@ rule backbone:
         suite=suite_folder,
         backbone=lambda w: PLAN.suite.backbone.model_dump_json(),
     shell:
-        "OMP_NUM_THREADS={threads:q} theseus-bench backbone {params.suite:q} > {log:q} 2>&1"
+        "OMP_NUM_THREADS={threads:q} exec theseus-bench backbone {params.suite:q} > {log:q} 2>&1"
 
 
 rule compact:
@@ -48,7 +48,7 @@ rule compact:
         compact=lambda w: PLAN.suite.compact[w.method].model_dump_json(),
         layers=PLAN.suite.student_layers,
     shell:
-        "OMP_NUM_THREADS={threads:q} theseus-bench compact {params.suite:q} {wildcards.method:q} > {log:q} 2>&1"
+        "OMP_NUM_THREADS={threads:q} exec theseus-bench compact {params.suite:q} {wildcards.method:q} > {log:q} 2>&1"
 
 
 rule encode:

@@ -17,7 +17,7 @@ rule train:
         fingerprint=lambda w: PLAN.fingerprint(run_of(w)),
         keep=lambda w: PLAN.keeps_model(run_of(w)),
     shell:
-        "OMP_NUM_THREADS={threads:q} theseus-bench train {params.suite:q} {params.run:q} {wildcards.task:q} {wildcards.seed:q} > {log:q} 2>&1"
+        "OMP_NUM_THREADS={threads:q} exec theseus-bench train {params.suite:q} {params.run:q} {wildcards.task:q} {wildcards.seed:q} > {log:q} 2>&1"
 
 
 # The predecessor's model is an output, since its students read it.

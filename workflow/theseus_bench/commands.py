@@ -14,6 +14,7 @@ import typer
 
 from theseus_bench import preload
 from theseus_bench.errors import UserError, message_of
+from theseus_bench.stopping import GO_ON, Stopped, stop_by_signal
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
@@ -21,7 +22,6 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
 Configs = Annotated[list[Path], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
 Seed = Annotated[int, typer.Argument(min=0, max=2**32 - 1)]
-Interval = Annotated[float, typer.Option(min=0, help="seconds between checkpoints, from which it goes on if stopped")]
 
 
 @app.command()
@@ -76,27 +76,27 @@ def fetch(folder: Folder, task: str, output: Path) -> None:
 
 
 @app.command()
-def backbone(folder: Folder, checkpoint_every: Interval = 600.0) -> None:
+def backbone(folder: Folder) -> None:
     """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
     from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.inputs import make_backbone
 
     suite_plan = read_plan(folder)
-    with exclusive_lock(folder, "backbone"):
-        make_backbone(suite_plan, folder, checkpoint_every)
+    with exclusive_lock(folder, "backbone"), stop_by_signal():
+        make_backbone(suite_plan, folder)
 
 
 @app.command()
-def compact(folder: Folder, method: str, checkpoint_every: Interval = 600.0) -> None:
+def compact(folder: Folder, method: str) -> None:
     """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
     from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
     from theseus_bench.training.inputs import make_compact_checkpoint
 
     suite_plan = read_plan(folder)
-    with exclusive_lock(folder, f"compact/{method}"):
-        make_compact_checkpoint(suite_plan, method, folder, checkpoint_every)
+    with exclusive_lock(folder, f"compact/{method}"), stop_by_signal():
+        make_compact_checkpoint(suite_plan, method, folder)
 
 
 @app.command()
@@ -126,11 +126,12 @@ def encode(folder: Folder, task: str) -> None:
 def train(folder: Folder, method: str, task: str, seed: Seed) -> None:
     """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions.
 
-    A run whose record is there already, of the same settings and made of the same contents, is kept as it is.
+    A run whose record is there already, of the same settings and made of the same contents, is kept as it is. Exit code
+    75: it had to stop, and the same command goes on from its checkpoint.
     """
     from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
-    from theseus_bench.suite.run_files import keep_run, shelter
+    from theseus_bench.suite.run_files import keep_run
 
     suite_plan = read_plan(folder)
     run = suite_plan.run(method, task, seed)
@@ -140,8 +141,8 @@ def train(folder: Folder, method: str, task: str, seed: Seed) -> None:
             return
         from theseus_bench.training.run import execute
 
-        record = execute(suite_plan, run, folder)
-        shelter(run, folder)
+        with stop_by_signal():
+            record = execute(suite_plan, run, folder)
     score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
     print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
 
@@ -391,12 +392,18 @@ COMMAND = typer.main.get_command(app)  # made here, once: the children of a fork
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; its exit code. What the user can mend is one line on standard error."""
+    """Run one command line; its exit code (GO_ON for a training that had to stop).
+
+    What the user can mend is one line on standard error.
+    """
     try:
         COMMAND(arguments, prog_name="theseus-bench")
     except (UserError, OSError) as error:
         print(f"theseus-bench: {message_of(error)}", file=sys.stderr)
         return 1
+    except Stopped as stop:
+        print(f"theseus-bench: {stop}", file=sys.stderr)
+        return GO_ON
     except SystemExit as end:  # how typer ends, well or with a mistake in the arguments already shown
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

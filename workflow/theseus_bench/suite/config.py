@@ -262,6 +262,9 @@ class Suite(Strict):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     threads: int = Field(1, ge=1, description="processor threads of one run")
+    checkpoint_every: float = Field(
+        300, ge=0, description="seconds between the checkpoints of a training, from which it goes on after a stop"
+    )
     search: Search = Field(Search(), description="how far settings are searched before the final runs")
     equal: Equal = Field(Equal(), description="the protocol of equal effort")
     verdicts: VerdictRule = Field(VerdictRule(), description="when a published number counts as reproduced")

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, read_json, write_json
+from theseus_bench.stopping import Stopped
 from theseus_bench.strict_yaml import Strict
 from theseus_bench.suite.result_files import read_result
 
@@ -129,7 +130,8 @@ def crash_reason(folder: Path) -> str:
     if not file.is_file():
         return "not run"
     try:
-        return f"crashed: {read_json(file)['reason']}"
+        crash = read_json(file)
+        return crash["reason"] if crash.get("stopped") else f"crashed: {crash['reason']}"
     except (UserError, KeyError, TypeError):
         return f"crashed: {file} does not say why; its log may"
 
@@ -140,6 +142,9 @@ def crash_recorded(folder: Path) -> Iterator[None]:
     (folder / "error.json").unlink(missing_ok=True)
     try:
         yield
+    except Stopped as stop:
+        write_json(folder / "error.json", {"reason": str(stop), "stopped": True})
+        raise
     except Exception as error:
         text = " ".join(str(error).split())
         reason = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -86,8 +86,8 @@ def checksum(path: Path) -> str:
 def keep_run(plan: Plan, run: Run, suite_folder: Path) -> bool:
     """Whether the run need not be trained, as its record holds: in its place, or set aside and now brought back.
 
-    Its files are then as new, for Snakemake. A record that does not hold is removed, lest it outlive a try to replace
-    it.
+    Its files are then as new, for Snakemake. What was set aside stays there too, as the job that brings it back may
+    still be taken for failed. A record that does not hold is removed, lest it outlive a try to replace it.
     """
     folder = suite_folder / run.path
     for root in (suite_folder, suite_folder / ASIDE):
@@ -121,7 +121,7 @@ def keep_checkpoint(output: Path, made_from: dict[str, Any], suite_folder: Path)
     for folder in (output, aside):
         if (folder / MADE_FROM).is_file() and read_json(folder / MADE_FROM) == _describe(folder, made_from):
             if folder != output:
-                _replace(folder, output)
+                _link(folder, output)
             return True
     return False
 
@@ -149,22 +149,31 @@ def set_aside(to_keep: Iterable[Iterable[str]], to_remove: Iterable[Iterable[str
         paths = [Path(output).relative_to(suite_folder) for output in outputs]
         if any((suite_folder / path).exists() for path in paths):
             for path in paths:
-                _remove(suite_folder / ASIDE / path)
                 _link(suite_folder / path, suite_folder / ASIDE / path)
 
 
-def shelter(run: Run, suite_folder: Path) -> None:
-    """Set a run aside that has just ended, while a snakemake is at work.
+def run_outputs(run: Run, suite_folder: Path) -> list[Path]:
+    """What the job of a run leaves that Snakemake knows of, and so may delete."""
+    names = ["run.json", "predictions.parquet"] + ["model"] * (run.spec.role == "teacher")
+    return [suite_folder / run.path / name for name in names]
 
-    The one that started it may have been killed; then the next one, which took it for unfinished, deletes its outputs.
+
+def shelter(outputs: Iterable[Path], suite_folder: Path) -> None:
+    """Set the outputs of a job aside that has just made them, while a snakemake is at work.
+
+    Snakemake deletes what a failed job has left, and a job may fail once all is done, as at its time limit. The one
+    that started it may have been killed, too; then the next one, which takes it for unfinished, deletes its outputs.
     """
     if (suite_folder / ASIDE).is_dir():
-        names = ["run.json", "predictions.parquet"] + ["model"] * (run.spec.role == "teacher")
-        set_aside([[f"{suite_folder}/{run.path}/{name}" for name in names]], [], suite_folder)
+        set_aside([map(str, outputs)], [], suite_folder)
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a file, or for each file of a folder; a copy where the file system has no such thing."""
+    """A second name for a file, or for each file of a folder; a copy where the file system has no such thing.
+
+    What was there goes, whether there is a source or not.
+    """
+    _remove(target)
     files = [file for file in source.iterdir() if not file.name.startswith(".")] if source.is_dir() else [source]
     for file in files:
         if file.is_file():
@@ -177,16 +186,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _bring_back(source: Path, folder: Path) -> None:
-    """Move a run that was set aside into its place, the record last."""
+    """Link a run that was set aside into its place, the record last."""
     for name in ("model", "predictions.parquet", "run.json"):
         if (source / name).exists():
-            _replace(source / name, folder / name)
-
-
-def _replace(source: Path, target: Path) -> None:
-    _remove(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(source, target)
+            _link(source / name, folder / name)
 
 
 def _remove(path: Path) -> None:

@@ -60,7 +60,7 @@ class Bench:
     def method(self) -> str:
         return next(iter(self.plan.suite.experiments.values())).methods[0]
 
-    def execute(self, task: str, name: str, **options) -> tuple[RunRecord, np.ndarray]:
+    def execute(self, task: str, name: str) -> tuple[RunRecord, np.ndarray]:
         """Train the run in a folder of its own, over the shared inputs; its record and its logits."""
         folder = self.folder / name
         if not folder.exists():
@@ -71,7 +71,7 @@ class Bench:
             for other in {self.plan.teacher.name} | ({spec.source.method} if spec.source else set()):
                 if other != self.method:
                     (folder / "runs" / other).symlink_to(self.folder / "runs" / other)
-        record = execute(self.plan, self.run(task), folder, self.folder / "checkpoints", **options)
+        record = execute(self.plan, self.run(task), folder, self.folder / "checkpoints")
         table = pq.read_table(folder / self.run(task).path / "predictions.parquet")
         return record, np.stack(table["logits"].to_numpy())
 
@@ -107,6 +107,7 @@ def make_bench(method: str, folder: Path) -> Bench:
         "tasks": TASKS,
         "seeds": [1],
         "device": "cpu",
+        "checkpoint_every": 0,
         "keep_models": ["all"],
         "settings": [few],
         "experiments": {"check": {"title": "check", "methods": [method]}},
@@ -196,10 +197,10 @@ def _check_resumes(bench: Bench) -> None:
     run.load_method = load_stopping
     try:
         with contextlib.suppress(Stop):
-            bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
+            bench.execute(bench.tasks[0], "stopped")
     finally:
         run.load_method = original
-    record, resumed = bench.execute(bench.tasks[0], "stopped", checkpoint_every=0.0)
+    record, resumed = bench.execute(bench.tasks[0], "stopped")
     if record.steps and not record.resumed:
         raise UserError("a run that was stopped did not go on from its checkpoint")
     if record.curve != whole.curve or not np.array_equal(expected, resumed):

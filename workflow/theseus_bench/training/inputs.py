@@ -22,7 +22,7 @@ from theseus_bench.modeling.devices import Hardware, choose_hardware
 from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.checkpoint_files import WEIGHTS
 from theseus_bench.suite.plan import Plan
-from theseus_bench.suite.run_files import checksum, keep_checkpoint, sign_checkpoint
+from theseus_bench.suite.run_files import checksum, keep_checkpoint, shelter, sign_checkpoint
 from theseus_bench.training import pretraining
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
 from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
@@ -43,10 +43,10 @@ def fetch_task(plan: Plan, name: str, output: Path) -> None:
                     table.to_parquet(scratch / f"{split}.parquet")
 
 
-def make_backbone(plan: Plan, folder: Path, checkpoint_every: float = 600.0) -> None:
+def make_backbone(plan: Plan, folder: Path) -> None:
     """Put the backbone into `folder`/backbone; what is there and was made of the same stays.
 
-    Pretraining the demo's keeps its state every `checkpoint_every` seconds, and goes on from it after a stop.
+    Pretraining the demo's keeps its state in the suite's intervals, and goes on from it after a stop.
     """
     backbone, output = plan.suite.backbone, folder / "backbone"
     made_from: dict[str, Any] = {"settings": backbone.model_dump(mode="json")}
@@ -55,21 +55,21 @@ def make_backbone(plan: Plan, folder: Path, checkpoint_every: float = 600.0) -> 
     if keep_checkpoint(output, made_from, folder):
         print(f"{output}: kept, as it was made of the same")
         return
+    checkpoint = None
     if backbone.source == "demo":
         hardware = choose_hardware(plan.suite.device, "auto", plan.suite.threads)
-        checkpoint = _checkpoint(folder, hardware, made_from, checkpoint_every)
+        checkpoint = _checkpoint(plan, folder, hardware, made_from)
         losses = make_demo_backbone(backbone.layers, backbone.steps, hardware, checkpoint, output)
         write_json(output / "source.json", backbone.model_dump(exclude_none=True) | {"losses": losses})
-        checkpoint.discard()
     else:
         checkpoints.fetch_checkpoint(backbone, output)
-    sign_checkpoint(output, made_from)
+    _finish(output, made_from, folder, checkpoint)
 
 
-def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_every: float = 600.0) -> None:
+def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
     """Put the compact checkpoint of `method` into `folder`/compact/<method>; what was made of the same stays.
 
-    A recipe keeps its state every `checkpoint_every` seconds, and goes on from it after a stop.
+    A recipe keeps its state in the suite's intervals, and goes on from it after a stop.
     """
     if method not in plan.suite.compact:
         raise UserError(f"{folder}: {method!r} has no compact checkpoint{suggest(method, plan.suite.compact)}")
@@ -84,6 +84,7 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
     if keep_checkpoint(output, made_from, folder):
         print(f"{output}: kept, as it was made of the same")
         return
+    checkpoint = None
     if compact.source == "hub":
         if compact.revision is None:
             raise UserError(
@@ -96,14 +97,21 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path, checkpoint_ev
             write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
     else:
         hardware = choose_hardware(plan.suite.device, "auto", plan.suite.threads)
-        checkpoint = _checkpoint(folder, hardware, made_from, checkpoint_every)
+        checkpoint = _checkpoint(plan, folder, hardware, made_from)
         text = concatenate([_training_text(folder / "data" / task) for task in plan.trained_tasks])
         losses = make_compact(
             folder / "backbone", text, compact, plan.suite.student_layers, hardware, checkpoint, output
         )
         write_json(output / "source.json", compact.model_dump(exclude_none=True) | {"losses": losses})
-        checkpoint.discard()
+    _finish(output, made_from, folder, checkpoint)
+
+
+def _finish(output: Path, made_from: dict[str, Any], folder: Path, checkpoint: Checkpoint | None) -> None:
+    """Say of what the model `output` was made; remove the checkpoint of its training once that is safe."""
     sign_checkpoint(output, made_from)
+    shelter([output], folder)
+    if checkpoint:
+        checkpoint.discard()
 
 
 def _training_text(folder: Path) -> Split:
@@ -112,7 +120,7 @@ def _training_text(folder: Path) -> Split:
     return take(split, hold_out(split, folder.name)[0])
 
 
-def _checkpoint(folder: Path, hardware: Hardware, made_from: dict[str, Any], every: float) -> Checkpoint:
+def _checkpoint(plan: Plan, folder: Path, hardware: Hardware, made_from: dict[str, Any]) -> Checkpoint:
     """A pretraining's checkpoint, named by all that the result depends on.
 
     That is the suite's `folder`, what it is made from, device, precision and the code.
@@ -120,7 +128,7 @@ def _checkpoint(folder: Path, hardware: Hardware, made_from: dict[str, Any], eve
     code = [checksum(Path(module.__file__)) for module in (synthetic, pretraining)]
     parts = [str(folder.resolve()), hardware.device.type, hardware.precision, code, STATE_VERSION, made_from]
     name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-    return Checkpoint(CHECKPOINTS / name, every)
+    return Checkpoint(CHECKPOINTS / name, plan.suite.checkpoint_every)
 
 
 def _hub_split(name: str, revision: str, task: str, split: str, cache: str | None = None):

@@ -25,6 +25,7 @@ from theseus_bench.modeling.compile import padded_length, prepare_for_device
 from theseus_bench.modeling.devices import Hardware, autocast, to_tensors
 from theseus_bench.modeling.energy import EnergyMeter
 from theseus_bench.modeling.flops import count_flops, is_observed
+from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.training.method import Method
 from theseus_bench.training.teacher_outputs import TeacherOutputs
@@ -120,6 +121,7 @@ def fit(
 
     The score is that of `data.chosen_by`. A loss that is not finite ends the run; the best parameters so far stay. A
     run that was killed goes on from its checkpoint, on a CPU bit-equal. A method that trains nothing is scored once.
+    Stopped, with a checkpoint, where the process has to end before the run.
     """
     prepare_for_device(model, hardware.device).train()
     parameters = parameters_of(method, model)
@@ -133,10 +135,11 @@ def fit(
     # go on from the checkpoint of a run that was stopped, or begin
     state = resume_state(checkpoint.file, trained, optimizer, hardware.device) or new_state(trained, hardware.device)
     start_time, save_time = time.monotonic() - state.seconds, time.monotonic()
-    meter = EnergyMeter(hardware.device, state.energy_joules)
+    meter, deadline = EnergyMeter(hardware.device, state.energy_joules), Deadline()
+    last = state.step if _is_over(settings, state, steps) else steps
 
     # a batch: ids, masks and token types (batch, length), labels (batch,), what the teacher says of them
-    for batch in training_batches(data, settings, seed, hardware.device, state.step, steps):
+    for batch in training_batches(data, settings, seed, hardware.device, state.step, last):
         # the method may change its model before each step, as Theseus does with its replacing rate
         method.on_step_begin(state.step)
 
@@ -148,23 +151,36 @@ def fit(
         state.seconds = time.monotonic() - start_time
         state.energy_joules = meter.read(at_most_every=60.0)
 
-        # evaluate, keep the best parameters, stop where nothing is finite or nothing has got better for long
+        # evaluate, keep the best parameters
         if state.step in evaluations:
             _evaluate(method, model, data, settings, hardware, trained, state)
             state.evaluation_seconds += time.monotonic() - start_time - state.seconds
             state.seconds = time.monotonic() - start_time
             state.energy_joules = meter.read()
-            if state.divergence or state.evaluations_without_improvement >= (settings.patience or math.inf):
-                break
 
-        # checkpoint
-        if time.monotonic() - save_time >= checkpoint.every:
+        # checkpoint: in intervals, before the process has to end, and for predictions that may not end in time either
+        is_over, reason = _is_over(settings, state, steps), deadline.reason_to_stop()
+        is_long = checkpoint.file.is_file() or deadline.end < math.inf
+        if reason or (is_over and is_long) or time.monotonic() - save_time >= checkpoint.every:
+            state.energy_joules = meter.read()
             save_state(checkpoint.file, trained, optimizer, trainer=vars(state))
             save_time = time.monotonic()
+        if reason:
+            raise Stopped(f"stopped at step {state.step} of {steps}, {reason}; the same command goes on from there")
+
+        # stop where nothing is finite or nothing has got better for long
+        if is_over:
+            break
 
     # the best parameters are the run's
     copy_parameters(trained, state.best_parameters)
     return state
+
+
+def _is_over(settings: LoopSettings, state: TrainerState, steps: int) -> bool:
+    """Whether there is nothing left to train: all steps done, or no use in more."""
+    is_stuck = state.evaluations_without_improvement >= (settings.patience or math.inf)
+    return state.step == steps or bool(state.divergence) or is_stuck
 
 
 def _evaluate_only(method, model, data, settings, hardware) -> TrainerState:

@@ -29,6 +29,7 @@ from theseus_bench.modeling.checkpoints import load_masked_lm, save_checkpoint
 from theseus_bench.modeling.compile import padded_length, prepare_for_device
 from theseus_bench.modeling.devices import Hardware, autocast, seed_everything, to_tensors
 from theseus_bench.modeling.dropout import ATTENTION
+from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import Compact, LoopSettings
 from theseus_bench.training.loop import learning_rate, make_optimizer
 from theseus_bench.training.trainer_state import Checkpoint, restore_state, save_state
@@ -204,14 +205,14 @@ def _descend(
 
     The state is kept every `checkpoint.every` seconds and at the end, so that a phase that is over is not repeated if
     the next one is stopped. Where there is one, training goes on from it: on a CPU it ends bit-equal to one that was
-    not stopped.
+    not stopped. Stopped, with a checkpoint, where the process has to end before the training.
     """
     prepare_for_device(model, hardware.device).train()
     optimizer = make_optimizer(model, trained, settings)
     losses = []
     if checkpoint.file.is_file():
         losses = list(restore_state(checkpoint.file, trained, optimizer, hardware.device)["losses"])
-    save_time = time.monotonic()
+    save_time, deadline = time.monotonic(), Deadline()
     for batch in _masked_batches(text, tokenizer, settings, padded_length(hardware.device), first=len(losses)):
         with autocast(hardware.device, hardware.precision):
             value = loss(to_tensors(batch, hardware.device))
@@ -222,9 +223,13 @@ def _descend(
             group["lr"] = learning_rate(settings, len(losses) + 1, settings.max_steps + 1)
         optimizer.step()
         losses.append(value.detach())
-        if time.monotonic() - save_time >= checkpoint.every or len(losses) == settings.max_steps:
+        is_over, reason = len(losses) == settings.max_steps, deadline.reason_to_stop()
+        if reason or is_over or time.monotonic() - save_time >= checkpoint.every:
             save_state(checkpoint.file, trained, optimizer, losses=torch.stack(losses))
             save_time = time.monotonic()
+        if reason:
+            done = f"{len(losses)} of {settings.max_steps}"
+            raise Stopped(f"stopped at step {done} of pretraining, {reason}; the same command goes on from there")
     return torch.stack(losses).tolist()  # only now, as the processor waits for a GPU here
 
 

@@ -38,7 +38,7 @@ from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.provenance import provenance
 from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded
-from theseus_bench.suite.run_files import checksum, inputs_of
+from theseus_bench.suite.run_files import checksum, inputs_of, run_outputs, shelter
 from theseus_bench.suite.run_names import EQUAL
 from theseus_bench.suite.search import read_choice
 from theseus_bench.training.loop import (
@@ -55,13 +55,11 @@ from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_t
 from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
 
 
-def execute(
-    plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKPOINTS, checkpoint_every: float = 600.0
-) -> RunRecord:
-    """Train one run and write its folder; on an error error.json says why, and the error goes on.
+def execute(plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKPOINTS) -> RunRecord:
+    """Train one run and write its folder; on an error, or Stopped, error.json says why, and it is raised.
 
-    A checkpoint is written to a folder of the run's own in `checkpoints` every `checkpoint_every` seconds, taken up if
-    one is there, and removed in the end.
+    A checkpoint is written to a folder of the run's own in `checkpoints` in the suite's intervals, taken up if one is
+    there, and removed once the record is safe: also from a snakemake that takes the run for failed.
     """
     folder = suite_folder / run.path
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,9 +68,10 @@ def execute(
         inputs = inputs_of(plan, run, suite_folder)
         hardware = _hardware(plan, run)
         identity = _identity(plan, run, suite_folder, inputs, hardware)
-        checkpoint = Checkpoint(checkpoints / identity, checkpoint_every)
+        checkpoint = Checkpoint(checkpoints / identity, plan.suite.checkpoint_every)
         record = _execute(plan, run, trial, suite_folder, folder, hardware, checkpoint, inputs)
         write_json(folder / "run.json", record.model_dump())
+        shelter(run_outputs(run, suite_folder), suite_folder)
         checkpoint.discard()
     return record
 

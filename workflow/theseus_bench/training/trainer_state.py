@@ -23,7 +23,7 @@ class Checkpoint:
     """Where a training keeps its state, and how often."""
 
     folder: Path  # of this training alone
-    every: float = 600.0  # seconds
+    every: float  # seconds
 
     @property
     def file(self) -> Path:
