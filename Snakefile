@@ -21,6 +21,7 @@ from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
 from theseus_bench.strict_yaml import lay_over, read_config
 from theseus_bench.suite.load import check_data, load_plan
+from theseus_bench.suite.method_code import code_checksum
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.outputs import (
     DIAGNOSTIC,

@@ -40,7 +40,7 @@ from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.load import load_plan
 from theseus_bench.training.loop import make_optimizer, planned_steps
-from theseus_bench.training.method import classify, task_loss
+from theseus_bench.training.method import ParameterGroup, classify, task_loss
 from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, DataCollatorWithPadding
@@ -118,7 +118,7 @@ def teacher(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     model = load_classifier(checkpoint, task).eval()
     depth = model.config.num_hidden_layers
     student = keep_layers(load_classifier(checkpoint, task), list(range(depth // 2)))
-    optimizer = make_optimizer(student, list(student.parameters()), LoopSettings(layers=depth // 2))
+    optimizer = make_optimizer([ParameterGroup(list(student.parameters()))], LoopSettings(layers=depth // 2))
     some = Split(split.tokens, split.rows[: 10 * BATCH])
     write = _seconds(
         lambda: write_teacher_outputs(model, some, pad, list(range(2, depth + 1, 2)), CPU, "fp32", folder / "outputs")

@@ -186,7 +186,7 @@ class OurMethod:
         self.model = self.method.build(context).train()
         self.parameters = parameters_of(self.method, self.model)
         self.loop = LoopSettings(**{key: settings[key] for key in LoopSettings.model_fields})
-        self.optimizer = make_optimizer(self.model, self.parameters.trained, self.loop)
+        self.optimizer = make_optimizer(self.parameters.groups, self.loop)
         self.hardware = Hardware(CPU, bench.precision)
         self.step, self.examples, self.count = 0, 0, new_count()
 

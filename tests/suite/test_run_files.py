@@ -1,5 +1,6 @@
 """What a run was made of, by contents, and what is therefore kept."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from suites import deciding, leave_run, make_plan
+from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.run_files import (
     checksum,
     inputs_of,
@@ -78,6 +80,20 @@ def test_a_run_is_not_kept_once_what_it_read_has_changed_or_is_gone(suite, place
     assert not (folder / run.path / "run.json").exists(), "it must not outlive a try to replace it"
 
 
+def test_a_record_that_an_older_version_has_left_holds_while_the_text_of_method_py_is_the_same(suite):
+    plan, run, folder = suite
+    file = METHODS_FOLDER / "vanilla_kd" / "method.py"
+    inputs = inputs_of(plan, run, folder)
+    del inputs["methods/vanilla_kd/*.py"]
+    older = inputs | {"methods/vanilla_kd/method.py": hashlib.sha256(file.read_bytes()).hexdigest()}
+    leave_record(folder, run, inputs=older)
+    assert f"{run.path}/run.json" not in unsound(plan, [run], [], folder)
+    assert keep_run(plan, run, folder)
+    leave_record(folder, run, inputs=older | {"methods/vanilla_kd/method.py": "of another text"})
+    assert f"{run.path}/run.json" in unsound(plan, [run], [], folder)
+    assert not keep_run(plan, run, folder)
+
+
 def test_a_run_is_not_kept_with_predictions_that_are_not_its_own(suite):
     plan, run, folder = suite
     file = folder / run.path / "predictions.parquet"
@@ -88,7 +104,7 @@ def test_a_run_is_not_kept_with_predictions_that_are_not_its_own(suite):
 def test_all_that_a_run_reads_has_a_checksum(suite):
     plan, run, folder = suite
     read = {"data/rte", "teacher/predecessor/rte/seed-1", "backbone/model.safetensors", "backbone/config.json"}
-    assert inputs_of(plan, run, folder).keys() == read | {"methods/vanilla_kd/method.py"}
+    assert inputs_of(plan, run, folder).keys() == read | {"methods/vanilla_kd/*.py"}
     searched = make_plan(search={"budget": 2, "seeds": [101]})
     other = searched.run("vanilla_kd", "rte", 1)
     found = []
@@ -98,7 +114,7 @@ def test_all_that_a_run_reads_has_a_checksum(suite):
         values = choice_of(other)
         choice.write_text(json.dumps(values | {"chosen": values["chosen"] | {"settings": {"learning_rate": rate}}}))
         found.append(inputs_of(searched, other, folder))
-    assert found[0].keys() == read | {"methods/vanilla_kd/method.py", other.search_file}
+    assert found[0].keys() == read | {"methods/vanilla_kd/*.py", other.search_file}
     assert {key for key in found[0] if found[0][key] != found[1][key]} == {other.search_file}
 
 

@@ -11,11 +11,13 @@ from theseus_bench.data import batches
 from theseus_bench.data.batches import collate, length_grouped_batches
 from theseus_bench.data.held_out import hold_out, take
 from theseus_bench.data.parquet import ROW, Split
+from theseus_bench.errors import UserError
+from theseus_bench.modeling.architectures import layers_of
 from theseus_bench.modeling.devices import Hardware, autocast, choose_precision, seed_everything
 from theseus_bench.training import run as runs_module
 from theseus_bench.training.conformance import make_bench
 from theseus_bench.training.loop import fit, learning_rate, planned_steps, predict, without_held_out
-from theseus_bench.training.method import Method, classify, task_loss
+from theseus_bench.training.method import Method, ParameterGroup, classify, parameter_groups, task_loss
 from theseus_bench.training.run import majority_score, run_status
 from theseus_bench.training.trainer_state import TrainerState
 from tiny import (
@@ -120,13 +122,18 @@ def test_planned_steps(epochs, examples, cap, expected):
 # -- the loop itself
 
 
-def plain_loop(model, data, settings, seed, steps):
+def plain_groups(named_parameters, decay=0.1, **options):
+    """Groups for torch's optimizer: those that decay, and biases and layer norms, which do not."""
+    plain, decaying = [], []
+    for name, parameter in named_parameters:
+        (plain if name.endswith("bias") or "LayerNorm" in name else decaying).append(parameter)
+    groups = [{"params": decaying, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    return [group | options for group in groups if group["params"]]
+
+
+def plain_loop(model, data, settings, seed, steps, groups=None, clipped=None):
     """What the loop promises, written with transformers' own loss and schedule."""
-    plain = [n.endswith("bias") or "LayerNorm" in n for n, _ in model.named_parameters()]
-    groups = [
-        {"params": list(itertools.compress(model.parameters(), [not p for p in plain])), "weight_decay": 0.1},
-        {"params": list(itertools.compress(model.parameters(), plain)), "weight_decay": 0.0},
-    ]
+    groups, clipped = groups or plain_groups(model.named_parameters()), clipped or list(model.parameters())
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
     schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup * steps), steps)
     orders = (
@@ -138,7 +145,7 @@ def plain_loop(model, data, settings, seed, steps):
         batch = make_batch(data, examples)
         loss = model(**inputs_of(model, batch), labels=batch["labels"]).loss
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        nn.utils.clip_grad_norm_(clipped, settings.clip_norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
@@ -159,6 +166,47 @@ def test_fit_is_bit_equal_to_a_plain_loop(checkpoints, tmp_path, outputs, start)
     assert state.step == 12
     assert same(weights(ours.model), weights(theirs.model))
     assert state.curve[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_groups_have_their_rate_and_decay_under_one_schedule_and_one_norm(checkpoints, tmp_path):
+    data = make_data()
+    options = {"epochs": 2.4, "weight_decay": 0.1, "warmup": 0.25, "clip_norm": 0.5, "evaluate_every": 100}
+    ours, theirs = (build("finetune", data, checkpoints.backbone, **options) for _ in range(2))
+
+    def parameters(model):
+        first, second = layers_of(model)
+        ids = {id(p) for p in [*first.parameters(), *second.parameters()]}
+        rest = [p for p in model.parameters() if id(p) not in ids]
+        first = ParameterGroup(first.parameters(), rate_factor=0.25)
+        return [first, *rest, ParameterGroup(second.parameters(), rate_factor=0.5, weight_decay=0.3)]
+
+    ours.method.parameters = parameters
+    named = list(theirs.model.named_parameters())
+    first, second = ([(n, p) for n, p in named if f"layer.{i}." in n] for i in (0, 1))
+    rest = [(n, p) for n, p in named if "layer." not in n]
+    rate = theirs.loop.learning_rate
+    groups = plain_groups(rest) + plain_groups(first, lr=rate / 4) + plain_groups(second, 0.3, lr=rate / 2)
+    clipped = [p for _, p in rest + first + second]  # all, in the order in which their norm is summed
+    assert len(first) == len(second) > 0
+    seed_everything(5)
+    plain_loop(theirs.model, data, theirs.loop, seed=1, steps=12, groups=groups, clipped=clipped)
+    seed_everything(5)
+    fit(ours.method, ours.model, data, ours.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert same(weights(ours.model), weights(theirs.model))
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (lambda p: [p, ParameterGroup([p])], "a parameter is in two groups, or twice in one; put it in one, once"),
+        (lambda p: [ParameterGroup([p], rate_factor=-0.1)], "a group's rate_factor is -0.1; give a number that is not"),
+        (lambda p: [ParameterGroup([p], weight_decay=math.nan)], "a group's weight_decay is nan; give a number"),
+    ],
+)
+def test_groups_that_cannot_be_trained_are_refused(given, complaint):
+    with pytest.raises(UserError) as refused:
+        parameter_groups(given(nn.Parameter(torch.zeros(1))))
+    assert str(refused.value).startswith(f"parameters(): {complaint}")
 
 
 def test_weight_decay_leaves_biases_and_norms_alone(checkpoints, tmp_path):

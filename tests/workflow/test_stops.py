@@ -216,7 +216,8 @@ def test_a_run_that_raised_an_error_is_made_again(built, project, preloaded):
     first = subprocess.run(COMMAND, cwd=project, env=preloaded, capture_output=True, text=True)
     assert first.returncode != 0
     page = (project / SUITE / "partial/report/index.html").read_text()
-    assert "crashed: ValueError: out of paper" in page
+    line = 1 + file.read_text().partition("raise ValueError")[0].count("\n")
+    assert f"crashed: methods/vanilla_kd/method.py, line {line}: ValueError: out of paper" in page
     assert_completes(project, preloaded)
     assert predictions(project) == predictions(built)
 

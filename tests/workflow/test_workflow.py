@@ -220,6 +220,31 @@ def test_an_edited_method_reruns_only_its_own(project):
     assert planned(project) - AFTER == runs | equal
 
 
+def test_a_comment_in_a_method_reruns_nothing(project):
+    for name in ("predecessor", "finetune"):
+        file = project / "methods" / name / "method.py"
+        file.write_text(f'"""A docstring."""\n# A comment.\n\n\n{file.read_text()}')
+    assert planned(project) == set()
+
+
+def test_an_edited_method_is_noticed_where_snakemakes_notes_are_lost(project):
+    file = project / "methods" / "finetune" / "method.py"
+    text = file.read_text()
+    file.write_text(f"# A comment.\n{text}")
+    shutil.rmtree(project / ".snakemake")
+    assert planned(project) == set()
+    file.write_text(f"{text}\nEDITED = True\n")
+    assert "train finetune rte 1" in planned(project)
+
+
+def test_a_method_that_is_no_python_is_one_line(project):
+    (project / "methods" / "pkd" / "method.py").write_text("class PatientKD(Method:\n")
+    run = snakemake(project, "--dry-run")
+    assert run.returncode == 1
+    assert "theseus-bench: methods/pkd/method.py, line 1: '(' was never closed" in run.stderr.splitlines()
+    assert "Traceback" not in run.stderr
+
+
 def test_a_raised_version_reruns_only_its_method(project):
     file = project / "methods" / "pkd" / "method.yaml"
     file.write_text(file.read_text().replace("version: 1", "version: 2"))
@@ -372,7 +397,7 @@ def test_a_failed_run_is_a_gap_with_its_reason_and_stops_no_other(project):
     run = snakemake(project, preload=True)
     assert run.returncode != 0
     report = (project / "results/mini/partial/report/index.html").read_text()
-    assert "crashed: ValueError: out of paper" in report
+    assert "crashed: methods/finetune/method.py, line 9: ValueError: out of paper" in report
     tables = [
         {file.name for file in (project / "results/mini" / part).iterdir()} for part in ("tables", "partial/tables")
     ]

@@ -73,14 +73,19 @@ def inputs_of_run(run):
         "teacher_model": f"{SUITE}/{PLAN.teacher_of(run).path}/model",
         "compact_checkpoint": f"{SUITE}/compact/{run.spec.name}",
     }
-    method = METHODS_FOLDER / run.spec.name
     return (
         [f"{SUITE}/data/{name}" for name in PLAN.predicted_with(run.task.name)]
-        + [f"{SUITE}/backbone", str(method / "method.py")]
+        + [f"{SUITE}/backbone"]
         + [needed[need] for need in sorted(run.needs)]
         + ([f"{SUITE}/{PLAN.source_of(run).path}/run.json"] if run.spec.source else [])
         + ([f"{SUITE}/{run.search_file}"] if run.trials else [])
     )
+
+
+@cache
+def code_of(method):
+    """What of a method's code counts for its results; nothing where records are trusted."""
+    return "" if PLAN.suite.trust_records else or_end(code_checksum, METHODS_FOLDER / method)
 
 
 def inputs_of_search(wildcards):
@@ -267,7 +272,7 @@ def force_unsound(runs, experiments):
         if PLAN.suite.trust_records:  # a run that is done reads nothing, and did when it was trained
             settings = workflow.dag_settings
             settings.rerun_triggers = set(settings.rerun_triggers) - {RerunTrigger.INPUT}
-        UNSOUND.update(f"{SUITE}/{file}" for file in unsound(PLAN, runs, experiments, Path(SUITE)))
+        UNSOUND.update(f"{SUITE}/{file}" for file in or_end(unsound, PLAN, runs, experiments, Path(SUITE)))
         workflow.dag.forcefiles.update(UNSOUND)
 
 

@@ -15,6 +15,7 @@ rule train:
         run=lambda w: run_of(w).name,
         settings=lambda w: json.dumps(run_of(w).settings, sort_keys=True),
         fingerprint=lambda w: PLAN.fingerprint(run_of(w)),
+        code=lambda w: code_of(run_of(w).spec.name),
         keep=lambda w: PLAN.keeps_model(run_of(w)),
     shell:
         "OMP_NUM_THREADS={threads:q} exec theseus-bench train {params.suite:q} {params.run:q} {wildcards.task:q} {wildcards.seed:q} > {log:q} 2>&1"

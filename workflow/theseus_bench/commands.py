@@ -7,6 +7,9 @@ the project's root. Libraries that take seconds to import are imported by the co
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +25,7 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
 Configs = Annotated[list[Path], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
 Seed = Annotated[int, typer.Argument(min=0, max=2**32 - 1)]
+Debug = Annotated[bool, typer.Option("--debug", help="with the traceback of an error in the method's code")]
 
 
 @app.command()
@@ -123,7 +127,17 @@ def encode(folder: Folder, task: str) -> None:
 
 
 @app.command()
-def train(folder: Folder, method: str, task: str, seed: Seed) -> None:
+def train(
+    folder: Folder,
+    method: str,
+    task: str,
+    seed: Seed,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="another setting, for a run METHOD@KEY=VALUE; repeat for more"),
+    ] = None,
+    debug: Debug = False,
+) -> None:
     """Train METHOD (or METHOD@VARIANT) on TASK with SEED and write its record and predictions.
 
     A run whose record is there already, of the same settings and made of the same contents, is kept as it is. Exit code
@@ -132,10 +146,11 @@ def train(folder: Folder, method: str, task: str, seed: Seed) -> None:
     from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
     from theseus_bench.suite.run_files import keep_run
+    from theseus_bench.suite.run_names import RunName
 
     suite_plan = read_plan(folder)
-    run = suite_plan.run(method, task, seed)
-    with exclusive_lock(folder, run.path):
+    run = suite_plan.run(str(RunName.parse(method).setting(*changes or [])), task, seed)
+    with print_cause(debug), exclusive_lock(folder, run.path):
         if keep_run(suite_plan, run, folder):
             print(f"{run.path}: kept, as it was made of the same")
             return
@@ -363,12 +378,12 @@ def new_method(name: str) -> None:
 
 
 @app.command()
-def check_method(name: str) -> None:
+def check_method(name: str, debug: Debug = False) -> None:
     """Run the conformance tests on methods/NAME."""
     from theseus_bench.training.conformance import CHECKS, check
 
     passed = 0
-    for title, problem in check(Path("methods") / name):
+    for title, problem in check(Path("methods") / name, debug):
         print(f"{'FAILED' if problem else 'ok':6} {title}{': ' + problem if problem else ''}")
         passed += not problem
     print(f"{passed} of {len(CHECKS)} checks passed")
@@ -407,3 +422,14 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:  # how typer ends, well or with a mistake in the arguments already shown
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+@contextmanager
+def print_cause(debug: bool) -> Iterator[None]:
+    """With `debug`, print the traceback of what led to a UserError, which the user sees in one line."""
+    try:
+        yield
+    except UserError as error:
+        if debug and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        raise

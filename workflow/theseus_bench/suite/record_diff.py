@@ -14,8 +14,8 @@ MACHINE = ("code", "python", "processor")  # in its provenance
 def explain_difference(before: RunRecord, after: RunRecord) -> list[str]:
     """What the two runs did not have in common: settings, contents that they read, device, code and libraries."""
     causes = compare_values(before.settings, after.settings)
-    names = dict.fromkeys([*before.inputs, *after.inputs])
-    causes += [f"other contents of {name}" for name in names if before.inputs.get(name) != after.inputs.get(name)]
+    both = [name for name in before.inputs if name in after.inputs]  # versions differ in what they call a method's code
+    causes += [f"other contents of {name}" for name in both if before.inputs[name] != after.inputs[name]]
     return causes + compare_values(_circumstances(before), _circumstances(after))
 
 

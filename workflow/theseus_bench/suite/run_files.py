@@ -20,8 +20,10 @@ from typing import Any
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, read_json, write_json
 from theseus_bench.suite.checkpoint_files import MODEL
+from theseus_bench.suite.method_code import code_checksum, code_key, has_same_code
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.search import read_choice
 from theseus_bench.suite.status import MADE_FROM, has_model, state
 
@@ -32,7 +34,10 @@ LARGE = 2**23  # bytes: the checksum of a file of that size is kept, until the f
 
 
 def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
-    """The SHA-256 of all that the run reads, by name; UserError where something is not there."""
+    """The SHA-256 of all that the run reads, by name; UserError where something is not there.
+
+    Of the method's code it is the one that comments do not change.
+    """
     data = [f"data/{task}" for task in plan.predicted_with(run.task.name)]
     models = ["backbone"]
     if "teacher_outputs" in run.needs:
@@ -45,8 +50,8 @@ def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
         models.append(f"{plan.source_of(run).path}/model")
     names = data + [f"{model}/{file}" for model in models for file in MODEL]
     checksums = {name: checksum(suite_folder / name) for name in names}
-    method = METHODS_FOLDER / run.spec.name / "method.py"
-    checksums[str(method)] = checksum(method)
+    method = METHODS_FOLDER / run.spec.name
+    checksums[code_key(method)] = code_checksum(method)
     if run.trials:
         choice = read_choice(suite_folder / run.search_file)
         if choice is None:
@@ -110,9 +115,17 @@ def _holds(plan: Plan, run: Run, root: Path, suite_folder: Path) -> bool:
     if record is None or not (has_model(plan, run, record, root) or has_model(plan, run, record, suite_folder)):
         return False
     try:
-        return plan.suite.trust_records or record.inputs == inputs_of(plan, run, suite_folder)
+        return plan.suite.trust_records or _read_the_same(record, inputs_of(plan, run, suite_folder))
     except UserError:  # what is missing is told by who needs it
         return False
+
+
+def _read_the_same(record: RunRecord, inputs: dict[str, str]) -> bool:
+    """Whether what the run read has the contents that it has now."""
+    method = METHODS_FOLDER / record.method
+    code = {code_key(method), str(method / "method.py")}
+    before, now = ({k: v for k, v in part.items() if k not in code} for part in (record.inputs, inputs))
+    return before == now and has_same_code(record.inputs, method)
 
 
 def keep_checkpoint(output: Path, made_from: dict[str, Any], suite_folder: Path) -> bool:

@@ -74,6 +74,16 @@ class RunName:
         """The same with further parts."""
         return RunName(self.method, (*self.parts, *parts))
 
+    def setting(self, *changes: str) -> RunName:
+        """The same with further settings, each as a user writes it: 'base_rate=0.7'; UserError for what is none."""
+        parts = []
+        for change in changes:
+            setting = read_part(change)
+            if setting is None:
+                raise UserError(f"{change!r}: expected SETTING=VALUE")
+            parts.append(setting_part(*setting))
+        return self.adding(*parts)
+
     def without(self, *keys: str) -> RunName:
         """The same without the parts of these names, and without these settings."""
         return RunName(self.method, tuple(part for part in self.parts if part.partition("=")[0] not in keys))

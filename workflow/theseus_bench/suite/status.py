@@ -11,6 +11,8 @@ from typing import Any
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, read_json
 from theseus_bench.suite.checkpoint_files import MODEL, WEIGHTS
+from theseus_bench.suite.method_code import has_same_code
+from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord, crash_reason, read_record
 
@@ -91,7 +93,9 @@ def _is_unsound(plan: Plan, run: Run, folder: Path) -> bool:
     if not (folder / run.path / "run.json").is_file():
         return False
     record = state(plan, run, folder, remember=False)[2]
-    return record is None or not (plan.suite.trust_records or has_model(plan, run, record, folder))
+    if record is None or plan.suite.trust_records:
+        return record is None
+    return not (has_model(plan, run, record, folder) and has_same_code(record.inputs, METHODS_FOLDER / run.spec.name))
 
 
 def to_train(plan: Plan, runs: Iterable[Run], folder: Path) -> list[Run]:

@@ -76,8 +76,11 @@ class Bench:
         return record, np.stack(table["logits"].to_numpy())
 
 
-def check(folder: Path) -> Iterator[tuple[str, str]]:
-    """Each check's title and, where it fails, what is wrong ('' otherwise)."""
+def check(folder: Path, debug: bool = False) -> Iterator[tuple[str, str]]:
+    """Each check's title and, where it fails, what is wrong ('' otherwise).
+
+    What an earlier check has told is not told again; with `debug` its traceback is printed.
+    """
     try:
         spec = load_spec(folder)
     except UserError as error:
@@ -86,11 +89,12 @@ def check(folder: Path) -> Iterator[tuple[str, str]]:
     if not set(TASKS) - spec.exclude.keys():
         yield "metadata complete", f"it excludes {' and '.join(TASKS)}, one of which the checks need"
         return
-    yield "metadata complete", _problem(lambda: _check_metadata(folder))
+    told: set[str] = set()
+    yield "metadata complete", _problem(lambda: _check_metadata(folder), told, debug)
     with tempfile.TemporaryDirectory() as scratch:
         bench = make_bench(spec.name, Path(scratch))
         for title, function in CHECKS[1:]:
-            yield title, _problem(lambda function=function: function(bench))
+            yield title, _problem(lambda function=function: function(bench), told, debug)
 
 
 def make_bench(method: str, folder: Path) -> Bench:
@@ -264,14 +268,21 @@ def _audit(event: str, arguments: tuple) -> None:
         _watchers[-1].append(f"the network at {arguments[1]}")
 
 
-def _problem(function: Callable[[], None]) -> str:
+def _problem(function: Callable[[], None], told: set[str], debug: bool) -> str:
+    """What is wrong, added to what is `told`, and with `debug` its traceback; '' if nothing is."""
     try:
         function()
-    except UserError as error:
-        return str(error)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        problem = str(error)
+        if not isinstance(error, UserError):
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            problem = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        if problem in told:
+            return "the same"
+        told.add(problem)
+        if debug:
+            traceback.print_exception(error.__cause__ or error)
+        return problem
     return ""
 
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from theseus_bench.modeling.energy import EnergyMeter
 from theseus_bench.modeling.flops import count_flops, is_observed
 from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import LoopSettings
-from theseus_bench.training.method import Method
+from theseus_bench.training.method import Batch, Method, ParameterGroup, parameter_groups
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
     Checkpoint,
@@ -70,14 +71,19 @@ class Parameters:
     """A model's parameters by their part in training, listed once: to walk through a small model takes its time."""
 
     all: list[nn.Parameter]
-    trained: list[nn.Parameter]  # what the optimizer moves
+    groups: list[ParameterGroup]  # what the optimizer moves
     clipped: list[nn.Parameter]  # whose gradients count in the norm that is clipped
+
+    @cached_property
+    def trained(self) -> list[nn.Parameter]:
+        """What the optimizer moves, whatever the groups."""
+        return [parameter for group in self.groups for parameter in group.parameters]
 
 
 def parameters_of(method, model: nn.Module) -> Parameters:
     """The lists that a method makes of its model's parameters."""
-    trained, clipped = method.parameters(model), method.clipped_parameters(model)
-    return Parameters(list(model.parameters()), list(trained), list(clipped))
+    groups, clipped = parameter_groups(method.parameters(model)), parameter_groups(method.clipped_parameters(model))
+    return Parameters(list(model.parameters()), groups, [p for group in clipped for p in group.parameters])
 
 
 def batches_per_epoch(settings: LoopSettings, examples: int) -> int:
@@ -128,7 +134,7 @@ def fit(
     trained = parameters.trained
     if not trained:
         return _evaluate_only(method, model, data, settings, hardware)
-    optimizer = make_optimizer(model, trained, settings)
+    optimizer = make_optimizer(parameters.groups, settings)
     steps = steps or planned_steps(settings, len(data.train))
     evaluations = evaluation_steps(settings, len(data.train), steps)
 
@@ -191,13 +197,15 @@ def _evaluate_only(method, model, data, settings, hardware) -> TrainerState:
     return state
 
 
-def make_optimizer(model: nn.Module, trained: list[nn.Parameter], settings: LoopSettings) -> torch.optim.Optimizer:
-    """AdamW with bias correction over `trained`; biases and layer norms (one-dimensional) do not decay."""
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, eps=1e-8, fused=True)
+def make_optimizer(groups: list[ParameterGroup], settings: LoopSettings) -> torch.optim.Optimizer:
+    """AdamW with bias correction over `groups`; biases and layer norms (one-dimensional) do not decay."""
+    halves = []
+    for group in groups:
+        decay = settings.weight_decay if group.weight_decay is None else group.weight_decay
+        matrices, vectors = ([p for p in group.parameters if (p.ndim > 1) == is_matrix] for is_matrix in (True, False))
+        halves.append({"params": matrices, "weight_decay": decay, "rate_factor": group.rate_factor})
+        halves.append({"params": vectors, "weight_decay": 0.0, "rate_factor": group.rate_factor})
+    return torch.optim.AdamW([h for h in halves if h["params"]], lr=settings.learning_rate, eps=1e-8, fused=True)
 
 
 @torch.inference_mode()
@@ -241,7 +249,7 @@ def train_step(method, model, batch, optimizer, parameters, rate, settings, hard
 
     # update
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate_factor"]
     optimizer.step()
     return loss.detach()
 
@@ -259,14 +267,14 @@ def training_batches(
         yield training_batch(data, order[step % batches], device)
 
 
-def training_batch(data: TaskData, examples: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
+def training_batch(data: TaskData, examples: np.ndarray, device: torch.device) -> Batch:
     """Of these examples input_ids, attention_mask, token_type_ids (batch, length), labels (batch,), teacher outputs."""
     arrays = collate(data.train, examples, data.pad, padded_length(device))
     if not data.task.regression:
         arrays["labels"] = arrays["labels"].astype(np.int64)
     if data.teacher is not None:
         arrays |= data.teacher.take(examples)
-    return to_tensors(arrays, device)
+    return Batch(to_tensors(arrays, device))
 
 
 def _evaluate(method, model, data, settings, hardware, trained, state: TrainerState) -> None:

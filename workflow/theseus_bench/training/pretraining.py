@@ -32,6 +32,7 @@ from theseus_bench.modeling.dropout import ATTENTION
 from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import Compact, LoopSettings
 from theseus_bench.training.loop import learning_rate, make_optimizer
+from theseus_bench.training.method import ParameterGroup
 from theseus_bench.training.trainer_state import Checkpoint, restore_state, save_state
 
 IGNORED = -100  # the label of a position that counts in no loss
@@ -208,7 +209,7 @@ def _descend(
     not stopped. Stopped, with a checkpoint, where the process has to end before the training.
     """
     prepare_for_device(model, hardware.device).train()
-    optimizer = make_optimizer(model, trained, settings)
+    optimizer = make_optimizer([ParameterGroup(trained)], settings)
     losses = []
     if checkpoint.file.is_file():
         losses = list(restore_state(checkpoint.file, trained, optimizer, hardware.device)["losses"])

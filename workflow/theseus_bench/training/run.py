@@ -49,7 +49,7 @@ from theseus_bench.training.loop import (
     predict,
     without_held_out,
 )
-from theseus_bench.training.method import Method, RunContext, load_method
+from theseus_bench.training.method import Method, RunContext, load_method, name_line
 from theseus_bench.training.model_card import model_card
 from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
 from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
@@ -63,7 +63,7 @@ def execute(plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKP
     """
     folder = suite_folder / run.path
     folder.mkdir(parents=True, exist_ok=True)
-    with crash_recorded(folder):
+    with crash_recorded(folder), name_line(METHODS_FOLDER / run.spec.name):
         run, trial = with_chosen(run, suite_folder)
         inputs = inputs_of(plan, run, suite_folder)
         hardware = _hardware(plan, run)
