@@ -13,8 +13,9 @@ from theseus_bench.data.metrics import measure
 from theseus_bench.evaluation.resampling import resample_values
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import significance as simulated
-from significance import SIMULATED_TASKS, Design, conclude_alone, quick, simulate
+import families
+from families import Design
+from significance import SIMULATED_TASKS, conclude_alone, multi_bootstrap, percentile_p, quick, simulate
 from theseus_bench.evaluation import statistics
 
 
@@ -219,7 +220,7 @@ DESIGNS = {
 def test_the_primary_family_finds_nothing_where_there_is_nothing(design):
     """The share of experiments in which Holm finds any of eight macro differences: at most .05, to chance."""
     runs, chunk = (300, 50) if design.discrete else (4000, 1000)
-    alarms = simulated.count_alarms(design, runs, chunk=chunk)
+    alarms = families.count_alarms(design, runs, chunk=chunk)
     assert alarms["macro"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
 
 
@@ -228,23 +229,23 @@ def test_single_tasks_keep_their_tail(design):
     """Where no method is wilder than its fellows, neither p < .05 nor p < .0006 nor Holm over 72 is more than it "
     "says."""
     runs = 4000
-    alarms = simulated.count_alarms(design, runs)
+    alarms = families.count_alarms(design, runs)
     assert alarms["task_05"] <= 0.05
     assert alarms["task_0006"] <= 0.0008
     assert alarms["tasks"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
-    before = simulated.count_alarms(design, 1000, moderated=False)
+    before = families.count_alarms(design, 1000, moderated=False)
     assert before["tasks"] > 0.06, "the simulation shows what moderation is for"
 
 
 def test_intervals_of_a_family_hold_together():
-    coverage = simulated.joint_coverage(3, 3.0, 400)
+    coverage = families.joint_coverage(3, 3.0, 400)
     assert coverage * 400 >= stats.binom.interval(0.95, 400, 0.95)[0]
 
 
 def test_the_simulated_families_are_tested_as_ours_are():
     design = Design(4, 1.0)
-    sample = simulated.draw(design, 2, np.random.default_rng(0))
-    macro, tasks = simulated.p_of_families(sample)
+    sample = families.draw(design, 2, np.random.default_rng(0))
+    macro, tasks = families.p_of_families(sample)
     for i, other in itertools.product(range(2), range(8)):
         spreads = []
         for task in range(9):
@@ -324,14 +325,14 @@ def test_a_planted_difference_is_found():
 
 def test_the_multi_bootstrap_resamples_seeds_together_with_examples():
     scores = np.array([[0.0, 1.0], [10.0, 11.0]] * 500)
-    draws = simulated.multi_bootstrap(scores, np.random.default_rng(0))
+    draws = multi_bootstrap(scores, np.random.default_rng(0))
     assert set(np.round(draws[::2], 3)) == {0.0, 0.5, 1.0}
     assert set(np.round(draws[1::2], 3)) == {10.0, 10.5, 11.0}
     assert np.mean(draws[::2] == 0.5) == pytest.approx(0.5, abs=0.06)
 
 
 def test_the_percentiles_p_is_where_they_leave_zero_out():
-    assert simulated.percentile_p(np.arange(-100, 901) / 10.0) == pytest.approx(2 * (101 + 1) / (1001 + 1))
+    assert percentile_p(np.arange(-100, 901) / 10.0) == pytest.approx(2 * (101 + 1) / (1001 + 1))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -24,9 +24,8 @@ from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from scope import remember
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
-from theseus_bench.figures import plots
+from theseus_bench.figures import plots, speed
 from theseus_bench.figures.export import write_figures
-from theseus_bench.figures.speed import speed_over_depth
 from theseus_bench.figures.style import MARKERS, method_styles
 from theseus_bench.report.inline_svg import inline_svg
 
@@ -111,7 +110,7 @@ DIFFERENCES = frame(
     ("BERT-of-Theseus", "Fine-tuning", "macro", 3.0, 2.0, 4.0, NAN),
 )
 PLOTS = {
-    "score_against_speed": lambda rows=SPEEDS: plots.score_against_speed(rows, "Macro score"),
+    "score_against_speed": lambda rows=SPEEDS: speed.score_against_speed(rows, "Macro score"),
     "retention": lambda rows=RETENTION: plots.retention(rows),
     "seed_strips": lambda rows=SEEDS: plots.seed_strips(rows),
     "forest": lambda rows=REPORTED: plots.forest(rows),
@@ -200,7 +199,7 @@ def test_score_against_speed_draws_the_scores_and_the_intervals():
 
 def test_names_beside_the_points_do_not_touch():
     many = pd.concat([SPEEDS.iloc[[3]].assign(label=f"Method {n}", score=80 + n / 100) for n in range(22)])
-    figure = plots.score_against_speed(many, "Macro score").figure
+    figure = speed.score_against_speed(many, "Macro score").figure
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
     assert len(boxes) == 22
@@ -406,8 +405,8 @@ MANY = {
     "module_impact_of_five": lambda: plots.module_impact(of_tasks(MODULES, 5)),
     "profile_of_fourteen": lambda: plots.profile(of_tasks(PROFILE, 14, "label")),
     "differences_of_five": lambda: plots.differences(of_tasks(DIFFERENCES, 5, "target")),
-    "speed_over_depth": lambda: speed_over_depth(DEPTHS, STARS, LINES, "Worker 2001"),
-    "speed_over_depth_of_five": lambda: speed_over_depth(of_tasks(DEPTHS, 5, "panel"), STARS[:0], {}, ""),
+    "speed_over_depth": lambda: speed.speed_over_depth(DEPTHS, STARS, LINES, "Worker 2001"),
+    "speed_over_depth_of_five": lambda: speed.speed_over_depth(of_tasks(DEPTHS, 5, "panel"), STARS[:0], {}, ""),
 }
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 

@@ -17,11 +17,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class Hub:
-    """The server; `asked` lists what was asked of it, and `answers` what to say instead to the next requests."""
+    """The server; `requests` lists what was asked of it, and `answers` what to say instead to the next requests."""
 
     def __init__(self, root: Path):
         self.root = root
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.answers: list[tuple[int, bytes]] = []
         self.port = 0
         self._open()
@@ -85,7 +85,7 @@ class Answer(BaseHTTPRequestHandler):
         pass
 
     def _answer(self, find):
-        self.hub.asked.append(f"{self.command} {self.path}")
+        self.hub.requests.append(f"{self.command} {self.path}")
         if self.hub.answers:
             status, content = self.hub.answers.pop(0)
             return self._send(status, content, {"Content-Type": "text/html"})

@@ -79,7 +79,7 @@ def test_a_broken_method_is_found(project, title):
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new))
-    assert any(title in found for found in problems("mine")), problems("mine")
+    assert any(title in problem for problem in problems("mine")), problems("mine")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,6 @@ def test_a_hook_by_its_old_name_is_refused_in_one_line(project, old, new):
     file.write_text(file.read_text() + f"\n    def {old}(self, *arguments):\n        pass\n")
     problem = f"{file}: MyMethod.{old} is never called; the hook is now {new}, so rename it"
     assert next(conformance.check(file.parent)) == ("metadata complete", problem)
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError) as error:
         load_method(file.parent)
-    assert str(refused.value) == problem
+    assert str(error.value) == problem

@@ -60,33 +60,33 @@ def make(checkpoint, name, family="bert", depth=4, layers=2, outputs=2, **settin
     """The method as built, one batch with padding, and plain models with the student's and predecessor's weights."""
     data = make_data(outputs)
     backbone, predecessor = checkpoint("backbone", family, depth), checkpoint("predecessor", family, depth, outputs)
-    built = build(name, data, backbone, predecessor, depth, layers=layers, **settings)
-    made = SimpleNamespace(built=built, method=built.method, model=built.model.train(), data=data, family=family)
-    made.folders = {"pretrained": backbone, "predecessor": predecessor}
-    made.batch = make_batch(data)
-    made.real = made.batch["attention_mask"].bool()
-    assert not made.real.all()
-    made.teacher = AutoModelForSequenceClassification.from_pretrained(predecessor, attn_implementation="eager").eval()
-    config = AutoConfig.from_pretrained(made.folders[built.loop.start])
+    setup = build(name, data, backbone, predecessor, depth, layers=layers, **settings)
+    case = SimpleNamespace(setup=setup, method=setup.method, model=setup.model.train(), data=data, family=family)
+    case.folders = {"pretrained": backbone, "predecessor": predecessor}
+    case.batch = make_batch(data)
+    case.real = case.batch["attention_mask"].bool()
+    assert not case.real.all()
+    case.teacher = AutoModelForSequenceClassification.from_pretrained(predecessor, attn_implementation="eager").eval()
+    config = AutoConfig.from_pretrained(case.folders[setup.loop.start])
     config.update({"n_layers" if family == "distilbert" else "num_hidden_layers": layers, "num_labels": outputs})
-    made.student = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
-    made.student.load_state_dict(built.model.state_dict(), strict=True)
-    made.student.train()
-    return made
+    case.student = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    case.student.load_state_dict(setup.model.state_dict(), strict=True)
+    case.student.train()
+    return case
 
 
 def look(model, batch):
     """A plain model's states, attention probabilities and logits, and each layer's scores, from its projections."""
     output = model(**inputs_of(model, batch), output_hidden_states=True, output_attentions=True)
-    seen = SimpleNamespace(logits=output.logits, hidden=output.hidden_states, attentions=output.attentions)
-    seen.scores, seen.value_scores = [], []
+    states = SimpleNamespace(logits=output.logits, hidden=output.hidden_states, attentions=output.attentions)
+    states.scores, states.value_scores = [], []
     family = model.config.model_type
     for layer, state in zip(model.get_submodule(LAYERS[family]), output.hidden_states[:-1], strict=True):
         maps = [layer.get_submodule(name) for name in PROJECTIONS[family]]
         query, key, value = (split_heads(functional.linear(state, m.weight, m.bias)) for m in maps)
-        seen.scores.append(torch.einsum("bhqd,bhkd->bhqk", query, key) / query.shape[-1] ** 0.5)
-        seen.value_scores.append(torch.einsum("bhqd,bhkd->bhqk", value, value) / value.shape[-1] ** 0.5)
-    return seen
+        states.scores.append(torch.einsum("bhqd,bhkd->bhqk", query, key) / query.shape[-1] ** 0.5)
+        states.value_scores.append(torch.einsum("bhqd,bhkd->bhqk", value, value) / value.shape[-1] ** 0.5)
+    return states
 
 
 def split_heads(x):
@@ -94,27 +94,27 @@ def split_heads(x):
     return x.reshape(batch, length, HEADS, hidden // HEADS).permute(0, 2, 1, 3)
 
 
-def check(made, expected, constant=0.0):
+def check(case, expected, constant=0.0):
     """The loss is `expected`, but for `constant`, and its gradients are those of `expected`."""
-    made.model.zero_grad()
-    loss = made.method.loss(made.model, made.batch)
+    case.model.zero_grad()
+    loss = case.method.loss(case.model, case.batch)
     torch.testing.assert_close(loss.detach() - constant, expected.detach(), rtol=2e-5, atol=1e-5)
     loss.backward()
     expected.backward()
-    found = {name: p.grad for name, p in made.model.named_parameters() if p.grad is not None}
-    gradients = {name: p.grad for name, p in made.student.named_parameters() if p.grad is not None}
-    assert found.keys() == gradients.keys()
-    scale = max(float(g.abs().max()) for g in gradients.values())
+    gradients = {name: p.grad for name, p in case.model.named_parameters() if p.grad is not None}
+    expected_gradients = {name: p.grad for name, p in case.student.named_parameters() if p.grad is not None}
+    assert gradients.keys() == expected_gradients.keys()
+    scale = max(float(g.abs().max()) for g in expected_gradients.values())
     assert scale > 1e-3
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=name)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=name)
 
 
-def tinybert_matching(student, teacher, real, followed):
+def tinybert_matching(student, teacher, real, teacher_layers):
     """The README's first loss: means over the real tokens, for scores over heads and pairs of real tokens."""
     loss = ((student.hidden[0] - teacher.hidden[0])[real] ** 2).mean()
     pairs = real[:, :, None] & real[:, None, :]
-    for i, layer in enumerate(followed, start=1):
+    for i, layer in enumerate(teacher_layers, start=1):
         loss = loss + ((student.hidden[i] - teacher.hidden[layer])[real] ** 2).mean()
         difference = student.scores[i - 1] - teacher.scores[layer - 1]
         loss = loss + torch.stack([(difference[:, head][pairs] ** 2).mean() for head in range(HEADS)]).mean()
@@ -149,14 +149,14 @@ def test_watched_scores_are_those_of_transformers_attention(checkpoint, family):
     ).eval()
     batch = make_batch(make_data())
     watch = AttentionRecorder(model, [0, 3])
-    seen = look(model, batch)
-    padded = (batch["attention_mask"] == 0)[:, None, None, :]
+    states = look(model, batch)
+    padding = (batch["attention_mask"] == 0)[:, None, None, :]
     for i, layer in enumerate([0, 3]):
-        attention = torch.softmax(watch.scores(i).masked_fill(padded, -torch.inf), -1)
-        torch.testing.assert_close(attention, seen.attentions[layer], rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(watch.scores(i), seen.scores[layer], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(watch.value_scores(i), seen.value_scores[layer], rtol=1e-4, atol=1e-5)
-    assert (seen.scores[0] - seen.scores[3]).abs().max() > 1e-2
+        attention = torch.softmax(watch.scores(i).masked_fill(padding, -torch.inf), -1)
+        torch.testing.assert_close(attention, states.attentions[layer], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(watch.scores(i), states.scores[layer], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(watch.value_scores(i), states.value_scores[layer], rtol=1e-4, atol=1e-5)
+    assert (states.scores[0] - states.scores[3]).abs().max() > 1e-2
 
 
 def test_scores_are_exact_to_float32_where_the_model_runs_in_bf16(checkpoint):
@@ -173,11 +173,11 @@ def test_scores_are_exact_to_float32_where_the_model_runs_in_bf16(checkpoint):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("share", [1.0, 0.0])
 def test_losses_are_float32_where_the_model_runs_in_bf16(checkpoint, name, share):
-    made = make(checkpoint, name, matching_share=share)
+    case = make(checkpoint, name, matching_share=share)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = made.method.loss(made.model, made.batch)
+        loss = case.method.loss(case.model, case.batch)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, made.method.loss(made.model, made.batch), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(loss, case.method.loss(case.model, case.batch), rtol=0.02, atol=0.02)
 
 
 def test_two_watched_models_do_not_see_each_other(checkpoint):
@@ -198,11 +198,11 @@ def test_two_watched_models_do_not_see_each_other(checkpoint):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_evaluation_between_two_steps_does_not_change_the_loss(checkpoint, tmp_path, name):
-    made = make(checkpoint, name)
-    before = made.method.loss(made.model, made.batch).detach()
-    predict(made.model, make_split(5, seed=9), made.data.pad, HARDWARE)
-    predict(made.method.teacher, make_split(7, seed=8), made.data.pad, HARDWARE)
-    after = made.method.loss(made.model, made.batch)
+    case = make(checkpoint, name)
+    before = case.method.loss(case.model, case.batch).detach()
+    predict(case.model, make_split(5, seed=9), case.data.pad, HARDWARE)
+    predict(case.method.teacher, make_split(7, seed=8), case.data.pad, HARDWARE)
+    after = case.method.loss(case.model, case.batch)
     assert torch.equal(after, before)
     after.backward()  # an evaluation's scores have no graph
 
@@ -210,61 +210,61 @@ def test_evaluation_between_two_steps_does_not_change_the_loss(checkpoint, tmp_p
 def test_a_student_that_is_its_teacher_has_nothing_to_match_until_it_is_changed(checkpoint):
     """Were the scores of one taken for the other's, the change would not show."""
     for name in METHODS:
-        made = make(checkpoint, name, layers=4, start="predecessor")
-        made.model.eval()
+        case = make(checkpoint, name, layers=4, start="predecessor")
+        case.model.eval()
         constant = 0.0
         if name == "minilm":
-            constant = minilm_matching(look(made.teacher, made.batch), look(made.teacher, made.batch), made.real)[1]
-        assert abs(made.method.loss(made.model, made.batch) - constant) < 1e-6
+            constant = minilm_matching(look(case.teacher, case.batch), look(case.teacher, case.batch), case.real)[1]
+        assert abs(case.method.loss(case.model, case.batch) - constant) < 1e-6
         for projection in PROJECTIONS["bert"][::2]:  # of queries and of values
-            weight = made.model.get_submodule(f"{LAYERS['bert']}.3.{projection}").weight
+            weight = case.model.get_submodule(f"{LAYERS['bert']}.3.{projection}").weight
             with torch.no_grad():
-                kept = weight.clone()
+                copy = weight.clone()
                 weight.mul_(-1.0)
-                assert made.method.loss(made.model, made.batch) - constant > 1e-3, (name, projection)
-                weight.copy_(kept)
+                assert case.method.loss(case.model, case.batch) - constant > 1e-3, (name, projection)
+                weight.copy_(copy)
 
 
 # -- the first phase
 
 
-@pytest.mark.parametrize(("family", "depth", "layers", "followed"), PAIRINGS)
-def test_tinybert_matches_layers_by_its_formula(checkpoint, family, depth, layers, followed):
-    made = make(checkpoint, "tinybert", family, depth, layers)
-    student, teacher = look(made.student, made.batch), look(made.teacher, made.batch)
-    check(made, tinybert_matching(student, teacher, made.real, followed))
+@pytest.mark.parametrize(("family", "depth", "layers", "teacher_layers"), PAIRINGS)
+def test_tinybert_matches_layers_by_its_formula(checkpoint, family, depth, layers, teacher_layers):
+    case = make(checkpoint, "tinybert", family, depth, layers)
+    student, teacher = look(case.student, case.batch), look(case.teacher, case.batch)
+    check(case, tinybert_matching(student, teacher, case.real, teacher_layers))
 
 
-@pytest.mark.parametrize(("family", "depth", "layers", "followed"), PAIRINGS)
-def test_minilm_matches_the_last_layers_by_its_formula(checkpoint, family, depth, layers, followed):
-    made = make(checkpoint, "minilm", family, depth, layers)
-    student, teacher = look(made.student, made.batch), look(made.teacher, made.batch)
-    check(made, *minilm_matching(student, teacher, made.real))
+@pytest.mark.parametrize(("family", "depth", "layers", "teacher_layers"), PAIRINGS)
+def test_minilm_matches_the_last_layers_by_its_formula(checkpoint, family, depth, layers, teacher_layers):
+    case = make(checkpoint, "minilm", family, depth, layers)
+    student, teacher = look(case.student, case.batch), look(case.teacher, case.batch)
+    check(case, *minilm_matching(student, teacher, case.real))
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("outputs", [3, 1])
 def test_matching_is_the_same_for_any_kind_of_task(checkpoint, name, outputs):
-    made = make(checkpoint, name, outputs=outputs)
-    student, teacher = look(made.student, made.batch), look(made.teacher, made.batch)
+    case = make(checkpoint, name, outputs=outputs)
+    student, teacher = look(case.student, case.batch), look(case.teacher, case.batch)
     if name == "tinybert":
-        check(made, tinybert_matching(student, teacher, made.real, [2, 4]))
+        check(case, tinybert_matching(student, teacher, case.real, [2, 4]))
     else:
-        check(made, *minilm_matching(student, teacher, made.real))
+        check(case, *minilm_matching(student, teacher, case.real))
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("start", ["pretrained", "predecessor"])
 @pytest.mark.parametrize("family", LAYERS)
 def test_the_student_starts_as_the_first_layers_of_its_start_and_shares_nothing(checkpoint, family, start, name):
-    made = make(checkpoint, name, family, start=start)
-    origin = weights(AutoModelForSequenceClassification.from_pretrained(made.folders[start]))
-    found = weights(made.model)
-    body = {key for key in found if key.startswith(LAYERS[family]) or ".embeddings." in key}
+    case = make(checkpoint, name, family, start=start)
+    origin = weights(AutoModelForSequenceClassification.from_pretrained(case.folders[start]))
+    state = weights(case.model)
+    body = {key for key in state if key.startswith(LAYERS[family]) or ".embeddings." in key}
     assert len({key.removeprefix(LAYERS[family]).split(".")[1] for key in body if "embeddings" not in key}) == 2
-    assert all(torch.equal(found[key], origin[key]) for key in body)
-    addresses = {p.data_ptr() for p in made.model.parameters()}
-    assert not addresses & {p.data_ptr() for p in made.method.teacher.parameters()}
+    assert all(torch.equal(state[key], origin[key]) for key in body)
+    addresses = {p.data_ptr() for p in case.model.parameters()}
+    assert not addresses & {p.data_ptr() for p in case.method.teacher.parameters()}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -272,17 +272,17 @@ def test_the_student_starts_as_the_first_layers_of_its_start_and_shares_nothing(
 def test_padding_does_not_count(checkpoint, family, name):
     """Neither how much of it there is nor what stands in it."""
     for share in (1.0, 0.0):
-        made = make(checkpoint, name, family, matching_share=share)
-        expected = made.method.loss(made.model, made.batch)
-        wide = dict(made.batch)
+        case = make(checkpoint, name, family, matching_share=share)
+        expected = case.method.loss(case.model, case.batch)
+        wide = dict(case.batch)
         for key in ("input_ids", "attention_mask", "token_type_ids"):
-            wide[key] = functional.pad(made.batch[key], (0, 3))
-        scribbled = dict(wide, input_ids=wide["input_ids"].masked_fill(wide["attention_mask"] == 0, FIRST_WORD + 7))
-        for batch in (wide, scribbled):
-            torch.testing.assert_close(made.method.loss(made.model, batch), expected, rtol=1e-5, atol=1e-6)
-        words = dict(made.batch, input_ids=made.batch["input_ids"].clone())
+            wide[key] = functional.pad(case.batch[key], (0, 3))
+        noise = dict(wide, input_ids=wide["input_ids"].masked_fill(wide["attention_mask"] == 0, FIRST_WORD + 7))
+        for batch in (wide, noise):
+            torch.testing.assert_close(case.method.loss(case.model, batch), expected, rtol=1e-5, atol=1e-6)
+        words = dict(case.batch, input_ids=case.batch["input_ids"].clone())
         words["input_ids"][:, 1] = FIRST_WORD + 7
-        assert (made.method.loss(made.model, words) - expected).abs() > 1e-4
+        assert (case.method.loss(case.model, words) - expected).abs() > 1e-4
 
 
 # -- the second phase
@@ -299,28 +299,28 @@ def divergence(logits, teacher, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("outputs", [2, 3])
 def test_tinybert_matches_predictions_by_its_formula(checkpoint, family, temperature, outputs):
-    made = make(checkpoint, "tinybert", family, outputs=outputs, temperature=temperature, matching_share=0.0)
-    wanted = look(made.teacher, made.batch).logits.detach()
-    kl, entropy = divergence(look(made.student, made.batch).logits, wanted, temperature)
-    check(made, temperature**2 * kl, temperature**2 * entropy)
+    case = make(checkpoint, "tinybert", family, outputs=outputs, temperature=temperature, matching_share=0.0)
+    targets = look(case.teacher, case.batch).logits.detach()
+    kl, entropy = divergence(look(case.student, case.batch).logits, targets, temperature)
+    check(case, temperature**2 * kl, temperature**2 * entropy)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_tinybert_matches_values_by_their_squared_difference(checkpoint, temperature):
-    made = make(checkpoint, "tinybert", outputs=1, temperature=temperature, matching_share=0.0)
-    wanted = look(made.teacher, made.batch).logits.detach()
-    check(made, ((look(made.student, made.batch).logits - wanted) ** 2).mean())
+    case = make(checkpoint, "tinybert", outputs=1, temperature=temperature, matching_share=0.0)
+    targets = look(case.teacher, case.batch).logits.detach()
+    check(case, ((look(case.student, case.batch).logits - targets) ** 2).mean())
 
 
 @pytest.mark.parametrize("family", LAYERS)
 @pytest.mark.parametrize("outputs", [2, 3, 1])
 def test_minilm_learns_the_task_afterwards(checkpoint, family, outputs):
-    made = make(checkpoint, "minilm", family, outputs=outputs, matching_share=0.0)
-    logits, labels = look(made.student, made.batch).logits, made.batch["labels"]
+    case = make(checkpoint, "minilm", family, outputs=outputs, matching_share=0.0)
+    logits, labels = look(case.student, case.batch).logits, case.batch["labels"]
     if outputs == 1:
-        check(made, ((logits[:, 0] - labels) ** 2).mean())
+        check(case, ((logits[:, 0] - labels) ** 2).mean())
     else:
-        check(made, -torch.log_softmax(logits, 1)[torch.arange(len(labels)), labels].mean())
+        check(case, -torch.log_softmax(logits, 1)[torch.arange(len(labels)), labels].mean())
 
 
 @pytest.mark.parametrize("outputs", [2, 1])
@@ -329,10 +329,10 @@ def test_minilm_learns_the_task_afterwards(checkpoint, family, outputs):
     [("tinybert", 1.0, False), ("tinybert", 0.0, False), ("minilm", 1.0, False), ("minilm", 0.0, True)],
 )
 def test_labels_count_only_where_the_task_is_learnt(checkpoint, outputs, name, share, uses):
-    made = make(checkpoint, name, outputs=outputs, matching_share=share)
-    labels = made.batch["labels"]
-    other = dict(made.batch, labels=labels + 1.5 if outputs == 1 else 1 - labels)
-    losses = [made.method.loss(made.model, batch).detach() for batch in (made.batch, other)]
+    case = make(checkpoint, name, outputs=outputs, matching_share=share)
+    labels = case.batch["labels"]
+    other = dict(case.batch, labels=labels + 1.5 if outputs == 1 else 1 - labels)
+    losses = [case.method.loss(case.model, batch).detach() for batch in (case.batch, other)]
     assert torch.equal(*losses) != uses
 
 
@@ -348,17 +348,17 @@ def test_the_loss_switches_at_its_share_of_the_steps_and_training_may_stop_from_
     checkpoint, name, share, steps, switch
 ):
     first, second = (
-        made.method.loss(made.model, made.batch).detach()
-        for made in (make(checkpoint, name, matching_share=end, steps=steps) for end in (1.0, 0.0))
+        case.method.loss(case.model, case.batch).detach()
+        for case in (make(checkpoint, name, matching_share=end, steps=steps) for end in (1.0, 0.0))
     )
     assert (first - second).abs() > 1e-3
-    made = make(checkpoint, name, matching_share=share, steps=steps)
+    case = make(checkpoint, name, matching_share=share, steps=steps)
     losses, stops, logs = [], [], []
     for step in range(steps):
-        made.method.on_step_begin(step)
-        losses.append(made.method.loss(made.model, made.batch).detach())
-        stops.append(bool(made.method.allow_early_stopping()))
-        logs.append(made.method.metrics_to_log())
+        case.method.on_step_begin(step)
+        losses.append(case.method.loss(case.model, case.batch).detach())
+        stops.append(bool(case.method.allow_early_stopping()))
+        logs.append(case.method.metrics_to_log())
     assert all(torch.equal(loss, first if step < switch else second) for step, loss in enumerate(losses))
     assert stops == [False] * switch + [True] * (steps - switch)
     assert logs == [{"matching": 1}] * switch + [{"matching": 0}] * (steps - switch)
@@ -367,8 +367,8 @@ def test_the_loss_switches_at_its_share_of_the_steps_and_training_may_stop_from_
 @pytest.mark.parametrize("name", METHODS)
 def test_patience_begins_with_the_second_phase(checkpoint, tmp_path, name):
     """A learning rate too small to change a prediction: the first evaluation that counts as stale ends training."""
-    made = make(checkpoint, name, matching_share=0.5, epochs=2, learning_rate=1e-12, patience=1, evaluate_every=1)
-    state = fit(made.method, made.model, made.data, made.built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    case = make(checkpoint, name, matching_share=0.5, epochs=2, learning_rate=1e-12, patience=1, evaluate_every=1)
+    state = fit(case.method, case.model, case.data, case.setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert state.step == 6
     assert [entry["matching"] for entry in state.curve] == [1] * 5 + [0]
 
@@ -379,39 +379,39 @@ def test_patience_begins_with_the_second_phase(checkpoint, tmp_path, name):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("family", LAYERS)
 def test_matching_reaches_embeddings_and_layers_and_not_the_head(checkpoint, family, name):
-    made = make(checkpoint, name, family)
-    made.method.loss(made.model, made.batch).backward()
-    got = {key for key, p in made.model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    case = make(checkpoint, name, family)
+    case.method.loss(case.model, case.batch).backward()
+    names = {key for key, p in case.model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     last = f"{LAYERS[family]}.1."
-    expected = {key for key in weights(made.model) if key.startswith(LAYERS[family]) or ".embeddings." in key}
+    expected = {key for key in weights(case.model) if key.startswith(LAYERS[family]) or ".embeddings." in key}
     if name == "minilm":  # of the last layer, what makes queries, keys and values
-        used = tuple(last + projection for projection in PROJECTIONS[family])
-        expected = {key for key in expected if not key.startswith(last) or key.startswith(used)}
+        prefixes = tuple(last + projection for projection in PROJECTIONS[family])
+        expected = {key for key in expected if not key.startswith(last) or key.startswith(prefixes)}
     rounding = {key for key in expected if key.endswith(("key.bias", "k_lin.bias"))}  # no attention depends on it
-    assert expected - rounding <= got <= expected
-    assert {id(p) for p in made.method.parameters(made.model)} == {id(p) for p in made.model.parameters()}
+    assert expected - rounding <= names <= expected
+    assert {id(p) for p in case.method.parameters(case.model)} == {id(p) for p in case.model.parameters()}
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("family", LAYERS)
 def test_training_moves_the_student_alone(checkpoint, tmp_path, family, name):
-    made = make(checkpoint, name, family, matching_share=0.5, epochs=2, weight_decay=0.1, evaluate_every=50)
-    teacher, before = weights(made.method.teacher), weights(made.model)
-    assert same(teacher, weights(made.teacher))
-    fit(made.method, made.model, made.data, made.built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
-    assert same(weights(made.method.teacher), teacher)
-    assert not any(p.requires_grad or p.grad is not None for p in made.method.teacher.parameters())
-    assert not any(module.training for module in made.method.teacher.modules())
-    still = {key for key, value in made.model.state_dict().items() if torch.equal(value, before[key])}
+    case = make(checkpoint, name, family, matching_share=0.5, epochs=2, weight_decay=0.1, evaluate_every=50)
+    teacher, before = weights(case.method.teacher), weights(case.model)
+    assert same(teacher, weights(case.teacher))
+    fit(case.method, case.model, case.data, case.setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert same(weights(case.method.teacher), teacher)
+    assert not any(p.requires_grad or p.grad is not None for p in case.method.teacher.parameters())
+    assert not any(module.training for module in case.method.teacher.modules())
+    still = {key for key, value in case.model.state_dict().items() if torch.equal(value, before[key])}
     assert still <= {key for key in before if key.endswith(("key.bias", "k_lin.bias"))}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_first_phase_leaves_the_head_as_it_was(checkpoint, tmp_path, name):
-    made = make(checkpoint, name, matching_share=1.0, evaluate_every=50, weight_decay=0.1)
-    before = weights(made.model)
-    fit(made.method, made.model, made.data, made.built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
-    after = weights(made.model)
+    case = make(checkpoint, name, matching_share=1.0, evaluate_every=50, weight_decay=0.1)
+    before = weights(case.model)
+    fit(case.method, case.model, case.data, case.setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    after = weights(case.model)
     assert all(torch.equal(after[key], before[key]) for key in before if key.startswith(("classifier", "bert.pooler")))
     assert not torch.equal(
         after["bert.embeddings.word_embeddings.weight"], before["bert.embeddings.word_embeddings.weight"]
@@ -424,11 +424,11 @@ def test_the_first_phase_leaves_the_head_as_it_was(checkpoint, tmp_path, name):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("family", LAYERS)
 def test_the_compressed_model_loads_as_a_plain_one(checkpoint, tmp_path, family, name):
-    made = make(checkpoint, name, family)
-    compressed = made.method.compressed(made.model).eval()
-    compressed.save_pretrained(tmp_path)
-    loaded, report = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    case = make(checkpoint, name, family)
+    student = case.method.compressed(case.model).eval()
+    student.save_pretrained(tmp_path)
+    model, report = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values()), report
-    assert loaded.config.num_hidden_layers == len(loaded.get_submodule(LAYERS[family])) == 2
-    expected = compressed(**inputs_of(compressed, made.batch)).logits
-    torch.testing.assert_close(loaded.eval()(**inputs_of(loaded, made.batch)).logits, expected, rtol=1e-5, atol=1e-5)
+    assert model.config.num_hidden_layers == len(model.get_submodule(LAYERS[family])) == 2
+    expected = student(**inputs_of(student, case.batch)).logits
+    torch.testing.assert_close(model.eval()(**inputs_of(model, case.batch)).logits, expected, rtol=1e-5, atol=1e-5)

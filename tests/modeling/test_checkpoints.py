@@ -54,15 +54,15 @@ def backbone(**changes) -> Backbone:
     return Backbone(**{"source": "folder", "layers": 4} | changes)
 
 
-def complaint(tmp_path: Path, wanted: Backbone) -> str:
+def complaint(tmp_path: Path, source: Backbone) -> str:
     """What fetch_checkpoint says of it; one line, and nothing is left behind."""
     before = set(tmp_path.iterdir())
-    with pytest.raises(UserError) as caught:
-        checkpoints.fetch_checkpoint(wanted, tmp_path / "suite" / "backbone")
-    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError) as error:
+        checkpoints.fetch_checkpoint(source, tmp_path / "suite" / "backbone")
+    assert "\n" not in str(error.value)
     assert {path for path in tmp_path.rglob("suite/*")} == set()
     assert set(tmp_path.iterdir()) - before <= {tmp_path / "suite"}
-    return str(caught.value)
+    return str(error.value)
 
 
 def logits(model, length=6) -> torch.Tensor:
@@ -78,12 +78,12 @@ def logits(model, length=6) -> torch.Tensor:
 def test_a_folder_is_copied_whole_with_where_it_came_from(tmp_path):
     origin = checkpoint(tmp_path / "origin")
     (origin / "optimizer.pt").write_bytes(b"pickled")
-    wanted = backbone(name=str(origin))
-    checkpoints.fetch_checkpoint(wanted, tmp_path / "suite" / "backbone")
-    copied = tmp_path / "suite" / "backbone"
-    assert {file.name for file in origin.iterdir()} - {file.name for file in copied.iterdir()} == {"optimizer.pt"}
-    assert (copied / "model.safetensors").read_bytes() == (origin / "model.safetensors").read_bytes()
-    assert json.loads((copied / "source.json").read_text()) == wanted.model_dump(exclude_none=True)
+    source = backbone(name=str(origin))
+    checkpoints.fetch_checkpoint(source, tmp_path / "suite" / "backbone")
+    copy = tmp_path / "suite" / "backbone"
+    assert {file.name for file in origin.iterdir()} - {file.name for file in copy.iterdir()} == {"optimizer.pt"}
+    assert (copy / "model.safetensors").read_bytes() == (origin / "model.safetensors").read_bytes()
+    assert json.loads((copy / "source.json").read_text()) == source.model_dump(exclude_none=True)
 
 
 def test_a_folder_may_be_relative_to_the_projects_root(tmp_path):
@@ -106,7 +106,7 @@ def test_the_family_must_be_the_configurations(tmp_path, family):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ('{"model_type": "gpt2"}', "is of type 'gpt2'; the methods need an encoder whose layers can be taken out"),
         ('{"model_type": "teapot"}', "no config.json that transformers can read, with a model_type that it knows"),
@@ -114,12 +114,12 @@ def test_the_family_must_be_the_configurations(tmp_path, family):
         ("{", "no config.json that transformers can read"),
     ],
 )
-def test_a_config_that_is_no_encoders_is_refused(tmp_path, config, said):
+def test_a_config_that_is_no_encoders_is_refused(tmp_path, config, message):
     origin = checkpoint(tmp_path / "origin")
     (origin / "config.json").write_text(config)
     text = complaint(tmp_path, backbone(name=str(origin)))
     assert text.startswith(f"backbone: {origin} ")
-    assert said in text
+    assert message in text
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
@@ -163,11 +163,11 @@ def point_to(address: str, monkeypatch) -> None:
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A hub that answers every request with the status that is put into the list, and notes what was asked."""
-    status, asked = [404], []
+    status, paths = [404], []
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            paths.append(self.path)
             self.send_response(status[0])
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -183,7 +183,7 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the hub's own retries
         point_to(f"http://127.0.0.1:{server.server_port}", monkeypatch)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield status, asked
+        yield status, paths
         server.shutdown()
         thread.join()
 
@@ -213,10 +213,10 @@ def test_a_name_that_no_hub_can_have_is_told_in_one_line(tmp_path, hub):
 @pytest.mark.parametrize("status", [404, 500])
 def test_a_hub_without_the_tables_is_told_in_one_line(hub, status):
     hub[0][0] = status
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         inputs._hub_split("some/tables", COMMIT, "rte", "train")
-    assert str(caught.value).startswith("the hub did not give some/tables (rte, train) at 00000000 (")
-    assert "\n" not in str(caught.value)
+    assert str(error.value).startswith("the hub did not give some/tables (rte, train) at 00000000 (")
+    assert "\n" not in str(error.value)
     assert any("some/tables" in path for path in hub[1])
 
 
@@ -227,10 +227,10 @@ def test_a_hub_without_the_tables_is_told_in_one_line(hub, status):
 @pytest.mark.parametrize("keep", [[0, 1], [1, 3], [2]])
 def test_a_cut_model_has_the_layers_kept_and_says_so(family, keep):
     whole = architectures.layers_of(tiny(family))
-    cut = architectures.keep_layers(tiny(family), keep)
-    kept = architectures.layers_of(cut)
-    assert len(kept) == len(keep) == getattr(cut.config, architectures.FAMILIES[family].depth)
-    for layer, number in zip(kept, keep, strict=True):
+    model = architectures.keep_layers(tiny(family), keep)
+    layers = architectures.layers_of(model)
+    assert len(layers) == len(keep) == getattr(model.config, architectures.FAMILIES[family].depth)
+    for layer, number in zip(layers, keep, strict=True):
         expected = whole[number].state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in layer.state_dict().items())
 
@@ -244,13 +244,13 @@ def test_keeping_all_layers_changes_nothing_and_fewer_does(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_cut_model_comes_back_from_disk_as_it_was(tmp_path, family):
-    cut = architectures.keep_layers(tiny(family, num_labels=3), [1, 3])
-    checkpoints.save_checkpoint(cut, write_tokenizer(tmp_path / "tokenizer"), tmp_path / "model")
+    model = architectures.keep_layers(tiny(family, num_labels=3), [1, 3])
+    checkpoints.save_checkpoint(model, write_tokenizer(tmp_path / "tokenizer"), tmp_path / "model")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
-    ours = checkpoints.load_classifier(tmp_path / "model", TASKS["mnli"]).eval()
-    assert torch.allclose(logits(plain), logits(cut), atol=1e-6)
-    assert torch.allclose(logits(ours), logits(cut), atol=1e-6)
-    assert architectures.count_parameters(ours) == architectures.count_parameters(cut)
+    classifier = checkpoints.load_classifier(tmp_path / "model", TASKS["mnli"]).eval()
+    assert torch.allclose(logits(plain), logits(model), atol=1e-6)
+    assert torch.allclose(logits(classifier), logits(model), atol=1e-6)
+    assert architectures.count_parameters(classifier) == architectures.count_parameters(model)
     assert AutoTokenizer.from_pretrained(tmp_path / "model").get_vocab() == dict(zip(WORDS, range(8), strict=True))
     assert not list(tmp_path.rglob("*.bin"))
 
@@ -288,8 +288,8 @@ def test_a_classifier_has_the_tasks_head_on_the_checkpoints_body(tmp_path, famil
 
 def test_segments_are_given_to_the_family_that_knows_them():
     batch = dict.fromkeys(["input_ids", "attention_mask", "token_type_ids", "labels"], torch.zeros(1, 1))
-    taken = {family: "token_type_ids" in attention.model_inputs(tiny(family), batch) for family in FAMILIES}
-    assert taken == {"bert": True, "roberta": False, "distilbert": False}
+    has_segments = {family: "token_type_ids" in attention.model_inputs(tiny(family), batch) for family in FAMILIES}
+    assert has_segments == {"bert": True, "roberta": False, "distilbert": False}
     assert "labels" not in attention.model_inputs(tiny("bert"), batch)
 
 
@@ -302,11 +302,11 @@ def test_segments_are_given_to_the_family_that_knows_them():
     ids=["more", "other order", "other word"],
 )
 def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path, words):
-    ours, theirs = write_tokenizer(tmp_path / "ours"), write_tokenizer(tmp_path / "theirs", words)
-    with pytest.raises(UserError) as caught:
-        checkpoints.check_same_vocabulary(theirs, ours)
-    assert f"({len(words)} tokens) is not the backbone's (8)" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    folder, other = write_tokenizer(tmp_path / "ours"), write_tokenizer(tmp_path / "theirs", words)
+    with pytest.raises(UserError) as error:
+        checkpoints.check_same_vocabulary(other, folder)
+    assert f"({len(words)} tokens) is not the backbone's (8)" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_of_the_same_vocabulary_is_accepted(tmp_path):

@@ -45,15 +45,15 @@ def counter(monkeypatch):
 
     Dropout is torch's own, as on a GPU.
     """
-    made = CompileCounter()
+    backend = CompileCounter()
     monkeypatch.setattr(dropout, "fast_dropout", functional.dropout)
-    monkeypatch.setattr(compile, "BACKEND", made)
+    monkeypatch.setattr(compile, "BACKEND", backend)
     monkeypatch.setattr(compile, "PATIENCE", 1)
     monkeypatch.setattr(compile._Forward, "shapes", {})
     monkeypatch.setattr(compile._Forward, "graph", None)
     monkeypatch.setattr(compile._Forward, "compiles", True)
     torch._dynamo.reset()
-    yield made
+    yield backend
     torch._dynamo.reset()
 
 
@@ -66,15 +66,15 @@ def of_length(batch, length):
 @pytest.mark.parametrize(("clip_frozen", "most", "lengths"), [(True, 1, (8, 16, 24)), (False, 4, (8, 16))])
 def test_no_path_of_theseus_compiles_anything_new(checkpoints, counter, clip_frozen, most, lengths):
     """One graph a length; with the predecessor frozen up to four: a layer may have gradients or not, and its input."""
-    built = build("theseus", make_data(), *checkpoints, clip_frozen=clip_frozen)
-    fuse_attention(built.model)
-    compile_layers(built.model)
-    built.model.train()
+    setup = build("theseus", make_data(), *checkpoints, clip_frozen=clip_frozen)
+    fuse_attention(setup.model)
+    compile_layers(setup.model)
+    setup.model.train()
     batch = make_batch(make_data(), range(8))
     for _ in range(2):  # the second time everything was met before
-        for length, replaced in itertools.product(lengths, itertools.product([False, True], repeat=2)):
-            built.method.modules.replacements = replaced
-            loss = built.method.loss(built.model, of_length(batch, length))
+        for length, replacements in itertools.product(lengths, itertools.product([False, True], repeat=2)):
+            setup.method.modules.replacements = replacements
+            loss = setup.method.loss(setup.model, of_length(batch, length))
             if loss.requires_grad:
                 loss.backward()
     assert 0 < counter.frame_count <= most * len(lengths)
@@ -100,19 +100,19 @@ def test_compiled_training_is_the_same_training(checkpoints, counter, tmp_path, 
         compile_layers(model)
         return model
 
-    def trained(place):
-        monkeypatch.setattr(loop, "prepare_for_device", place)
-        monkeypatch.setattr(method, "prepare_for_device", place)
-        built = build(case, data, *checkpoints, **settings)
-        fuse_attention(built.model)
-        state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
-        return weights(built.model), state
+    def train(prepare):
+        monkeypatch.setattr(loop, "prepare_for_device", prepare)
+        monkeypatch.setattr(method, "prepare_for_device", prepare)
+        setup = build(case, data, *checkpoints, **settings)
+        fuse_attention(setup.model)
+        state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+        return weights(setup.model), state
 
-    plain, expected = trained(lambda model, _device: model)
+    plain, expected = train(lambda model, _device: model)
     assert not counter.frame_count
-    ours, state = trained(compiling)
+    compiled_weights, state = train(compiling)
     assert counter.frame_count
-    assert same(ours, plain)
+    assert same(compiled_weights, plain)
     assert state.curve == expected.curve
     assert state.training_flops == expected.training_flops
     assert total_flops(state.training_flops) > 0
@@ -145,17 +145,17 @@ def test_a_checkpoint_is_that_of_the_plain_model(checkpoints, counter, tmp_path)
 
 
 def test_where_torch_cannot_compile_layers_run_as_they_are(checkpoints, counter, monkeypatch):
-    def broken(graph, inputs):
+    def fail(graph, inputs):
         raise RuntimeError("no C compiler")
 
-    monkeypatch.setattr(compile, "BACKEND", broken)
+    monkeypatch.setattr(compile, "BACKEND", fail)
     model = load_classifier(checkpoints[1], make_task()).eval()
     batch = inputs_of(model, make_batch(make_data()))
     expected = model(**batch).logits
     compile_layers(model)
     with pytest.warns(UserWarning, match="uncompiled.*no C compiler"):
-        found = [model(**batch).logits for _ in range(2)]
-    assert all(torch.equal(logits, expected) for logits in found)
+        outputs = [model(**batch).logits for _ in range(2)]
+    assert all(torch.equal(logits, expected) for logits in outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it is said once
         assert torch.equal(model(**batch).logits, expected)
@@ -178,11 +178,11 @@ def test_successors_are_fused_with_the_predecessor(checkpoints):
     """They stem from another model, and would add the mask to their scores as if it were a bias."""
     logits = []
     for fuse in (lambda model: None, fuse_attention):
-        built = build("theseus", make_data(), *checkpoints, start="pretrained")
-        fuse(built.model)
-        built.model.eval()
-        assert layers_of(built.model).replaceable == [True, True]
-        logits.append(built.model(**model_inputs(built.model, make_batch(make_data(), range(20)))).logits)
+        setup = build("theseus", make_data(), *checkpoints, start="pretrained")
+        fuse(setup.model)
+        setup.model.eval()
+        assert layers_of(setup.model).replaceable == [True, True]
+        logits.append(setup.model(**model_inputs(setup.model, make_batch(make_data(), range(20)))).logits)
     torch.testing.assert_close(*logits)
 
 

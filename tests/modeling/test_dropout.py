@@ -25,16 +25,16 @@ def inputs(family):
 def test_elements_are_dropped_at_the_rate_asked_for_and_the_others_scaled(p, kind, close):
     torch.manual_seed(0)
     result = fast_dropout(torch.ones(NUMBER, dtype=kind), p)
-    kept = result[result != 0]
-    assert binomtest(NUMBER - len(kept), NUMBER, p).pvalue > 1e-4
-    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), rtol=close, atol=0)
+    survivors = result[result != 0]
+    assert binomtest(NUMBER - len(survivors), NUMBER, p).pvalue > 1e-4
+    torch.testing.assert_close(survivors, torch.full_like(survivors, 1 / (1 - p)), rtol=close, atol=0)
 
 
 def test_neighbours_are_dropped_independently_of_each_other():
     """Four decisions come out of one random number."""
     torch.manual_seed(0)
-    dropped = fast_dropout(torch.ones(4 * 50_000), 0.5).view(-1, 4) == 0
-    patterns = (dropped * torch.tensor([1, 2, 4, 8])).sum(dim=1).bincount(minlength=16)
+    zeros = fast_dropout(torch.ones(4 * 50_000), 0.5).view(-1, 4) == 0
+    patterns = (zeros * torch.tensor([1, 2, 4, 8])).sum(dim=1).bincount(minlength=16)
     assert (patterns - 50_000 / 16).abs().max() < 5 * (50_000 / 16 * 15 / 16) ** 0.5
 
 
@@ -64,15 +64,15 @@ def test_it_goes_on_from_the_stored_state_of_torch_s_generator():
 def test_without_dropout_a_loaded_model_computes_what_transformers_does(tmp_path, family):
     """Our attention is transformers' eager one, also with padding and in its gradients."""
     write_checkpoint(tmp_path, family, dropout=0.0)
-    ours = load_classifier(tmp_path, make_task()).train()
-    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path, attn_implementation="eager").train()
-    theirs.load_state_dict(ours.state_dict())
-    results = [model(**inputs(family)).logits for model in (ours, theirs)]
+    fast_model = load_classifier(tmp_path, make_task()).train()
+    reference = AutoModelForSequenceClassification.from_pretrained(tmp_path, attn_implementation="eager").train()
+    reference.load_state_dict(fast_model.state_dict())
+    results = [model(**inputs(family)).logits for model in (fast_model, reference)]
     torch.testing.assert_close(*results)
     for result in results:
         result.square().sum().backward()
-    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, other.grad, msg=name)
+    for (name, parameter), other in zip(fast_model.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, msg=name)
 
 
 @pytest.mark.parametrize("family", LAYERS)

@@ -39,8 +39,8 @@ def head_by_hand(batch=BATCH, hidden=HIDDEN, outputs=2):
 
 def test_a_fine_tuning_is_three_forward_passes_a_step(checkpoints, tmp_path):
     data = even_data()
-    built = build("finetune", data, *checkpoints, epochs=1)
-    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    setup = build("finetune", data, *checkpoints, epochs=1)
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     forward = 2 * layer_by_hand() + head_by_hand()
     assert total_flops(state.training_flops) == 20 * 3 * forward
     assert total_flops(state.evaluation_flops) == forward
@@ -50,8 +50,8 @@ def test_what_is_frozen_or_replaced_costs_less(checkpoints, tmp_path):
     """Successors are drawn in every step; embeddings, pooler and classifier get no gradient of their own."""
     data = even_data()
     settings = {"schedule": "constant", "base_rate": 1.0, "full_rate_at": 0.9, "clip_frozen": False, "epochs": 1}
-    built = build("theseus", data, *checkpoints, **settings)
-    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    setup = build("theseus", data, *checkpoints, **settings)
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     linear = BATCH * LENGTH * 16 * HIDDEN**2
     attention = layer_by_hand() - linear
     # The first layer's queries, keys and values pass no gradient on to the embeddings.
@@ -70,19 +70,19 @@ WHOLE = {
 @pytest.mark.parametrize("case", WHOLE)
 def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeypatch, case):
     data = make_data(train=160, dev=8)
-    built = build(case.split(",")[0], data, *checkpoints, epochs=1, **WHOLE[case])
+    setup = build(case.split(",")[0], data, *checkpoints, epochs=1, **WHOLE[case])
     total = 0
     step = loop.train_step
 
-    def watched(*arguments):
+    def count_step(*arguments):
         nonlocal total
         with FlopCounterMode(display=False) as every:
             loss = step(*arguments)
         total += every.get_total_flops()
         return loss
 
-    monkeypatch.setattr(loop, "train_step", watched)
-    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    monkeypatch.setattr(loop, "train_step", count_step)
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert sum(is_observed(step, state.step) for step in range(state.step)) == OBSERVED_STEPS < state.step
     # Attention is a fifth of this tiny model's work, and its share moves with length and replacing; of a real one's it
     # is a thirtieth, and so the deviation.
@@ -92,17 +92,17 @@ def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeyp
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_observed_block_counts_what_torch_counts(checkpoints, tmp_path, precision):
     data, hardware = make_data(train=32), Hardware(torch.device("cpu"), precision)
-    built = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
+    setup = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
     counts = new_count(), new_count()
     with count_flops(counts[0], observed=True):  # under inference_mode, where compound operations come undivided
-        predict(built.model, data.dev["validation"], data.pad, hardware)
+        predict(setup.model, data.dev["validation"], data.pad, hardware)
     with count_flops(counts[1], observed=True):  # backward passes too
-        fit(built.method, built.model, data, built.loop, 1, hardware, make_checkpoint(tmp_path))
+        fit(setup.method, setup.model, data, setup.loop, 1, hardware, make_checkpoint(tmp_path))
     with FlopCounterMode(display=False) as predicting:
-        predict(built.model, data.dev["validation"], data.pad, hardware)
-    built = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
+        predict(setup.model, data.dev["validation"], data.pad, hardware)
+    setup = build("theseus", data, *checkpoints, epochs=1, base_rate=1.0)
     with FlopCounterMode(display=False) as fitting:
-        fit(built.method, built.model, data, built.loop, 1, hardware, make_checkpoint(tmp_path))
+        fit(setup.method, setup.model, data, setup.loop, 1, hardware, make_checkpoint(tmp_path))
     assert counts[0]["observed"] == predicting.get_total_flops() > 0
     assert counts[1]["observed"] == fitting.get_total_flops() > 0
 
@@ -148,4 +148,4 @@ def test_every_run_is_observed_a_few_times_from_its_first_step_on(steps):
     observed = [step for step in range(steps) if is_observed(step, steps)]
     assert observed[0] == 0
     assert len(observed) == min(steps, OBSERVED_STEPS)
-    assert all(right - left <= -(-steps // OBSERVED_STEPS) for left, right in pairwise([*observed, steps]))
+    assert all(end - start <= -(-steps // OBSERVED_STEPS) for start, end in pairwise([*observed, steps]))

@@ -30,14 +30,14 @@ def fresh(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("kind", IDS)
 def test_runs_spread_evenly_over_the_gpus(tmp_path, kind):
-    taken = [claim_slot(IDS[kind], tmp_path / "slots") for _ in range(8)]
-    assert [name for name, _ in taken] == (IDS[kind] * 3)[:8]
+    slots = [claim_slot(IDS[kind], tmp_path / "slots") for _ in range(8)]
+    assert [name for name, _ in slots] == (IDS[kind] * 3)[:8]
 
 
 def test_a_slot_that_is_free_again_is_taken_again(tmp_path):
-    taken = [claim_slot(["0", "1"], tmp_path / "slots") for _ in range(6)]
+    slots = [claim_slot(["0", "1"], tmp_path / "slots") for _ in range(6)]
     for i in (1, 3):  # both of GPU 1; one is left there, and three on GPU 0
-        taken[i][1].close()
+        slots[i][1].close()
     later = [claim_slot(["0", "1"], tmp_path / "slots") for _ in range(2)]
     assert collections.Counter(name for name, _ in later) == {"1": 2}
 
@@ -53,7 +53,7 @@ def test_processes_share_the_gpus_and_a_killed_one_leaves_nothing(tmp_path):
     on = collections.defaultdict(list)
     for run in runs:
         on[run.stdout.readline().strip()].append(run)
-    assert {name: len(held) for name, held in on.items()} == {"0": 2, "1": 2}
+    assert {name: len(group) for name, group in on.items()} == {"0": 2, "1": 2}
     for run in on["1"]:
         run.send_signal(signal.SIGKILL)
         run.wait()
@@ -95,8 +95,8 @@ def test_a_record_says_which_model_of_gpu(monkeypatch):
     assert devices.device_name(devices.torch.device("cpu")) == "cpu"
 
 
-@pytest.mark.parametrize("wanted", ["auto", "cuda"])
-def test_the_device_of_a_run_is_the_least_used_gpu(fresh, monkeypatch, wanted):
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_the_device_of_a_run_is_the_least_used_gpu(fresh, monkeypatch, device):
     monkeypatch.delenv(gpu_slots.VISIBLE)
     monkeypatch.setattr(devices.torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 2)
@@ -105,7 +105,7 @@ def test_the_device_of_a_run_is_the_least_used_gpu(fresh, monkeypatch, wanted):
     )  # asked after
     busy = claim_slot(["0", "1"], gpu_slots.SLOTS)
     assert busy[0] == "0"
-    assert devices.choose_device(wanted).type == "cuda"
+    assert devices.choose_device(device).type == "cuda"
 
 
 def test_a_run_on_the_processor_takes_no_gpu(fresh, monkeypatch):

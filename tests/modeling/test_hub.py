@@ -87,8 +87,8 @@ def hub(tmp_path_factory):
 @pytest.fixture(scope="module")
 def environment(hub, tmp_path_factory):
     """Where `theseus-bench` finds the hub. A fork server imports the libraries once, with HF_ENDPOINT in sight."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
-    environment = inherited | {
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
+    environment = variables | {
         "HF_ENDPOINT": hub.address,
         "HF_HOME": str(tmp_path_factory.mktemp("home")),
         "HF_HUB_DISABLE_XET": "1",
@@ -107,7 +107,7 @@ def environment(hub, tmp_path_factory):
 @pytest.fixture
 def suite(environment, hub, tmp_path):
     """`suite(**changes)` writes the folder of a suite whose every source is on the hub, with some keys changed."""
-    hub.asked.clear()
+    hub.requests.clear()
     hub.answers.clear()
 
     def make(data: str = COMMIT, name: str = "some/bert", revision=COMMIT, layers=4, compact="some/student") -> Path:
@@ -143,15 +143,15 @@ def refusal(environment, *arguments, timeout: float = 120) -> str:
     """What a command says that must fail: one line, and its suite's folder holds what it held."""
     folder = arguments[1]
     before = contents(folder)
-    done = run(environment, *arguments, timeout=timeout)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("theseus-bench: ")
-    assert done.stderr.count("\n") == 1, done.stderr
+    process = run(environment, *arguments, timeout=timeout)
+    assert process.returncode == 1, process.stderr
+    assert process.stderr.startswith("theseus-bench: ")
+    assert process.stderr.count("\n") == 1, process.stderr
     assert contents(folder) == before
-    return done.stderr.removeprefix("theseus-bench: ").rstrip()
+    return process.stderr.removeprefix("theseus-bench: ").rstrip()
 
 
-def fetched(suite: Path, task: str) -> dict[str, pd.DataFrame]:
+def frames_of(suite: Path, task: str) -> dict[str, pd.DataFrame]:
     files = sorted((suite / "source" / task).iterdir())
     return {file.stem: pq.read_table(file).to_pandas() for file in files}
 
@@ -162,12 +162,12 @@ def fetched(suite: Path, task: str) -> dict[str, pd.DataFrame]:
 @pytest.mark.parametrize("name", ["mnli", "stsb", "ax"])
 def test_every_split_of_a_task_is_fetched_as_it_is(suite, environment, name):
     folder = suite()
-    done = run(environment, "fetch", folder, name, folder / "source" / name)
-    assert done.returncode == 0, done.stderr
-    found, expected = fetched(folder, name), tables(name, 20)
-    assert found.keys() == expected.keys() == set(TASKS[name].splits)
+    process = run(environment, "fetch", folder, name, folder / "source" / name)
+    assert process.returncode == 0, process.stderr
+    frames, expected = frames_of(folder, name), tables(name, 20)
+    assert frames.keys() == expected.keys() == set(TASKS[name].splits)
     for split, frame in expected.items():
-        pd.testing.assert_frame_equal(found[split], frame)
+        pd.testing.assert_frame_equal(frames[split], frame)
         read_source(folder / "source" / name / f"{split}.parquet", TASKS[name], split, sample=True, verify=False)
 
 
@@ -181,7 +181,7 @@ def test_the_pinned_tables_are_fetched_whatever_was_fetched_before(suite, enviro
     assert len(hub.answers) < 100  # it was asked for more than whether it is there
     hub.answers.clear()
     assert run(environment, "fetch", folder, "rte", target).returncode == 0
-    pd.testing.assert_frame_equal(fetched(folder, "rte")["train"], tables("rte", 10)["train"])
+    pd.testing.assert_frame_equal(frames_of(folder, "rte")["train"], tables("rte", 10)["train"])
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,16 @@ def test_the_pinned_tables_are_fetched_whatever_was_fetched_before(suite, enviro
 )
 def test_a_commit_without_the_tables_is_named(suite, environment, revision, reason):
     folder = suite(data=revision)
-    said = refusal(environment, "fetch", folder, "rte", folder / "source" / "rte")
-    assert said.startswith(f"the hub did not give nyu-mll/glue (rte, train) at {revision[:8]} ({reason}); check the ")
+    message = refusal(environment, "fetch", folder, "rte", folder / "source" / "rte")
+    assert message.startswith(
+        f"the hub did not give nyu-mll/glue (rte, train) at {revision[:8]} ({reason}); check the "
+    )
 
 
 def test_a_task_that_the_data_set_does_not_have_is_named(suite, environment):
     folder = suite()
-    said = refusal(environment, "fetch", folder, "cola", folder / "source" / "cola")
-    assert said.startswith(f"the hub did not give nyu-mll/glue (cola, train) at {COMMIT[:8]} (")
+    message = refusal(environment, "fetch", folder, "cola", folder / "source" / "cola")
+    assert message.startswith(f"the hub did not give nyu-mll/glue (cola, train) at {COMMIT[:8]} (")
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------
@@ -204,12 +206,12 @@ def test_a_task_that_the_data_set_does_not_have_is_named(suite, environment):
 
 def test_a_backbone_is_fetched_with_where_it_came_from(suite, environment, hub):
     folder = suite()
-    done = run(environment, "backbone", folder)
-    assert done.returncode == 0, done.stderr
+    process = run(environment, "backbone", folder)
+    assert process.returncode == 0, process.stderr
     backbone = folder / "backbone"
     files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "source.json"}
-    ours = {"made_from.json"}  # what it was made of, by contents
-    assert {str(path.relative_to(backbone)) for path in backbone.rglob("*")} == files | ours
+    own_files = {"made_from.json"}  # what it was made of, by contents
+    assert {str(path.relative_to(backbone)) for path in backbone.rglob("*")} == files | own_files
     origin = hub.root / "models" / "some" / "bert" / COMMIT
     assert all((backbone / name).read_bytes() == (origin / name).read_bytes() for name in files - {"source.json"})
     source = json.loads((backbone / "source.json").read_text())
@@ -218,13 +220,13 @@ def test_a_backbone_is_fetched_with_where_it_came_from(suite, environment, hub):
         "name": "some/bert",
         "revision": COMMIT,
     }
-    assert not [asked for asked in hub.asked if asked.endswith((".py", ".bin", ".md", "Manifest.json"))]
+    assert not [request for request in hub.requests if request.endswith((".py", ".bin", ".md", "Manifest.json"))]
     assert AutoModelForSequenceClassification.from_pretrained(backbone).config.num_hidden_layers == 4
     assert len(AutoTokenizer.from_pretrained(backbone)) == len(WORDS)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"layers": 6}, "backbone: some/bert has 4 layers, the configuration says 6"),
         ({"name": "old/bert"}, f"old/bert holds no safetensors weights at {COMMIT[:8]}"),
@@ -234,32 +236,32 @@ def test_a_backbone_is_fetched_with_where_it_came_from(suite, environment, hub):
     ],
     ids=["layers", "weights", "revision", "repository", "name"],
 )
-def test_a_backbone_that_is_not_what_it_should_be_is_refused(suite, environment, changes, said):
-    assert refusal(environment, "backbone", suite(**changes)).startswith(said)
+def test_a_backbone_that_is_not_what_it_should_be_is_refused(suite, environment, changes, message):
+    assert refusal(environment, "backbone", suite(**changes)).startswith(message)
 
 
 def test_a_compact_checkpoint_has_the_backbones_vocabulary(suite, environment):
     folder = suite()
     assert run(environment, "backbone", folder).returncode == 0
-    done = run(environment, "compact", folder, "distilbert")
-    assert done.returncode == 0, done.stderr
-    found = folder / "compact" / "distilbert"
-    assert AutoModelForSequenceClassification.from_pretrained(found).config.n_layers == 2
-    assert json.loads((found / "source.json").read_text())["revision"] == COMMIT
-    assert not (found / ".cache").exists()
+    process = run(environment, "compact", folder, "distilbert")
+    assert process.returncode == 0, process.stderr
+    checkpoint = folder / "compact" / "distilbert"
+    assert AutoModelForSequenceClassification.from_pretrained(checkpoint).config.n_layers == 2
+    assert json.loads((checkpoint / "source.json").read_text())["revision"] == COMMIT
+    assert not (checkpoint / ".cache").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("other/student", f"other/student: its vocabulary ({len(WORDS) + 1} tokens) is not the backbone's"),
         ("bare/student", "bare/student has no tokenizer"),
     ],
 )
-def test_a_compact_checkpoint_of_another_vocabulary_is_refused(suite, environment, name, said):
+def test_a_compact_checkpoint_of_another_vocabulary_is_refused(suite, environment, name, message):
     folder = suite(compact=name)
     assert run(environment, "backbone", folder).returncode == 0
-    assert refusal(environment, "compact", folder, "distilbert").startswith(said)
+    assert refusal(environment, "compact", folder, "distilbert").startswith(message)
 
 
 # --- a hub out of reach ---------------------------------------------------------------------------------------------
@@ -268,11 +270,11 @@ def test_a_compact_checkpoint_of_another_vocabulary_is_refused(suite, environmen
 def test_a_hub_out_of_reach_is_told_at_once(suite, environment, hub):
     folder = suite()
     with hub.away():
-        said = refusal(environment, "fetch", folder, "rte", folder / "source" / "rte", timeout=AT_ONCE)
-        assert said.startswith(f"the hub did not give nyu-mll/glue (rte, train) at {COMMIT[:8]} (ConnectError)")
-        said = refusal(environment, "backbone", folder, timeout=AT_ONCE)
-        assert said.startswith(f"the hub did not give some/bert at {COMMIT[:8]} (ConnectError)")
-    assert hub.asked == []
+        message = refusal(environment, "fetch", folder, "rte", folder / "source" / "rte", timeout=AT_ONCE)
+        assert message.startswith(f"the hub did not give nyu-mll/glue (rte, train) at {COMMIT[:8]} (ConnectError)")
+        message = refusal(environment, "backbone", folder, timeout=AT_ONCE)
+        assert message.startswith(f"the hub did not give some/bert at {COMMIT[:8]} (ConnectError)")
+    assert hub.requests == []
 
 
 def test_a_page_that_is_no_hubs_is_told_in_one_line(suite, environment, hub):

@@ -25,9 +25,9 @@ def values(**changes) -> dict:
 
 def complaint(**changes) -> str:
     """What is said of the configuration with these changes; one line."""
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         parse(Suite, values(**changes), "config")
-    text = str(caught.value)
+    text = str(error.value)
     assert text.startswith("config: ")
     assert "\n" not in text
     return text
@@ -40,7 +40,7 @@ def test_valid_values_come_through_and_the_rest_has_defaults():
 
 
 @pytest.mark.parametrize(
-    ("changes", "key", "meant"),
+    ("changes", "key", "suggestion"),
     [
         ({"student_layer": 2}, "student_layer", "student_layers"),
         ({"speed": {"repetition": 5}}, "speed.repetition", "repetitions"),
@@ -50,8 +50,8 @@ def test_valid_values_come_through_and_the_rest_has_defaults():
         ({"compact": {"small": {"source": "recipe", "stepps": 9}}}, "compact.small.stepps", "steps"),
     ],
 )
-def test_a_misspelt_key_is_named_with_its_path_and_a_suggestion(changes, key, meant):
-    assert f"unknown key '{key}' (did you mean '{meant}'?)" in complaint(**changes)
+def test_a_misspelt_key_is_named_with_its_path_and_a_suggestion(changes, key, suggestion):
+    assert f"unknown key '{key}' (did you mean '{suggestion}'?)" in complaint(**changes)
 
 
 def test_a_key_like_no_other_gets_the_known_ones():
@@ -85,7 +85,7 @@ def test_depth_must_divide_the_backbones():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"data": {"source": "hub"}}, "data: source hub needs a revision"),
         ({"data": {"source": "local"}}, "data: source local needs a path"),
@@ -98,8 +98,8 @@ def test_depth_must_divide_the_backbones():
         ({"data": {"source": "hub", "revision": COMMIT[:12]}}, "data.revision: "),
     ],
 )
-def test_a_source_says_what_it_lacks(changes, said):
-    assert said in complaint(**changes)
+def test_a_source_says_what_it_lacks(changes, message):
+    assert message in complaint(**changes)
 
 
 def test_a_pinned_hub_source_is_accepted():
@@ -118,7 +118,7 @@ def test_an_empty_list_is_refused(key):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"suite: [1,\ntasks: }\n", "not valid YAML"),
         (b"- one\n- two\n", "expected keys and values, found list"),
@@ -128,15 +128,15 @@ def test_an_empty_list_is_refused(key):
     ],
     ids=["malformed", "list", "empty", "encoding", "missing"],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, content, said):
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
     file = tmp_path / "suite.yaml"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         read_yaml(file)
-    text = str(caught.value)
+    text = str(error.value)
     assert text.startswith(f"{file}: ")
-    assert said in text
+    assert message in text
     assert "\n" not in text
 
 
@@ -196,9 +196,9 @@ def test_a_name_that_no_file_can_have_is_refused(changes):
 
 @pytest.mark.parametrize("title", ["bell\a", "two\nlines", "\0", "\ud800"])
 def test_a_title_has_no_control_characters(title):
-    said = complaint(experiments={"first": {"title": title, "methods": ["finetune"]}})
-    assert said.startswith("config: experiments.first.title: ")
-    assert "has control characters" in said
+    message = complaint(experiments={"first": {"title": title, "methods": ["finetune"]}})
+    assert message.startswith("config: experiments.first.title: ")
+    assert "has control characters" in message
 
 
 def test_a_title_may_be_of_any_script():
@@ -247,14 +247,14 @@ def test_brackets_without_end_are_refused_before_they_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [(".", "is a directory; a folder is in the place of a file"), ("a" * 300, "file name too long; choose a shorter")],
 )
-def test_a_configuration_that_cannot_be_opened_is_named(tmp_path, capsys, name, said):
+def test_a_configuration_that_cannot_be_opened_is_named(tmp_path, capsys, name, message):
     assert run(["plan", str(tmp_path / name)]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith(f"theseus-bench: {tmp_path / name}: {said}")
+    assert lines[0].startswith(f"theseus-bench: {tmp_path / name}: {message}")
 
 
 def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path):
@@ -269,9 +269,9 @@ def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path):
         "experiments": {"first": {"title": "One"}, "second": {"title": "Two"}},
     }
     assert read_config(*files) == expected
-    theirs = read_yaml(files[0])
-    update_config(theirs, read_yaml(files[1]))
-    assert theirs == expected
+    config = read_yaml(files[0])
+    update_config(config, read_yaml(files[1]))
+    assert config == expected
     assert list(read_config(*files)["experiments"]) == ["first", "second"], "in the order of the report"
 
 

@@ -80,9 +80,9 @@ def test_atomic_sweeps_what_a_killed_writer_of_the_same_path_has_left(tmp_path):
     with atomic(file) as scratch:
         scratch.write_text("new")
     assert file.read_text() == "new"
-    left = [path.name for path in tmp_path.iterdir() if path != file]
-    assert len(left) == 1
-    assert left[0].startswith(".file.txt-other-")
+    names = [path.name for path in tmp_path.iterdir() if path != file]
+    assert len(names) == 1
+    assert names[0].startswith(".file.txt-other-")
 
 
 def test_atomic_leaves_a_living_writer_of_the_same_path_alone(tmp_path):
@@ -98,15 +98,17 @@ def test_atomic_leaves_a_living_writer_of_the_same_path_alone(tmp_path):
 
 
 def test_atomic_has_all_on_disk_before_it_moves(tmp_path, monkeypatch):
-    synced, sync = [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
-    moved, replace = [], os.replace
-    monkeypatch.setattr(os, "replace", lambda *names: (moved.extend(synced), replace(*names)))
+    synced_paths, sync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced_paths.append(os.readlink(f"/proc/self/fd/{file}")), sync(file))
+    )
+    paths_at_move, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: (paths_at_move.extend(synced_paths), replace(*names)))
     with atomic(tmp_path / "folder") as scratch:
         scratch.mkdir()
         (scratch / "file").write_text("new")
-    assert {Path(path).name for path in moved} == {"folder", "file"}
-    assert synced[-1] == str(tmp_path)
+    assert {Path(path).name for path in paths_at_move} == {"folder", "file"}
+    assert synced_paths[-1] == str(tmp_path)
 
 
 def test_atomic_replaces_a_whole_folder(tmp_path):
@@ -155,10 +157,10 @@ def test_no_record_is_none(tmp_path):
 )
 def test_a_broken_record_is_named_on_one_line(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         read_record(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 4")
-    assert "\n" not in str(caught.value)
+    assert str(error.value).startswith(f"{tmp_path / 'run.json'}: not a run record of schema 4")
+    assert "\n" not in str(error.value)
 
 
 def test_predictions_come_back_by_split_in_their_order(tmp_path):
@@ -166,9 +168,9 @@ def test_predictions_come_back_by_split_in_their_order(tmp_path):
     logits = {name: np.random.default_rng(len(split)).normal(size=(len(split), 3)) for name, split in splits.items()}
     tables = [predictions_table(name, split, logits[name].astype(np.float32)) for name, split in splits.items()]
     pq.write_table(pa.concat_tables(tables), tmp_path / "predictions.parquet")
-    found = read_predictions(tmp_path, ["validation", "ax/test", "absent"])
-    assert found.keys() == {"validation", "ax/test"}
-    for name, predictions in found.items():
+    result = read_predictions(tmp_path, ["validation", "ax/test", "absent"])
+    assert result.keys() == {"validation", "ax/test"}
+    for name, predictions in result.items():
         assert np.array_equal(predictions.idx, splits[name].rows["idx"])
         assert np.array_equal(predictions.labels, splits[name].labels)
         np.testing.assert_allclose(predictions.logits, logits[name], rtol=1e-6)
@@ -228,7 +230,7 @@ def test_predictions_that_cannot_be_read_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (
             PermissionError(errno.EACCES, "Permission denied", "results/mini"),
@@ -238,7 +240,7 @@ def test_predictions_that_cannot_be_read_are_named(tmp_path):
         (OSError(errno.ENOSPC, "No space left on device"), "writing: no space left on device; make room on the disk"),
     ],
 )
-def test_what_the_file_system_refuses_is_one_line(tmp_path, monkeypatch, capsys, error, said):
+def test_what_the_file_system_refuses_is_one_line(tmp_path, monkeypatch, capsys, error, message):
     def refuse(*arguments, **options):
         raise error
 
@@ -246,14 +248,14 @@ def test_what_the_file_system_refuses_is_one_line(tmp_path, monkeypatch, capsys,
     assert commands.run(["configure", str(tmp_path), "config/demo.yaml"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith(f"theseus-bench: {said}")
+    assert lines[0].startswith(f"theseus-bench: {message}")
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, capsys):
     (tmp_path / "mini").touch()
     assert commands.run(["configure", str(tmp_path / "mini"), "config/demo.yaml"]) == 1
-    said = "file exists; a file is in the place of a folder; move it away"
-    assert capsys.readouterr().err == f"theseus-bench: {tmp_path / 'mini'}: {said}\n"
+    message = "file exists; a file is in the place of a folder; move it away"
+    assert capsys.readouterr().err == f"theseus-bench: {tmp_path / 'mini'}: {message}\n"
 
 
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch):

@@ -31,9 +31,9 @@ def suite(tmp_path, monkeypatch):
     plan = make_plan()
     run = plan.run("vanilla_kd", "rte", 1)
     folder = tmp_path / "suite"
-    for place in ("data/rte/data.json", "teacher/predecessor/rte/seed-1/logits.npy", "backbone/model.safetensors"):
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_text(place)
+    for path in ("data/rte/data.json", "teacher/predecessor/rte/seed-1/logits.npy", "backbone/model.safetensors"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(path)
     (folder / "backbone/config.json").write_text("{}")
     predictions = {"validation": (np.arange(4), np.zeros(4), deciding(np.zeros(4, int), 2))}
     leave_run(plan, run, folder, predictions)
@@ -47,10 +47,10 @@ def leave_record(folder, run, **changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes) + "\n")
 
 
-def remake(place, text):
+def remake(path, text):
     """Write a file again, newer than it was."""
-    place.unlink()
-    place.write_text(text)
+    path.unlink()
+    path.write_text(text)
 
 
 def test_a_run_is_kept_while_all_it_read_has_the_same_contents(suite):
@@ -65,7 +65,7 @@ def test_a_run_is_kept_while_all_it_read_has_the_same_contents(suite):
 
 
 @pytest.mark.parametrize(
-    "place",
+    "path",
     [
         "teacher/predecessor/rte/seed-1/logits.npy",
         "data/rte/data.json",
@@ -73,9 +73,9 @@ def test_a_run_is_kept_while_all_it_read_has_the_same_contents(suite):
         "backbone/config.json",
     ],
 )
-def test_a_run_is_not_kept_once_what_it_read_has_changed_or_is_gone(suite, place):
+def test_a_run_is_not_kept_once_what_it_read_has_changed_or_is_gone(suite, path):
     plan, run, folder = suite
-    remake(folder / place, "something else")
+    remake(folder / path, "something else")
     assert not keep_run(plan, run, folder)
     assert not (folder / run.path / "run.json").exists(), "it must not outlive a try to replace it"
 
@@ -105,17 +105,17 @@ def test_all_that_a_run_reads_has_a_checksum(suite):
     plan, run, folder = suite
     read = {"data/rte", "teacher/predecessor/rte/seed-1", "backbone/model.safetensors", "backbone/config.json"}
     assert inputs_of(plan, run, folder).keys() == read | {"methods/vanilla_kd/*.py"}
-    searched = make_plan(search={"budget": 2, "seeds": [101]})
-    other = searched.run("vanilla_kd", "rte", 1)
-    found = []
+    search_plan = make_plan(search={"budget": 2, "seeds": [101]})
+    other = search_plan.run("vanilla_kd", "rte", 1)
+    inputs = []
     for rate in (1e-5, 2e-5):
         choice = folder / other.search_file
         choice.parent.mkdir(parents=True, exist_ok=True)
         values = choice_of(other)
         choice.write_text(json.dumps(values | {"chosen": values["chosen"] | {"settings": {"learning_rate": rate}}}))
-        found.append(inputs_of(searched, other, folder))
-    assert found[0].keys() == read | {"methods/vanilla_kd/*.py", other.search_file}
-    assert {key for key in found[0] if found[0][key] != found[1][key]} == {other.search_file}
+        inputs.append(inputs_of(search_plan, other, folder))
+    assert inputs[0].keys() == read | {"methods/vanilla_kd/*.py", other.search_file}
+    assert {key for key in inputs[0] if inputs[0][key] != inputs[1][key]} == {other.search_file}
 
 
 def test_a_flipped_byte_in_predictions_is_seen_by_status_and_made_again(suite):
@@ -155,7 +155,7 @@ def test_a_checkpoint_is_kept_while_each_of_its_files_is_what_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "listed", "gone"),
+    ("path", "contents", "file"),
     [
         ("backbone", {"made_from.json": {"files": {"tokenizer.json": ""}}}, "tokenizer.json"),
         ("source/rte", {}, "train.parquet"),
@@ -163,21 +163,21 @@ def test_a_checkpoint_is_kept_while_each_of_its_files_is_what_it_was(tmp_path):
         ("submissions/first", {"submissions.json": {"a.zip": {"runs": {"x": "y"}}, "b.zip": {"runs": {}}}}, "a.zip"),
     ],
 )
-def test_a_folder_that_has_lost_a_file_is_made_again(tmp_path, place, listed, gone):
+def test_a_folder_that_has_lost_a_file_is_made_again(tmp_path, path, contents, file):
     plan = make_plan()
     run = plan.run("finetune", "rte", 1)
     files = {
         "tokenizer.json", "curves.svg", "curves.pdf", "curves.png", "a.zip", *(f"{s}.parquet" for s in run.task.splits),
     }  # fmt: skip
-    folder = tmp_path / place
+    folder = tmp_path / path
     folder.mkdir(parents=True)
     for name in files:
         (folder / name).write_text("")
-    for name, said in listed.items():
-        (folder / name).write_text(json.dumps(said))
-    assert place not in unsound(plan, [run], ["first"], tmp_path)
-    (folder / gone).unlink()
-    assert place in unsound(plan, [run], ["first"], tmp_path)
+    for name, content in contents.items():
+        (folder / name).write_text(json.dumps(content))
+    assert path not in unsound(plan, [run], ["first"], tmp_path)
+    (folder / file).unlink()
+    assert path in unsound(plan, [run], ["first"], tmp_path)
 
 
 def test_what_was_set_aside_is_brought_back_if_it_holds(suite):
@@ -224,8 +224,8 @@ def test_a_large_files_checksum_is_remembered_until_the_file_changes(tmp_path, m
     file.write_bytes(bytes(2**23))
     first = checksum(file)
     assert checksum(file) == first
-    with file.open("r+b") as opened:
-        opened.write(b"1")
+    with file.open("r+b") as stream:
+        stream.write(b"1")
     assert checksum(file) != first
 
 
@@ -254,5 +254,5 @@ def test_status_and_what_is_kept_are_told_without_importing_what_computes():
     code = f"import sys, {', '.join(f'theseus_bench.{module}' for module in modules)};"
     code += "print(sorted({'torch', 'transformers', 'datasets', 'evaluate', 'pandas'} & sys.modules.keys()))"
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True)
-    assert done.stdout == "[]\n", done.stderr
+    process = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True)
+    assert process.stdout == "[]\n", process.stderr

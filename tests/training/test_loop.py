@@ -51,16 +51,16 @@ def checkpoints(tmp_path_factory):
 
 
 class Dial(nn.Module):
-    """One number that each step lowers by the learning rate; what it predicts is `shown(number)`, for all alike."""
+    """One number that each step lowers by the learning rate; what it predicts is `logits_of(number)`, for all alike."""
 
-    def __init__(self, shown):
+    def __init__(self, logits_of):
         super().__init__()
         self.number = nn.Parameter(torch.zeros(1))
-        self.shown = shown
+        self.logits_of = logits_of
         self.config = SimpleNamespace(model_type="bert", num_labels=2)
 
     def forward(self, input_ids, **_):
-        return SimpleNamespace(logits=self.shown(self.number).float().expand(len(input_ids), 2))
+        return SimpleNamespace(logits=self.logits_of(self.number).float().expand(len(input_ids), 2))
 
 
 class Lowering(Method):
@@ -158,13 +158,13 @@ def plain_loop(model, data, settings, seed, steps, groups=None, clipped=None):
 def test_fit_is_bit_equal_to_a_plain_loop(checkpoints, tmp_path, outputs, start):
     data, folder = make_data(outputs), getattr(checkpoints, start)
     options = {"epochs": 2.4, "weight_decay": 0.1, "warmup": 0.25, "clip_norm": 0.5, "evaluate_every": 100}
-    ours, theirs = (build("finetune", data, folder, **options) for _ in range(2))
+    setup, reference = (build("finetune", data, folder, **options) for _ in range(2))
     seed_everything(5)
-    losses = plain_loop(theirs.model, data, theirs.loop, seed=1, steps=12)
+    losses = plain_loop(reference.model, data, reference.loop, seed=1, steps=12)
     seed_everything(5)
-    state = fit(ours.method, ours.model, data, ours.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert state.step == 12
-    assert same(weights(ours.model), weights(theirs.model))
+    assert same(weights(setup.model), weights(reference.model))
     assert state.curve[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
@@ -211,12 +211,12 @@ def test_groups_that_cannot_be_trained_are_refused(given, complaint):
 
 def test_weight_decay_leaves_biases_and_norms_alone(checkpoints, tmp_path):
     data = make_data()
-    built = build("finetune", data, checkpoints.backbone, weight_decay=0.5, epochs=1, warmup=0.0)
-    built.method.loss = lambda model, batch: sum(0.0 * p.sum() for p in model.parameters())
-    before = weights(built.model)
-    fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    setup = build("finetune", data, checkpoints.backbone, weight_decay=0.5, epochs=1, warmup=0.0)
+    setup.method.loss = lambda model, batch: sum(0.0 * p.sum() for p in model.parameters())
+    before = weights(setup.model)
+    fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     shrunk = math.prod(1 - 1e-3 * (5 - step) / 5 * 0.5 for step in range(5))
-    for name, value in built.model.state_dict().items():
+    for name, value in setup.model.state_dict().items():
         if value.ndim == 1:
             assert torch.equal(value, before[name]), name
         else:
@@ -273,8 +273,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_best(tmp_path, broken_at,
 
 
 def test_outputs_that_are_not_finite_end_the_run_at_its_best(tmp_path):
-    shown = window(-1, 1)
-    model = Dial(lambda number: torch.where(number < -2.5e-3, math.nan, shown(number)))
+    logits_of = window(-1, 1)
+    model = Dial(lambda number: torch.where(number < -2.5e-3, math.nan, logits_of(number)))
     settings = make_loop(epochs=2, evaluate_every=1, warmup=0.0)
     state = fit(Lowering(), model, dial_data(), settings, 1, HARDWARE, make_checkpoint(tmp_path))
     assert state.divergence.startswith("diverged: the outputs")
@@ -285,29 +285,29 @@ def test_outputs_that_are_not_finite_end_the_run_at_its_best(tmp_path):
 # -- interruption
 
 
-class Interrupted(Exception):
+class Interruption(Exception):
     pass
 
 
 def train(name, data, checkpoints, folder, stop_at=None, **settings):
     """Build and fit; what the parameters were before the last step, at the end, and the rest that must be equal."""
-    built = build(name, data, checkpoints.backbone, checkpoints.predecessor, **settings)
-    on_step_begin, last, steps = built.method.on_step_begin, {}, planned_steps(built.loop, len(data.train))
+    setup = build(name, data, checkpoints.backbone, checkpoints.predecessor, **settings)
+    on_step_begin, last, steps = setup.method.on_step_begin, {}, planned_steps(setup.loop, len(data.train))
 
-    def watched(step):
+    def watch_step(step):
         if step == stop_at:
-            raise Interrupted
+            raise Interruption
         if step == steps - 1:
-            last.update(weights(built.model))
+            last.update(weights(setup.model))
         on_step_begin(step)
 
-    built.method.on_step_begin = watched
-    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(folder, every=0.0))
-    logits = predict(built.model, data.dev["validation"], data.pad, HARDWARE)
-    return SimpleNamespace(state=state, last=last, weights=weights(built.model), logits=logits)
+    setup.method.on_step_begin = watch_step
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(folder, every=0.0))
+    logits = predict(setup.model, data.dev["validation"], data.pad, HARDWARE)
+    return SimpleNamespace(state=state, last=last, weights=weights(setup.model), logits=logits)
 
 
-RESUMED = {
+CASES = {
     "finetune": {},
     "pkd": {"beta": 10.0},
     "theseus": {"schedule": "constant", "base_rate": 0.4, "full_rate_at": 0.9},
@@ -315,37 +315,37 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("case", RESUMED)
+@pytest.mark.parametrize("case", CASES)
 def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_path, case):
     name = case.split(",")[0]
     data = make_data(teacher=make_teacher(36, 2, [2, 4]) if name == "pkd" else None)
     settings = {"epochs": 1.8, "evaluate_every": 3, "patience": None, "weight_decay": 0.01, "clip_norm": 0.1}
-    settings |= RESUMED[case]
+    settings |= CASES[case]
     whole = train(name, data, checkpoints, tmp_path / "whole", **settings)
     assert whole.state.step == 9
     for stop_at in range(1, 9):  # within an evaluation's interval, within an epoch (of five) and at its end
         folder = tmp_path / str(stop_at)
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interruption):
             train(name, data, checkpoints, folder, stop_at, **settings)
         torch.manual_seed(99)  # whatever the generators hold now, the checkpoint's state counts
-        resumed = train(name, data, checkpoints, folder, **settings)
-        assert same(resumed.last, whole.last), f"stopped before step {stop_at}"
-        assert same(resumed.weights, whole.weights)
-        assert np.array_equal(resumed.logits, whole.logits)
-        assert resumed.state.resumes == 1
-        assert 0 < resumed.state.seconds_before_resume < resumed.state.seconds
-        best = zip(resumed.state.best_parameters, whole.state.best_parameters, strict=True)
+        continuation = train(name, data, checkpoints, folder, **settings)
+        assert same(continuation.last, whole.last), f"stopped before step {stop_at}"
+        assert same(continuation.weights, whole.weights)
+        assert np.array_equal(continuation.logits, whole.logits)
+        assert continuation.state.resumes == 1
+        assert 0 < continuation.state.seconds_before_resume < continuation.state.seconds
+        best = zip(continuation.state.best_parameters, whole.state.best_parameters, strict=True)
         assert all(torch.equal(one, other) for one, other in best)
-        skipped = ("best_parameters", "seconds", "evaluation_seconds", "seconds_before_resume", "resumes")
-        skipped = dict.fromkeys([*skipped, "energy_joules"])
-        assert vars(resumed.state) | skipped == vars(whole.state) | skipped
+        exclusions = ("best_parameters", "seconds", "evaluation_seconds", "seconds_before_resume", "resumes")
+        exclusions = dict.fromkeys([*exclusions, "energy_joules"])
+        assert vars(continuation.state) | exclusions == vars(whole.state) | exclusions
 
 
 def test_a_run_may_be_interrupted_again_and_again(checkpoints, tmp_path):
     data, settings = make_data(), {"epochs": 1.8, "evaluate_every": 3}
     whole = train("finetune", data, checkpoints, tmp_path / "whole", **settings)
     for stop_at in (2, 5, 8):
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interruption):
             train("finetune", data, checkpoints, tmp_path / "parts", stop_at, **settings)
     parts = train("finetune", data, checkpoints, tmp_path / "parts", **settings)
     assert parts.state.resumes == 3
@@ -364,24 +364,24 @@ def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatc
 
         def stop(step):
             if step == 2:
-                raise Interrupted
+                raise Interruption
 
         method.on_step_begin = stop
         return method
 
-    for change, resumed in (("nothing", 1), ("state version", 0), ("data", 0)):
-        place = f"changed-{change}"
+    for change, resumes in (("nothing", 1), ("state version", 0), ("data", 0)):
+        name = f"changed-{change}"
         with monkeypatch.context() as patch:
             patch.setattr(runs_module, "load_method", stopping)
-            with pytest.raises(Interrupted):
-                bench.execute("rte", place)
+            with pytest.raises(Interruption):
+                bench.execute("rte", name)
         if change == "state version":
             monkeypatch.setattr(runs_module, "STATE_VERSION", runs_module.STATE_VERSION + 1)
         if change == "data":  # the same, said in other words
             file = tmp_path / "data/rte/data.json"
             file.write_text(file.read_text() + " ")
-        record, _ = bench.execute("rte", place)
-        assert record.resumed == resumed
+        record, _ = bench.execute("rte", name)
+        assert record.resumed == resumes
 
 
 def test_the_record_says_what_the_run_computed(tmp_path):
@@ -419,26 +419,26 @@ def test_dropout_begins_alike_however_much_building_drew(tmp_path, monkeypatch):
 
 def test_what_building_draws_depends_on_the_seed_alone(tmp_path, monkeypatch):
     bench = make_bench("finetune", tmp_path)
-    load, drawn = runs_module.load_method, []
+    load, draws = runs_module.load_method, []
 
     def drawing(folder):
         method = load(folder)
         build = method.build
 
         def draw(run):
-            drawn.append((torch.rand(4), np.random.random(4)))
+            draws.append((torch.rand(4), np.random.random(4)))
             return build(run)
 
         method.build = draw
         return method
 
     monkeypatch.setattr(runs_module, "load_method", drawing)
-    for place, state in (("one", 5), ("two", 6)):
+    for name, state in (("one", 5), ("two", 6)):
         torch.manual_seed(state)
         np.random.seed(state)
-        bench.execute("rte", place)
-    assert torch.equal(drawn[0][0], drawn[1][0])
-    assert np.array_equal(drawn[0][1], drawn[1][1])
+        bench.execute("rte", name)
+    assert torch.equal(draws[0][0], draws[1][0])
+    assert np.array_equal(draws[0][1], draws[1][1])
 
 
 # -- a slice held out of train
@@ -448,53 +448,55 @@ def test_the_slice_is_a_tenth_stratified_and_the_same_every_time():
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [600, 300, 100])).astype(np.float32)
     split = Split(np.zeros(1, np.uint16), np.zeros(1000, ROW))
     split.rows["label"] = labels
-    kept, held = hold_out(split, "tiny")
-    assert np.array_equal(np.sort(np.concatenate([kept, held])), np.arange(1000))
-    assert [int((labels[held] == label).sum()) for label in (0, 1, 2)] == [60, 30, 10]
-    assert np.array_equal(hold_out(split, "tiny")[1], held)
-    assert not np.array_equal(hold_out(split, "other")[1], held)
+    train_indices, held_out = hold_out(split, "tiny")
+    assert np.array_equal(np.sort(np.concatenate([train_indices, held_out])), np.arange(1000))
+    assert [int((labels[held_out] == label).sum()) for label in (0, 1, 2)] == [60, 30, 10]
+    assert np.array_equal(hold_out(split, "tiny")[1], held_out)
+    assert not np.array_equal(hold_out(split, "other")[1], held_out)
     large = Split(split.tokens, np.zeros(30_000, ROW))
     assert len(hold_out(large, "tiny")[1]) == 1000
-    assert np.std(np.diff(held)) > 2  # from all over the set
+    assert np.std(np.diff(held_out)) > 2  # from all over the set
 
 
 def test_values_are_held_out_evenly():
     values = np.random.default_rng(1).permutation(np.linspace(0, 5, 400)).astype(np.float32)
     split = Split(np.zeros(1, np.uint16), np.zeros(400, ROW))
     split.rows["label"] = values
-    held = np.sort(values[hold_out(split, "tiny")[1]])
-    assert len(held) == 40
-    assert np.abs(held - np.linspace(0, 5, 40)).max() < 0.2
+    held_out = np.sort(values[hold_out(split, "tiny")[1]])
+    assert len(held_out) == 40
+    assert np.abs(held_out - np.linspace(0, 5, 40)).max() < 0.2
 
 
 def test_a_run_neither_trains_on_the_slice_nor_chooses_by_dev(checkpoints, tmp_path):
     teacher = make_teacher(60, 2, [2, 4])
     whole = make_data(train=60, teacher=teacher)
     data = without_held_out(whole)
-    kept, held = hold_out(whole.train, "tiny")
-    assert (len(kept), len(held)) == (54, 6)
-    seen, built = [], build("vanilla_kd", data, checkpoints.backbone, epochs=2)
-    loss = built.method.loss
-    built.method.loss = lambda model, batch: seen.append(batch["teacher_logits"]) or loss(model, batch)
-    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
-    epoch = torch.cat(seen[:7])  # 54 examples in batches of 8
-    wanted = torch.from_numpy(teacher.logits[kept])
-    assert torch.equal(epoch.sort(dim=0).values, wanted.sort(dim=0).values)
+    train_indices, held_out = hold_out(whole.train, "tiny")
+    assert (len(train_indices), len(held_out)) == (54, 6)
+    teacher_logits, setup = [], build("vanilla_kd", data, checkpoints.backbone, epochs=2)
+    loss = setup.method.loss
+    setup.method.loss = lambda model, batch: teacher_logits.append(batch["teacher_logits"]) or loss(model, batch)
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    epoch = torch.cat(teacher_logits[:7])  # 54 examples in batches of 8
+    expected = torch.from_numpy(teacher.logits[train_indices])
+    assert torch.equal(epoch.sort(dim=0).values, expected.sort(dim=0).values)
     for entry in state.curve:
         assert {name.partition("/")[0] for name in entry if "/" in name} == {"held_out"}
         assert entry["score"] == entry["held_out/accuracy"]
-    logits = predict(built.model, take(whole.train, held), data.pad, HARDWARE)
-    accuracy = (logits.argmax(axis=1) == whole.train.labels[held]).mean()
+    logits = predict(setup.model, take(whole.train, held_out), data.pad, HARDWARE)
+    accuracy = (logits.argmax(axis=1) == whole.train.labels[held_out]).mean()
     assert state.best_score == accuracy == max(entry["score"] for entry in state.curve)
 
 
 def test_dev_is_watched_for_the_record_alone(checkpoints, tmp_path):
     data = without_held_out(make_data(train=60))
     runs = []
-    for watched in (False, True):
-        built = build("finetune", data, checkpoints.backbone, epochs=3, watch_dev=watched)
-        state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path / str(watched)))
-        runs.append((state, weights(built.model)))
+    for watch_dev in (False, True):
+        setup = build("finetune", data, checkpoints.backbone, epochs=3, watch_dev=watch_dev)
+        state = fit(
+            setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path / str(watch_dev))
+        )
+        runs.append((state, weights(setup.model)))
     (plain, before), (watching, after) = runs
     assert same(before, after)
     assert plain.best_step == watching.best_step
@@ -509,15 +511,15 @@ def test_dev_is_watched_for_the_record_alone(checkpoints, tmp_path):
 
 def test_every_step_trains_with_dropout_also_after_an_evaluation(checkpoints, tmp_path, monkeypatch):
     data, modes = make_data(), []
-    built = build("finetune", data, checkpoints.backbone, epochs=2)
-    loss = built.method.loss
+    setup = build("finetune", data, checkpoints.backbone, epochs=2)
+    loss = setup.method.loss
 
-    def watched(model, batch):
+    def record_mode(model, batch):
         modes.append(all(module.training for module in model.modules()))
         return loss(model, batch)
 
-    monkeypatch.setattr(built.method, "loss", watched)
-    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    monkeypatch.setattr(setup.method, "loss", record_mode)
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     assert len(state.curve) == 2
     assert modes == [True] * state.step
 
@@ -547,31 +549,31 @@ def test_choose_precision(monkeypatch, kernels, registers):
     assert choose_precision("auto", CPU) == ("bf16" if kernels and registers else "fp32")
     assert choose_precision("auto", torch.device("cuda")) == ("bf16" if registers else "fp32")
     for device in (CPU, torch.device("cuda")):
-        assert [choose_precision(wanted, device) for wanted in ("bf16", "fp32")] == ["bf16", "fp32"]
+        assert [choose_precision(precision, device) for precision in ("bf16", "fp32")] == ["bf16", "fp32"]
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
 def test_training_computes_in_the_precision_of_its_hardware(checkpoints, tmp_path, precision, dtype):
-    data, seen = make_data(), []
-    built = build("finetune", data, checkpoints.backbone, epochs=0.2)
+    data, dtypes = make_data(), []
+    setup = build("finetune", data, checkpoints.backbone, epochs=0.2)
 
     def loss(model, batch):
         logits = classify(model, batch).logits
-        seen.append(logits.dtype)
+        dtypes.append(logits.dtype)
         return task_loss(logits, batch["labels"])
 
-    built.method.loss = loss
-    fit(built.method, built.model, data, built.loop, 1, Hardware(CPU, precision), make_checkpoint(tmp_path))
-    assert seen == [dtype]
-    assert {p.dtype for p in built.model.parameters()} == {torch.float32}
+    setup.method.loss = loss
+    fit(setup.method, setup.model, data, setup.loop, 1, Hardware(CPU, precision), make_checkpoint(tmp_path))
+    assert dtypes == [dtype]
+    assert {p.dtype for p in setup.model.parameters()} == {torch.float32}
     with autocast(CPU, precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 def test_a_method_that_trains_nothing_is_scored_once(checkpoints, tmp_path):
     data = make_data()
-    built = build("majority", data, checkpoints.backbone)
-    state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    setup = build("majority", data, checkpoints.backbone)
+    state = fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     commonest = np.bincount(data.train.labels.astype(int)).argmax()
     score = (data.dev["validation"].labels == commonest).mean()
     assert state.step == state.best_step == 0
@@ -582,11 +584,11 @@ def test_a_method_that_trains_nothing_is_scored_once(checkpoints, tmp_path):
 def test_methods_see_identical_batches(checkpoints, tmp_path):
     def batches(name, seed=1):
         data = make_data(teacher=make_teacher(36, 2, [2, 4]))
-        seen, built = [], build(name, data, checkpoints.backbone, checkpoints.predecessor, seed=seed, epochs=1.4)
-        loss = built.method.loss
-        built.method.loss = lambda model, batch: seen.append(batch) or loss(model, batch)
-        fit(built.method, built.model, data, built.loop, seed, HARDWARE, make_checkpoint(tmp_path / f"{name}-{seed}"))
-        return seen
+        log, setup = [], build(name, data, checkpoints.backbone, checkpoints.predecessor, seed=seed, epochs=1.4)
+        loss = setup.method.loss
+        setup.method.loss = lambda model, batch: log.append(batch) or loss(model, batch)
+        fit(setup.method, setup.model, data, setup.loop, seed, HARDWARE, make_checkpoint(tmp_path / f"{name}-{seed}"))
+        return log
 
     def equal(one, other):
         return len(one) == len(other) == 7 and all(same(a, b) for a, b in zip(one, other, strict=True))
@@ -596,12 +598,12 @@ def test_methods_see_identical_batches(checkpoints, tmp_path):
         assert equal(finetune, batches(name)), name
     assert not equal(finetune, batches("finetune", seed=2))
     epoch = torch.cat([batch["teacher_logits"] for batch in finetune[:5]])
-    wanted = torch.from_numpy(make_teacher(36, 2, [2, 4]).logits)
-    assert torch.equal(epoch.sort(dim=0).values, wanted.sort(dim=0).values)  # each example once an epoch
+    expected = torch.from_numpy(make_teacher(36, 2, [2, 4]).logits)
+    assert torch.equal(epoch.sort(dim=0).values, expected.sort(dim=0).values)  # each example once an epoch
 
 
 @pytest.mark.parametrize(
-    ("role", "score", "diverged", "status"),
+    ("role", "score", "divergence", "status"),
     [
         ("baseline", 0.51, "", "complete"),
         ("baseline", 0.5, "", "failed"),
@@ -614,10 +616,10 @@ def test_methods_see_identical_batches(checkpoints, tmp_path):
         ("baseline", None, "", "failed"),
     ],
 )
-def test_judge(role, score, diverged, status):
-    found, reason = run_status(role, diverged, score, majority=0.5)
-    assert found == status
-    assert reason == ("" if status == "complete" else diverged or "at or below the majority class")
+def test_judge(role, score, divergence, status):
+    result, reason = run_status(role, divergence, score, majority=0.5)
+    assert result == status
+    assert reason == ("" if status == "complete" else divergence or "at or below the majority class")
 
 
 @pytest.mark.parametrize(("curve", "mean"), [([], 1.2), ([{"step": 2}], 2.0)])

@@ -51,36 +51,36 @@ def batches(text, tokenizer, steps, batch_size=8):
     settings = make_loop(max_steps=steps, batch_size=batch_size)
     orders = (length_grouped_batches(text, "text", 0, epoch, batch_size) for epoch in range(steps))
     examples = (examples for order in orders for examples in order)
-    for batch, chosen in zip(pretraining._masked_batches(text, tokenizer, settings), examples, strict=False):
-        yield batch, collate(text, chosen, tokenizer.pad_token_id)["input_ids"]
+    for batch, indices in zip(pretraining._masked_batches(text, tokenizer, settings), examples, strict=False):
+        yield batch, collate(text, indices, tokenizer.pad_token_id)["input_ids"]
 
 
 def test_masking_statistics(tokenizer):
-    made = list(batches(make_split(300), tokenizer, steps=150, batch_size=64))
-    assert len(made) == 150
-    eligible, chosen, shown, truth = 0, [], [], []
-    for batch, original in made:
+    pairs = list(batches(make_split(300), tokenizer, steps=150, batch_size=64))
+    assert len(pairs) == 150
+    eligible, counts, tokens, truth = 0, [], [], []
+    for batch, original in pairs:
         special = np.isin(original, range(5))  # [PAD], [UNK], [CLS], [SEP], [MASK]
-        masked = batch["labels"] != IGNORED
-        assert not (masked & special).any()
-        assert np.array_equal(batch["labels"][masked], original[masked])
-        assert np.array_equal(batch["input_ids"][~masked], original[~masked])
+        mask = batch["labels"] != IGNORED
+        assert not (mask & special).any()
+        assert np.array_equal(batch["labels"][mask], original[mask])
+        assert np.array_equal(batch["input_ids"][~mask], original[~mask])
         assert np.array_equal(batch["attention_mask"], original != PAD)
         eligible += (~special).sum()
-        chosen.append(masked.sum())
-        shown.append(batch["input_ids"][masked])
-        truth.append(original[masked])
-    shown, truth, words = np.concatenate(shown), np.concatenate(truth), len(WORDS)
-    assert np.sum(chosen) / eligible == pytest.approx(0.15, abs=4.5 * np.sqrt(0.15 * 0.85 / eligible))
-    for found, share in [
-        ((shown == MASK).mean(), 0.8 + 0.1 / words),
-        ((shown == truth).mean(), 0.1 + 0.1 / words),
-        (((shown != truth) & (shown != MASK)).mean(), 0.1 * (1 - 2 / words)),
+        counts.append(mask.sum())
+        tokens.append(batch["input_ids"][mask])
+        truth.append(original[mask])
+    tokens, truth, words = np.concatenate(tokens), np.concatenate(truth), len(WORDS)
+    assert np.sum(counts) / eligible == pytest.approx(0.15, abs=4.5 * np.sqrt(0.15 * 0.85 / eligible))
+    for frequency, share in [
+        ((tokens == MASK).mean(), 0.8 + 0.1 / words),
+        ((tokens == truth).mean(), 0.1 + 0.1 / words),
+        (((tokens != truth) & (tokens != MASK)).mean(), 0.1 * (1 - 2 / words)),
     ]:
-        assert found == pytest.approx(share, abs=4.5 * np.sqrt(share * (1 - share) / len(shown)))
-    swapped = shown[(shown != truth) & (shown != MASK)]
-    assert len(np.unique(swapped)) == words - 1  # any token of the vocabulary
-    assert np.bincount(swapped).max() < 3 * len(swapped) / words
+        assert frequency == pytest.approx(share, abs=4.5 * np.sqrt(share * (1 - share) / len(tokens)))
+    replacements = tokens[(tokens != truth) & (tokens != MASK)]
+    assert len(np.unique(replacements)) == words - 1  # any token of the vocabulary
+    assert np.bincount(replacements).max() < 3 * len(replacements) / words
 
 
 def test_masks_are_new_in_each_epoch_and_the_same_again(tokenizer):
@@ -112,8 +112,8 @@ def test_a_batch_without_a_masked_token_does_no_harm(backbone, tokenizer, tmp_pa
     text = make_split(20)
     shortest = np.argsort(text.rows["length"], kind="stable")[:1]
     text = Split(text.tokens, text.rows[shortest])
-    drawn = [(batch["labels"] != IGNORED).any() for batch, _ in batches(text, tokenizer, 12)]
-    assert 0 < sum(drawn) < 12
+    has_mask = [(batch["labels"] != IGNORED).any() for batch, _ in batches(text, tokenizer, 12)]
+    assert 0 < sum(has_mask) < 12
     teacher, student = (AutoModelForMaskedLM.from_pretrained(backbone) for _ in range(2))
     settings = make_loop(max_steps=12)
     for losses in (
@@ -126,21 +126,21 @@ def test_a_batch_without_a_masked_token_does_no_harm(backbone, tokenizer, tmp_pa
 
 def distilberts_loss(teacher, student, batch):
     """5·T²·KL + 2·MLM + 1·cosine, of real tokens, from the definitions (DistilBERT's published training command)."""
-    taught = teacher(**inputs_of(teacher, batch), output_hidden_states=True)
-    learned = student(**inputs_of(student, batch), output_hidden_states=True)
+    teacher_output = teacher(**inputs_of(teacher, batch), output_hidden_states=True)
+    student_output = student(**inputs_of(student, batch), output_hidden_states=True)
     real = batch["attention_mask"] == 1
-    p, q = torch.softmax(taught.logits[real] / 2, 1), torch.softmax(learned.logits[real] / 2, 1)
+    p, q = torch.softmax(teacher_output.logits[real] / 2, 1), torch.softmax(student_output.logits[real] / 2, 1)
     soft = (p * (p / q).log()).sum(1).mean()
-    a, b = taught.hidden_states[-1][real], learned.hidden_states[-1][real]
+    a, b = teacher_output.hidden_states[-1][real], student_output.hidden_states[-1][real]
     cosine = 1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-    masked = functional.cross_entropy(learned.logits.transpose(1, 2), batch["labels"], ignore_index=-100)
-    return 5 * 4 * soft + cosine.mean() + 2 * masked
+    mlm = functional.cross_entropy(student_output.logits.transpose(1, 2), batch["labels"], ignore_index=-100)
+    return 5 * 4 * soft + cosine.mean() + 2 * mlm
 
 
 def test_distillation_starts_at_distilberts_loss_and_lowers_it(tmp_path):
     folder = write_checkpoint(tmp_path / "teacher", layers=4, seed=1, dropout=0.1)
     other = write_checkpoint(tmp_path / "student", layers=2, seed=2, dropout=0.0)
-    teacher, student = (AutoModelForMaskedLM.from_pretrained(place) for place in (folder, other))
+    teacher, student = (AutoModelForMaskedLM.from_pretrained(path) for path in (folder, other))
     text, tokenizer = make_split(24), AutoTokenizer.from_pretrained(folder)
     batch, _ = next(batches(text, tokenizer, 1))
     batch = {name: torch.from_numpy(value) for name, value in batch.items()}
@@ -155,14 +155,14 @@ def test_distillation_starts_at_distilberts_loss_and_lowers_it(tmp_path):
     assert same(weights(teacher), before)
 
 
-def numbered(state, prefix, number):
+def layer_state(state, prefix, number):
     start = f"{prefix}.{number}."
     return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-@pytest.mark.parametrize(("layers", "kept"), [(3, [0, 2, 4]), (2, [0, 3])])
-def test_a_compact_checkpoint_starts_from_evenly_spaced_layers(tmp_path, family, layers, kept):
+@pytest.mark.parametrize(("layers", "numbers"), [(3, [0, 2, 4]), (2, [0, 3])])
+def test_a_compact_checkpoint_starts_from_evenly_spaced_layers(tmp_path, family, layers, numbers):
     folder = write_checkpoint(tmp_path / "backbone", family, layers=6, seed=1)
     recipe = Compact(source="recipe", steps=1, batch_size=8, learning_rate=1e-9)  # hardly moved from where it started
     report = make_compact(
@@ -172,19 +172,19 @@ def test_a_compact_checkpoint_starts_from_evenly_spaced_layers(tmp_path, family,
     model, problems = AutoModelForMaskedLM.from_pretrained(tmp_path / "compact", output_loading_info=True)
     assert not any(problems.values()), problems
     original, state = AutoModelForMaskedLM.from_pretrained(folder).state_dict(), model.state_dict()
-    for place, number in enumerate(kept):
-        found = numbered(state, LAYERS[family], place)
-        assert found
-        for name, value in numbered(original, LAYERS[family], number).items():
-            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-7)
-    assert not numbered(state, LAYERS[family], layers)
+    for position, number in enumerate(numbers):
+        layer = layer_state(state, LAYERS[family], position)
+        assert layer
+        for name, value in layer_state(original, LAYERS[family], number).items():
+            torch.testing.assert_close(layer[name], value, rtol=0, atol=1e-7)
+    assert not layer_state(state, LAYERS[family], layers)
     for name in original:
         if not name.startswith(LAYERS[family]):
             torch.testing.assert_close(state[name], original[name], rtol=0, atol=1e-7)
     classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path / "compact")
     assert classifier.config.num_hidden_layers == layers
     assert len(classifier.get_submodule(LAYERS[family])) == layers
-    assert same(numbered(classifier.state_dict(), LAYERS[family], 1), numbered(state, LAYERS[family], 1))
+    assert same(layer_state(classifier.state_dict(), LAYERS[family], 1), layer_state(state, LAYERS[family], 1))
     assert AutoTokenizer.from_pretrained(tmp_path / "compact").get_vocab() == {w: i for i, w in enumerate(WORDS)}
 
 
@@ -194,22 +194,24 @@ def test_fitting_a_head_leaves_the_body_as_it_is(tmp_path, monkeypatch):
     body, folder = AutoModel.from_pretrained(whole, add_pooling_layer=False), tmp_path / "bare"
     body.save_pretrained(folder)
     AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
-    seen = {}
+    parameters = {}
 
-    def spied(teacher, student, *rest):
-        seen["teacher"], seen["student"] = weights(teacher), weights(student)
+    def record(teacher, student, *rest):
+        parameters["teacher"], parameters["student"] = weights(teacher), weights(student)
         return distil(teacher, student, *rest)
 
-    monkeypatch.setattr(pretraining, "distil", spied)
+    monkeypatch.setattr(pretraining, "distil", record)
     recipe = Compact(source="recipe", steps=2, head_steps=60, batch_size=8, learning_rate=1e-2)
     report = make_compact(folder, few_words(32), recipe, 2, HARDWARE, make_checkpoint(tmp_path), tmp_path / "compact")
     assert report["head_last"] < 0.9 * report["head_first"]
-    inside = {name: value for name, value in seen["teacher"].items() if name.startswith("bert.")}
+    inside = {name: value for name, value in parameters["teacher"].items() if name.startswith("bert.")}
     assert same({name.removeprefix("bert."): value for name, value in inside.items()}, weights(body))
     seed_everything(0)
     fresh = AutoModelForMaskedLM.from_pretrained(folder).state_dict()  # the head that make_compact drew first
-    head = seen["teacher"].keys() - inside.keys()
-    moved = {name for name in head if not torch.equal(seen["teacher"][name], fresh[name])}
-    tied = {name for name in head if name.endswith("decoder.weight")}  # the word embeddings again: body
-    assert head - moved == tied
-    assert all(torch.equal(seen["student"][name], seen["teacher"][name]) for name in head)  # both start with it
+    head = parameters["teacher"].keys() - inside.keys()
+    changes = {name for name in head if not torch.equal(parameters["teacher"][name], fresh[name])}
+    decoder = {name for name in head if name.endswith("decoder.weight")}  # the word embeddings again: body
+    assert head - changes == decoder
+    assert all(
+        torch.equal(parameters["student"][name], parameters["teacher"][name]) for name in head
+    )  # both start with it

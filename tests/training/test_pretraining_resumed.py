@@ -27,7 +27,7 @@ from tiny import HARDWARE, ROOT, make_checkpoint, make_split, same, write_checkp
 BATCH = {"source": "recipe", "batch_size": 8, "learning_rate": 1e-2}
 
 
-class Stopped(Exception):
+class Stop(Exception):
     """What a test raises in the middle of a step."""
 
 
@@ -35,25 +35,25 @@ class Steps:
     """Counts the steps that are computed; the one numbered `stop_at` (from 1) raises instead."""
 
     def __init__(self, monkeypatch):
-        self.done, self.stop_at, autocast = 0, 0, pretraining.autocast
+        self.count, self.stop_at, autocast = 0, 0, pretraining.autocast
 
-        def watched(*arguments):
-            if self.done + 1 == self.stop_at:
-                raise Stopped
-            self.done += 1
+        def count_step(*arguments):
+            if self.count + 1 == self.stop_at:
+                raise Stop
+            self.count += 1
             return autocast(*arguments)
 
-        monkeypatch.setattr(pretraining, "autocast", watched)
+        monkeypatch.setattr(pretraining, "autocast", count_step)
 
     def of(self, make, stop_at=0) -> int:
         """How many steps a call of `make` computes, stopped in the middle of the one numbered `stop_at` if given."""
-        self.done, self.stop_at = 0, stop_at
+        self.count, self.stop_at = 0, stop_at
         if stop_at:
-            with pytest.raises(Stopped):
+            with pytest.raises(Stop):
                 make()
         else:
             make()
-        return self.done
+        return self.count
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def maker(case, backbone):
     """A function of a folder and an interval that makes the case's checkpoint there; its report and its weights."""
     phases = {"steps": 7, "head_steps": 5} if case == "distillation" else {"steps": TOTAL}
 
-    def made(folder, every):
+    def run(folder, every):
         checkpoint, output = make_checkpoint(folder, every), folder / "output"
         if case == "demo backbone":
             report = make_demo_backbone(2, TOTAL, HARDWARE, checkpoint, output)
@@ -90,7 +90,7 @@ def maker(case, backbone):
             report = make_compact(backbone, make_split(36), recipe, 2, HARDWARE, checkpoint, output)
         return report, load_file(output / "model.safetensors")
 
-    return made
+    return run
 
 
 CASES = ["demo backbone", "distillation", "masked_words"]
@@ -104,23 +104,25 @@ def test_stopped_at_any_step_it_ends_as_if_it_was_not(case, backbone, tmp_path, 
         folder = tmp_path / str(stop_at)
         assert steps.of(lambda folder=folder: make(folder, 0.0), stop_at) == stop_at - 1
         torch.manual_seed(99)  # whatever the generator holds now, the checkpoint's state counts
-        found = []
-        assert steps.of(lambda folder=folder, found=found: found.extend(make(folder, 0.0))) == TOTAL - (stop_at - 1)
-        assert found[0] == report
-        assert same(found[1], whole), f"stopped in step {stop_at}"
+        results = []
+        assert steps.of(lambda folder=folder, results=results: results.extend(make(folder, 0.0))) == TOTAL - (
+            stop_at - 1
+        )
+        assert results[0] == report
+        assert same(results[1], whole), f"stopped in step {stop_at}"
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_may_be_stopped_again_and_again_between_checkpoints(case, backbone, tmp_path, steps, every_third_step):
     make = maker(case, backbone)
     report, whole = make(tmp_path / "whole", 600.0)
-    computed = [steps.of(lambda: make(tmp_path / "parts", every_third_step), stop_at=5) for _ in range(2)]
-    found = []
-    last = steps.of(lambda: found.extend(make(tmp_path / "parts", every_third_step)))
-    assert TOTAL < sum(computed) + last <= TOTAL + 2 * 3  # a stop costs no more than the interval
+    counts = [steps.of(lambda: make(tmp_path / "parts", every_third_step), stop_at=5) for _ in range(2)]
+    results = []
+    last = steps.of(lambda: results.extend(make(tmp_path / "parts", every_third_step)))
+    assert TOTAL < sum(counts) + last <= TOTAL + 2 * 3  # a stop costs no more than the interval
     assert last < TOTAL - 3
-    assert found[0] == report
-    assert same(found[1], whole)
+    assert results[0] == report
+    assert same(results[1], whole)
 
 
 def test_a_stop_in_the_second_phase_repeats_nothing_of_the_first(backbone, tmp_path, steps):
@@ -159,10 +161,10 @@ def suite(tmp_path, monkeypatch):
 
 
 def write_text(folder: Path, text: Split) -> None:
-    place = folder / "data" / "rte"
-    place.mkdir(parents=True, exist_ok=True)
-    np.save(place / "train.tokens.npy", text.tokens)
-    np.save(place / "train.rows.npy", text.rows)
+    target = folder / "data" / "rte"
+    target.mkdir(parents=True, exist_ok=True)
+    np.save(target / "train.tokens.npy", text.tokens)
+    np.save(target / "train.rows.npy", text.rows)
 
 
 def checkpoints() -> list[Path]:

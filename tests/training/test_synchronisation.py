@@ -23,15 +23,15 @@ class Waits(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.operations = []
 
-    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         name = function.overloadpacket.__name__
-        chosen = arguments[1] if name in ("index", "index_put", "index_put_", "_unsafe_index_put") else []
-        by_truth = any(i is not None and i.dtype == torch.bool for i in chosen)
+        indices = arguments[1] if name in ("index", "index_put", "index_put_", "_unsafe_index_put") else []
+        by_truth = any(i is not None and i.dtype == torch.bool for i in indices)
         if by_truth or name in WAITING:
-            self.seen.append(name)
-        return function(*arguments, **named or {})
+            self.operations.append(name)
+        return function(*arguments, **keywords or {})
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +43,12 @@ def checkpoints(tmp_path_factory):
 def as_on_a_gpu(monkeypatch):
     """Models are placed as on a GPU, but where they are and uncompiled."""
 
-    def place(model, _device):
+    def prepare(model, _device):
         fuse_attention(model)
         return model
 
     for room in (loop, pretraining, method):
-        monkeypatch.setattr(room, "prepare_for_device", place)
+        monkeypatch.setattr(room, "prepare_for_device", prepare)
 
 
 def test_waits_are_noticed():
@@ -56,10 +56,10 @@ def test_waits_are_noticed():
     for wait in (values.sum().item, lambda: bool(values.all()), lambda: values[values > 0], values.nonzero):
         with Waits() as waits:
             wait()
-        assert waits.seen, wait
+        assert waits.operations, wait
     with Waits() as waits:
         values[torch.tensor([0])].sum() + 1
-    assert not waits.seen
+    assert not waits.operations
 
 
 CASES = {
@@ -77,24 +77,24 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_no_step_of_a_method_waits(checkpoints, as_on_a_gpu, tmp_path, monkeypatch, case):
     data = make_data(train=80, teacher=make_teacher(80, 2, [2]) if case in ("vanilla_kd", "pkd") else None)
-    built = build(case.split(",")[0], data, *checkpoints, epochs=1, **CASES[case])
+    setup = build(case.split(",")[0], data, *checkpoints, epochs=1, **CASES[case])
     step, waits = loop.train_step, Waits()
 
-    def watched(*arguments):
+    def run_step(*arguments):
         with waits:
             return step(*arguments)
 
-    monkeypatch.setattr(loop, "train_step", watched)
-    assert fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path)).step == 10
-    assert not waits.seen
+    monkeypatch.setattr(loop, "train_step", run_step)
+    assert fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path)).step == 10
+    assert not waits.operations
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "distil"])
 def test_no_step_of_pretraining_waits(checkpoints, as_on_a_gpu, tmp_path, kind):
     teacher, student = load_masked_lm(checkpoints[0]), load_masked_lm(checkpoints[0])
-    given = (make_split(40), AutoTokenizer.from_pretrained(checkpoints[0]), make_loop(max_steps=4))
+    inputs = (make_split(40), AutoTokenizer.from_pretrained(checkpoints[0]), make_loop(max_steps=4))
     where = HARDWARE, make_checkpoint(tmp_path)
     with Waits() as waits:
-        losses = pretrain(student, *given, *where) if kind == "pretrain" else distil(teacher, student, *given, *where)
+        losses = pretrain(student, *inputs, *where) if kind == "pretrain" else distil(teacher, student, *inputs, *where)
     assert len(losses) == 4
-    assert not waits.seen
+    assert not waits.operations

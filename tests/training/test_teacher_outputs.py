@@ -26,38 +26,40 @@ def test_stored_outputs_are_the_predecessors_own(tmp_path, monkeypatch, family, 
     model = AutoModelForSequenceClassification.from_pretrained(folder).train()
     split, layers = make_split(30, outputs), [1, 2, 4]
     write_teacher_outputs(model, split, PAD, layers, torch.device("cpu"), "fp32", tmp_path / "teacher")
-    stored = open_teacher_outputs(tmp_path / "teacher")
-    assert (stored.logits.shape, stored.logits.dtype) == ((30, outputs), np.float32)
-    assert (stored.cls.shape, stored.cls.dtype) == ((30, 3, 16), np.float16)
-    assert stored.layers == layers
+    teacher = open_teacher_outputs(tmp_path / "teacher")
+    assert (teacher.logits.shape, teacher.logits.dtype) == ((30, outputs), np.float32)
+    assert (teacher.cls.shape, teacher.cls.dtype) == ((30, 3, 16), np.float16)
+    assert teacher.layers == layers
     again = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     for i in range(len(split)):  # in the training set's order, one by one
         batch = {name: torch.from_numpy(v) for name, v in collate(split, np.array([i]), PAD).items()}
         with torch.no_grad():
             output = again(**inputs_of(again, batch), output_hidden_states=True)
-        np.testing.assert_allclose(stored.logits[i], output.logits[0], rtol=1e-5, atol=1e-5)
-        for place, layer in enumerate(layers):
-            np.testing.assert_allclose(stored.cls[i, place], output.hidden_states[layer][0, 0], rtol=2e-3, atol=1e-4)
-    assert (stored.logits.std(axis=0) > 0.01).all()
+        np.testing.assert_allclose(teacher.logits[i], output.logits[0], rtol=1e-5, atol=1e-5)
+        for position, layer in enumerate(layers):
+            np.testing.assert_allclose(
+                teacher.cls[i, position], output.hidden_states[layer][0, 0], rtol=2e-3, atol=1e-4
+            )
+    assert (teacher.logits.std(axis=0) > 0.01).all()
 
 
 def test_take_picks_by_example(tmp_path):
     folder = write_checkpoint(tmp_path / "model", outputs=2)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     write_teacher_outputs(model, make_split(20), PAD, [2, 4], torch.device("cpu"), "fp32", tmp_path / "teacher")
-    stored = open_teacher_outputs(tmp_path / "teacher")
+    teacher = open_teacher_outputs(tmp_path / "teacher")
     examples = np.array([7, 0, 19, 7])
-    taken = stored.take(examples)
-    assert {name: (v.shape, v.dtype) for name, v in taken.items()} == {
+    batch = teacher.take(examples)
+    assert {name: (v.shape, v.dtype) for name, v in batch.items()} == {
         "teacher_logits": ((4, 2), np.float32),
         "teacher_cls": ((4, 2, 16), np.float32),
     }
-    for place, example in enumerate(examples):
-        assert np.array_equal(taken["teacher_logits"][place], stored.logits[example])
-        assert np.array_equal(taken["teacher_cls"][place], stored.cls[example].astype(np.float32))
-    assert not np.array_equal(taken["teacher_logits"][0], taken["teacher_logits"][1])
-    taken["teacher_logits"][:] = 0  # a batch is a copy
-    assert np.array_equal(stored.take(examples)["teacher_logits"], stored.logits[examples])
+    for position, example in enumerate(examples):
+        assert np.array_equal(batch["teacher_logits"][position], teacher.logits[example])
+        assert np.array_equal(batch["teacher_cls"][position], teacher.cls[example].astype(np.float32))
+    assert not np.array_equal(batch["teacher_logits"][0], batch["teacher_logits"][1])
+    batch["teacher_logits"][:] = 0  # a batch is a copy
+    assert np.array_equal(teacher.take(examples)["teacher_logits"], teacher.logits[examples])
 
 
 def test_a_failure_leaves_no_outputs_behind(tmp_path):

@@ -42,7 +42,7 @@ def sources(tmp_path_factory):
     return {f: write_checkpoint(folder / f, f, 2, 3, seed=4, dropout=0.0) for f in LAYERS}
 
 
-def stored(folder):
+def weights_of(folder):
     return weights(AutoModelForSequenceClassification.from_pretrained(folder))
 
 
@@ -65,7 +65,7 @@ def load_fresh(folder, outputs, seed=5):
 def test_a_fresh_head_stands_on_the_checkpoints_body(sources, family, outputs):
     model = load_fresh(sources[family], outputs)
     body, _ = split(weights(model), family)
-    assert same(body, split(stored(sources[family]), family)[0])
+    assert same(body, split(weights_of(sources[family]), family)[0])
     assert len(model.get_submodule(LAYERS[family])) == 2
     assert model.config.num_labels == outputs
     assert model.config.problem_type == ("regression" if outputs == 1 else "single_label_classification")
@@ -79,7 +79,7 @@ def test_a_fresh_head_stands_on_the_checkpoints_body(sources, family, outputs):
 @pytest.mark.parametrize("outputs", [2, 3, 1])
 def test_a_fresh_head_is_drawn_as_new_ones_are(sources, family, outputs):
     """Also where the stored one has the same width: none of its weights is left, and biases are zero."""
-    _, old = split(stored(sources[family]), family)
+    _, old = split(weights_of(sources[family]), family)
     _, head = split(weights(load_fresh(sources[family], outputs)), family)
     assert head.keys() == old.keys()
     for name, value in head.items():
@@ -102,7 +102,7 @@ def test_a_fresh_head_depends_on_torchs_seed_alone(sources, family):
 
 @pytest.mark.parametrize("family", LAYERS)
 def test_without_a_fresh_head_the_stored_one_is_loaded(sources, family):
-    assert same(weights(load_classifier(sources[family], make_task(3))), stored(sources[family]))
+    assert same(weights(load_classifier(sources[family], make_task(3))), weights_of(sources[family]))
 
 
 # -- transfer
@@ -118,12 +118,12 @@ def transfer(sources, family="bert", outputs=2, **settings):
 @pytest.mark.parametrize("family", LAYERS)
 @pytest.mark.parametrize("outputs", [2, 3, 1])
 def test_transfer_starts_from_the_sources_model(sources, family, outputs):
-    built = transfer(sources, family, outputs)
-    body, head = split(weights(built.model), family)
-    old_body, old_head = split(stored(sources[family]), family)
+    setup = transfer(sources, family, outputs)
+    body, head = split(weights(setup.model), family)
+    old_body, old_head = split(weights_of(sources[family]), family)
     assert same(body, old_body)
     assert not any(torch.equal(head[name], old_head[name]) for name in head)
-    assert len(built.model.get_submodule(LAYERS[family])) == built.model.config.num_hidden_layers == 2
+    assert len(setup.model.get_submodule(LAYERS[family])) == setup.model.config.num_hidden_layers == 2
 
 
 def test_transfer_draws_its_head_by_the_runs_seed(sources):
@@ -138,11 +138,11 @@ def test_transfers_head_does_not_depend_on_what_was_drawn_before(sources):
     settings = SimpleNamespace(layers=depth)
     values |= {"task": make_task(), "seed": 3, "source_folder": sources["bert"], "settings": settings}
     context = RunContext(**values)
-    loaded = []
+    states = []
     for before in (0, 1):
         torch.manual_seed(before)
-        loaded.append(weights(context.load_source()))
-    assert same(*loaded)
+        states.append(weights(context.load_source()))
+    assert same(*states)
     settings.layers = depth - 1
     with pytest.raises(UserError, match=f"{depth} layers, but the run asks for {depth - 1}; its source has another"):
         context.load_source()
@@ -150,25 +150,25 @@ def test_transfers_head_does_not_depend_on_what_was_drawn_before(sources):
 
 @pytest.mark.parametrize("outputs", [2, 1])
 def test_transfer_learns_the_tasks_loss(sources, outputs):
-    built = transfer(sources, outputs=outputs)
+    setup = transfer(sources, outputs=outputs)
     batch = make_batch(make_data(outputs))
-    logits = built.model(**inputs_of(built.model, batch)).logits
+    logits = setup.model(**inputs_of(setup.model, batch)).logits
     if outputs == 1:
         expected = ((logits[:, 0] - batch["labels"]) ** 2).mean()
     else:
         expected = functional.cross_entropy(logits, batch["labels"])
-    torch.testing.assert_close(built.method.loss(built.model, batch), expected)
+    torch.testing.assert_close(setup.method.loss(setup.model, batch), expected)
 
 
 @pytest.mark.parametrize("family", LAYERS)
 def test_transfer_trains_all_parameters(sources, tmp_path, family):
-    built = transfer(sources, family, epochs=2, evaluate_every=50)
-    assert {id(p) for p in built.method.parameters(built.model)} == {id(p) for p in built.model.parameters()}
-    before = weights(built.model)
-    fit(built.method, built.model, make_data(), built.loop, 1, HARDWARE, make_checkpoint(tmp_path))
-    still = {name for name, value in built.model.state_dict().items() if torch.equal(value, before[name])}
+    setup = transfer(sources, family, epochs=2, evaluate_every=50)
+    assert {id(p) for p in setup.method.parameters(setup.model)} == {id(p) for p in setup.model.parameters()}
+    before = weights(setup.model)
+    fit(setup.method, setup.model, make_data(), setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    still = {name for name, value in setup.model.state_dict().items() if torch.equal(value, before[name])}
     assert still <= {name for name in before if name.endswith(NO_GRADIENT)}
-    assert built.method.compressed(built.model) is built.model
+    assert setup.method.compressed(setup.model) is setup.model
 
 
 # -- cards
@@ -250,8 +250,8 @@ def test_a_base_model_is_named_only_where_the_hub_has_it(backbone):
     card, _ = describe(backbone=backbone)
     assert "base_model" not in front_matter(card)
     assert front_matter(card).keys() == front_matter(describe()[0]).keys() - {"base_model"}
-    said = backbone.get("name", "the tiny BERT of its demo")
-    assert f"Made by theseus-bench from {said}; " in " ".join(card.split())
+    origin = backbone.get("name", "the tiny BERT of its demo")
+    assert f"Made by theseus-bench from {origin}; " in " ".join(card.split())
     assert HUB["name"] not in card
 
 
@@ -302,8 +302,8 @@ def test_metrics_inputs_and_outputs_are_the_tasks(task, metrics, outputs, inputs
 
 
 def test_a_run_that_failed_says_why():
-    failed = {"status": "failed", "reason": "at or below the majority class", "dev_score": None}
-    rows = table(describe(**failed)[0])
+    record = {"status": "failed", "reason": "at or below the majority class", "dev_score": None}
+    rows = table(describe(**record)[0])
     assert rows["status of the run"] == "failed: at or below the majority class"
     assert rows["accuracy (points)"] == "none"
 
@@ -333,17 +333,17 @@ def test_every_setting_is_there_but_those_that_are_not_set():
 
 
 def test_a_sample_is_not_passed_off_as_all_of_glue():
-    said = "It was trained on 160 examples, not on all of GLUE's."
-    assert said in describe(data={"train": {"rows": 160, "official_rows": 2490}})[0]
+    sentence = "It was trained on 160 examples, not on all of GLUE's."
+    assert sentence in describe(data={"train": {"rows": 160, "official_rows": 2490}})[0]
     card, _ = describe()
     assert "trained on" not in card
     assert "GLUE's" not in card
 
 
 def test_a_searched_run_says_how_its_settings_were_chosen():
-    said = "Its settings were chosen in the same way, with other seeds."
-    assert said in " ".join(describe(trial=3)[0].split())
-    assert said not in " ".join(describe()[0].split())
+    sentence = "Its settings were chosen in the same way, with other seeds."
+    assert sentence in " ".join(describe(trial=3)[0].split())
+    assert sentence not in " ".join(describe()[0].split())
 
 
 def test_method_and_source_are_named():
@@ -360,11 +360,11 @@ def test_a_folder_with_a_card_is_a_plain_checkpoint(sources, tmp_path, family):
     card, _ = describe("mnli")
     save_checkpoint(model, sources[family], tmp_path / "model", card)
     assert (tmp_path / "model" / "README.md").read_text(encoding="utf-8") == card
-    loaded, report = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", output_loading_info=True)
+    copy, report = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(report.values()), report
     batch = make_batch(make_data(3))
     expected = model(**inputs_of(model, batch)).logits
-    torch.testing.assert_close(loaded.eval()(**inputs_of(loaded, batch)).logits, expected)
+    torch.testing.assert_close(copy.eval()(**inputs_of(copy, batch)).logits, expected)
     vocabularies = [AutoTokenizer.from_pretrained(f).get_vocab() for f in (tmp_path / "model", sources[family])]
     assert vocabularies[0] == vocabularies[1]
 

@@ -19,15 +19,15 @@ TASKS = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
 def build(project: Path, *configs: Path) -> str:
     """Build the suite of these configuration files; what snakemake said."""
     command = ["theseus-bench", "with-preload", "snakemake", "--cores", "2", "--configfile", *map(str, configs)]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout + done.stderr
+    process = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-4000:]
+    return process.stdout + process.stderr
 
 
 def incomplete(project: Path, *configs: Path) -> list[tuple[str, str, str]]:
     """The runs of the suite that failed or are missing, with the reason."""
-    found = states(load_plan(read_config(*configs)), project / SUITE)
-    return [(run.path, status, reason) for run, status, reason in found if status != "complete"]
+    run_states = states(load_plan(read_config(*configs)), project / SUITE)
+    return [(run.path, status, reason) for run, status, reason in run_states if status != "complete"]
 
 
 @pytest.fixture(scope="module")

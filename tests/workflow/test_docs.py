@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 PACKAGE = Path("workflow/theseus_bench")
 TOPS = r"(?:workflow|methods|config|profiles|results|report|tests|benchmarks|docs)/"
-MADE = {"results/paper", "report/index.html"}  # by a run of the workflow
+PRODUCTS = {"results/paper", "report/index.html"}  # by a run of the workflow
 STAGES = r"(?:data|suite|modeling|training|evaluation|tables|figures|report)/\w+\.py"
 
 
@@ -82,19 +82,19 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_tests_say()
 @pytest.mark.parametrize("page", PAGES)
 def test_the_places_that_a_page_names_are_there(page):
     text = Path(page).read_text(encoding="utf-8")
-    places = re.findall(rf"`({TOPS}[\w./-]*|{STAGES})`", text)
-    places += re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    paths = re.findall(rf"`({TOPS}[\w./-]*|{STAGES})`", text)
+    paths += re.findall(r"\]\((?!http)([^)#]+)\)", text)
     here = (Path(), PACKAGE, Path(page).parent)
-    patterns = [place.replace("NAME", "*") for place in places if place not in MADE]
+    patterns = [path.replace("NAME", "*") for path in paths if path not in PRODUCTS]
     missing = [pattern for pattern in patterns if not any(list(base.glob(pattern)) for base in here)]
     assert missing == []
 
 
 def test_the_functions_that_the_architecture_names_are_where_it_says():
     text = Path("docs/architecture.md").read_text(encoding="utf-8")
-    named = re.findall(rf"`(\w+)` in\s+`({STAGES})`", text)
-    assert len(named) > 10
-    for name, file in named:
+    functions = re.findall(rf"`(\w+)` in\s+`({STAGES})`", text)
+    assert len(functions) > 10
+    for name, file in functions:
         text = (PACKAGE / file).read_text(encoding="utf-8")
         assert re.search(rf"^(def |class )?{name}\b", text, re.MULTILINE), f"{file} has no {name}"
 
@@ -102,13 +102,13 @@ def test_the_functions_that_the_architecture_names_are_where_it_says():
 def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path):
     pytest.importorskip("material", reason="mkdocs-material is not installed: make docs")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
     pages = {page.stem for page in tmp_path.glob("*.html")}
     assert pages - {"404"} == {"index", *(Path(page).stem for page in PAGES if page.startswith("docs/"))} - {"README"}
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.(https?://[^\"' >]+)", page)
-    assert loaded == []
+    addresses = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.(https?://[^\"' >]+)", page)
+    assert addresses == []
 
 
 def test_the_hooks_before_a_commit_are_local_and_run_what_lint_runs():

@@ -41,19 +41,25 @@ def test_every_method_runs_and_gives_a_row(tmp_path):
     gpu.prepare(str(tmp_path), TINY)
     most = gpu.peak("cpu", matrix=64, repetitions=2)
     for name in gpu.METHODS:
-        found = gpu.measure(str(tmp_path), name, "sst2", TINY)
-        rate, flops, share, waits, memory = gpu.row(found, most)
+        result = gpu.measure(str(tmp_path), name, "sst2", TINY)
+        rate, flops, share, waits, memory = gpu.row(result, most)
         assert float(rate) > 0, name
-        assert found["operations_a_step"] > 0
+        assert result["operations_a_step"] > 0
         assert float(memory) > 0
         assert share.endswith("%")
         assert waits == "not measured"  # only a GPU is waited for
-        assert flops == f"{found['steps_a_second'] * found['operations_a_step'] / 1e12:.1f}"
+        assert flops == f"{result['steps_a_second'] * result['operations_a_step'] / 1e12:.1f}"
 
 
 def test_a_row_in_numbers():
-    found = {"steps_a_second": 10.0, "batch": 32, "operations_a_step": 5e12, "waits_a_step": 0.0, "peak_memory_mb": 7.2}
-    assert gpu.row(found, 200e12) == ["320", "50.0", "25%", "0.0", "7"]
+    result = {
+        "steps_a_second": 10.0,
+        "batch": 32,
+        "operations_a_step": 5e12,
+        "waits_a_step": 0.0,
+        "peak_memory_mb": 7.2,
+    }
+    assert gpu.row(result, 200e12) == ["320", "50.0", "25%", "0.0", "7"]
     assert gpu.row(None, 200e12) is None
 
 

@@ -29,9 +29,9 @@ else:
 """
 
 
-def start(what: str, folder: Path, **environment: str) -> subprocess.Popen:
+def start(kind: str, folder: Path, **environment: str) -> subprocess.Popen:
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
-    command = [sys.executable, "-c", HOLDER, what, str(folder)]
+    command = [sys.executable, "-c", HOLDER, kind, str(folder)]
     return subprocess.Popen(command, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -81,13 +81,13 @@ child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, close_fds=F
 print(child.pid)
 """
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], env=paths, capture_output=True, text=True, check=True
     )
     try:
         check_suite(tmp_path)  # though the child lives on
     finally:
-        os.kill(int(done.stdout), 9)
+        os.kill(int(process.stdout), 9)
 
 
 # -- where locks do not reach: several machines on one file system, simulated by what the lock's file says
@@ -131,8 +131,8 @@ def test_a_writer_in_a_running_job_of_another_machine_is_waited_for_though_its_l
     squeue("echo RUNNING", "echo RUNNING", "exit 1", "echo COMPLETING", "true")  # once, there is no controller
     say_held(tmp_path, 12, "node3", "77")
     with exclusive_lock(tmp_path, "place"):
-        asked = int((tmp_path / "bin/asked").read_text())
-    assert asked == 5
+        count = int((tmp_path / "bin/asked").read_text())
+    assert count == 5
     assert capsys.readouterr().out == (
         f"waiting for process 12 of job 77 on node3, which is at work on {tmp_path / 'place'}\n"
     )

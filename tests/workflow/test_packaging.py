@@ -26,14 +26,14 @@ PIP = next(
 
 def test_every_dependency_is_pinned():
     extras = [name for group in PROJECT["optional-dependencies"].values() for name in group]
-    wanted = {normal(re.split(r"[<>=]", name)[0]) for name in PROJECT["dependencies"] + extras}
-    assert wanted <= CONSTRAINTS.keys()
+    names = {normal(re.split(r"[<>=]", name)[0]) for name in PROJECT["dependencies"] + extras}
+    assert names <= CONSTRAINTS.keys()
 
 
 def test_conda_names_every_dependency_at_the_constrained_version():
     extras = [name for group in PROJECT["optional-dependencies"].values() for name in group]
-    wanted = {normal(re.split(r"[<>=]", name)[0]) for name in PROJECT["dependencies"] + extras}
-    assert pins(PIP) == {name: CONSTRAINTS[name] for name in wanted}
+    names = {normal(re.split(r"[<>=]", name)[0]) for name in PROJECT["dependencies"] + extras}
+    assert pins(PIP) == {name: CONSTRAINTS[name] for name in names}
 
 
 def test_torch_is_the_small_build():
@@ -45,6 +45,6 @@ def test_benchmarks_call_commands_that_exist():
     from theseus_bench.commands import COMMAND
 
     text = Path("benchmarks/memory.py").read_text()
-    called = re.findall(r'COMMAND, "([a-z-]+)"', text) + re.findall(r'^ {4}"([a-z-]+)",$', text, re.MULTILINE)
-    assert len(called) >= 4
-    assert set(called) <= set(COMMAND.commands)
+    commands = re.findall(r'COMMAND, "([a-z-]+)"', text) + re.findall(r'^ {4}"([a-z-]+)",$', text, re.MULTILINE)
+    assert len(commands) >= 4
+    assert set(commands) <= set(COMMAND.commands)

@@ -11,18 +11,18 @@ from theseus_bench.suite.load import load_plan
 SEEDS, SEARCH_SEEDS, BUDGET, TASKS = 5, 3, 8, 9
 
 
-def searched(settings: int, tasks: int = TASKS) -> int:
+def count_runs(settings: int, tasks: int = TASKS) -> int:
     """A method's runs: on each task every setting with every seed of the search, and its final runs."""
     return tasks * (settings * SEARCH_SEEDS + SEEDS)
 
 
-FULL = searched(BUDGET)  # a grid of 8 settings or more
+FULL = count_runs(BUDGET)  # a grid of 8 settings or more
 PREDECESSOR = FULL + TASKS * SEARCH_SEEDS  # the search's seeds need one too
 PUBLISHED = {
-    "finetune": searched(3),  # learning rates
+    "finetune": count_runs(3),  # learning rates
     "vanilla_kd": FULL,  # 3 · 3 · 3
     "pkd": FULL,  # 3 · 3 · 3 · 4 · 2
-    "distilbert": searched(3),
+    "distilbert": count_runs(3),
     "pd_bert": FULL,  # 4 · 4
     "layerdrop": FULL,  # 4 · 3
     "tinybert": FULL,  # 4 · 3
@@ -30,18 +30,18 @@ PUBLISHED = {
     "theseus": FULL,  # 2 · 2 · 2 on the four small tasks, 2 · 2 · 3 or 4 on the others
 }
 # The rate is fixed: two learning rates with two N on the small tasks, three on SST-2 and WNLI, four on three others.
-CONSTANT = searched(4, 4) + searched(6, 2) + searched(BUDGET, 3)
-ANTI = searched(4)  # it falls over the whole run: 2 · 2
+CONSTANT = count_runs(4, 4) + count_runs(6, 2) + count_runs(BUDGET, 3)
+ANTI = count_runs(4)  # it falls over the whole run: 2 · 2
 EXPECTED = {
     "glue_dev": TASKS * SEEDS + 2 * PREDECESSOR + sum(PUBLISHED.values()) + 9 * FULL,
     "glue_test": 2 * PREDECESSOR
     + sum(PUBLISHED[name] for name in ("finetune", "vanilla_kd", "pkd", "pd_bert", "theseus"))
     + 5 * FULL,
-    "transfer": searched(BUDGET, 7) + 7 * SEARCH_SEEDS + searched(BUDGET, 7) + 6 * SEEDS,
-    "modules": searched(BUDGET, 3) + 6 * 3 * SEEDS,  # nothing is left to search but for the predecessor
+    "transfer": count_runs(BUDGET, 7) + 7 * SEARCH_SEEDS + count_runs(BUDGET, 7) + 6 * SEEDS,
+    "modules": count_runs(BUDGET, 3) + 6 * 3 * SEEDS,  # nothing is left to search but for the predecessor
     "schedules": PREDECESSOR + FULL + 3 * CONSTANT + ANTI,
     "depths": PREDECESSOR + 3 * (PUBLISHED["finetune"] + PUBLISHED["theseus"]),
-    "rates": searched(BUDGET, 2) + 9 * 2 * SEEDS,
+    "rates": count_runs(BUDGET, 2) + 9 * 2 * SEEDS,
     "starts": PREDECESSOR + 7 * 2 * FULL,
 }
 # What an experiment adds to those before it; the rest are runs that it shares.
@@ -89,7 +89,7 @@ def test_the_dry_run_of_everything_lists_each_run_once():
 def train_jobs(*targets: str) -> int:
     """The training jobs that a dry run of the paper's suite counts."""
     command = ["snakemake", "--cores", "1", "--dry-run", *targets, "--config", "suite=grid"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    counts = re.findall(r"^(train|train_teacher) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    counts = re.findall(r"^(train|train_teacher) +(\d+)$", process.stdout + process.stderr, re.MULTILINE)
     return sum(int(count) for count in dict(counts).values())  # the table comes at the beginning and the end

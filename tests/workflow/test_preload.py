@@ -25,8 +25,8 @@ def run(arguments):
     if arguments[0] == "wait":
         sys.stdin.read()
         return 0
-    seen = {"argv": sys.argv[1:], "folder": os.getcwd(), "mark": os.environ.get("MARK"), "ppid": os.getppid()}
-    print(json.dumps(seen | {"stdin": sys.stdin.read()}))
+    request = {"argv": sys.argv[1:], "folder": os.getcwd(), "mark": os.environ.get("MARK"), "ppid": os.getppid()}
+    print(json.dumps(request | {"stdin": sys.stdin.read()}))
     print("a word to say", file=sys.stderr)
     return int(arguments[0])
 
@@ -88,29 +88,31 @@ def test_the_server_preloads_all_without_asking_cuda_anything():
         assert gc.get_freeze_count() > 0
         assert {"theseus_bench.training.run", "theseus_bench.figures.frames", "textbrewer"} <= sys.modules.keys()
         """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0, process.stderr
 
 
 def test_each_request_gets_its_own_exit_code(tmp_path):
-    done = run_script("print([ask(str(code)).returncode for code in (0, 1, 130, 0)])", tmp_path)
-    assert done.stdout == "[0, 1, 130, 0]\n"
-    assert done.stderr == ""
+    process = run_script("print([ask(str(code)).returncode for code in (0, 1, 130, 0)])", tmp_path)
+    assert process.stdout == "[0, 1, 130, 0]\n"
+    assert process.stderr == ""
 
 
 def test_a_command_sees_the_folder_environment_and_streams_of_the_client(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     script = f"""
         there = {{"cwd": {str(tmp_path / "elsewhere")!r}, "env": os.environ | {{"MARK": "client"}}}}
-        done = ask("0", "--flag", "two words", input="from the client", **there)
-        print(json.dumps([done.stdout, done.stderr]))
+        process = ask("0", "--flag", "two words", input="from the client", **there)
+        print(json.dumps([process.stdout, process.stderr]))
         """
-    done = run_script(script, tmp_path, MARK="server")
-    assert done.stderr == ""  # nothing went to the server's own streams
-    stdout, stderr = json.loads(done.stdout)
-    seen = json.loads(stdout)
-    del seen["ppid"]
-    assert seen == {
+    process = run_script(script, tmp_path, MARK="server")
+    assert process.stderr == ""  # nothing went to the server's own streams
+    stdout, stderr = json.loads(process.stdout)
+    child = json.loads(stdout)
+    del child["ppid"]
+    assert child == {
         "argv": ["0", "--flag", "two words"],
         "folder": str(tmp_path / "elsewhere"),
         "mark": "client",
@@ -131,8 +133,8 @@ def test_one_request_leaves_no_trace_in_the_next(tmp_path):
         ask("0", cwd="/", env=os.environ | {"MARK": "first"})
         print(ask("0").stdout)
         """
-    seen = json.loads(run_script(script, tmp_path, MARK="server").stdout)
-    assert (seen["folder"], seen["mark"]) == (os.getcwd(), "server")
+    child = json.loads(run_script(script, tmp_path, MARK="server").stdout)
+    assert (child["folder"], child["mark"]) == (os.getcwd(), "server")
 
 
 def test_all_requests_are_run_by_children_of_one_server(tmp_path):
@@ -156,11 +158,11 @@ def test_requests_run_side_by_side(tmp_path):
 
 
 def test_a_crash_is_told_to_the_client(tmp_path):
-    done = run_script(
-        'done = ask("crash"); print(json.dumps([done.returncode, done.stderr]), ask("0").returncode)', tmp_path
+    process = run_script(
+        'crash = ask("crash"); print(json.dumps([crash.returncode, crash.stderr]), ask("0").returncode)', tmp_path
     )
-    told, after = done.stdout.rsplit(" ", 1)
-    code, stderr = json.loads(told)
+    crash, after = process.stdout.rsplit(" ", 1)
+    code, stderr = json.loads(crash)
     assert code == 1
     assert stderr.startswith("Traceback")
     assert "RuntimeError: the boiler burst" in stderr
@@ -168,8 +170,8 @@ def test_a_crash_is_told_to_the_client(tmp_path):
 
 
 def test_a_child_that_is_killed_is_a_failure_and_the_rest_goes_on(tmp_path):
-    done = run_script('print(ask("die").returncode, ask("0").returncode)', tmp_path)
-    assert done.stdout == "1 0\n"
+    process = run_script('print(ask("die").returncode, ask("0").returncode)', tmp_path)
+    assert process.stdout == "1 0\n"
 
 
 HANG_UP = """
@@ -196,9 +198,9 @@ def test_the_client_may_be_killed_while_the_command_runs(tmp_path):
     os.read(theirs, 1)  # until the child is gone
     print(ask("0").returncode, os.path.exists(socket_of_server()))
     """
-    done = run_script(textwrap.dedent(HANG_UP) + textwrap.dedent(script), tmp_path)
-    assert done.stdout == "0 True\n"
-    assert done.returncode == 0
+    process = run_script(textwrap.dedent(HANG_UP) + textwrap.dedent(script), tmp_path)
+    assert process.stdout == "0 True\n"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0", (1000).to_bytes(8) + b'{"argu'], ids=["nothing", "size", "half"])
@@ -214,21 +216,21 @@ def test_a_client_may_be_killed_before_the_request_is_out(tmp_path, sent):
 
 
 def test_the_socket_goes_with_the_command(tmp_path):
-    done = run_script("print(socket_of_server())", tmp_path)
-    assert not Path(done.stdout.strip()).exists()
-    assert not Path(done.stdout.strip()).parent.exists()
+    process = run_script("print(socket_of_server())", tmp_path)
+    assert not Path(process.stdout.strip()).exists()
+    assert not Path(process.stdout.strip()).parent.exists()
 
 
 def test_a_server_that_is_gone_is_told_apart_from_a_command_that_failed(tmp_path, monkeypatch):
     monkeypatch.setenv(preload.SOCKET, f"{os.getsid(0)}:{tmp_path / 'nowhere'}")
     assert preload.forward_command(["0"]) is None
-    done = subprocess.run(["theseus-bench", "plan", "config/demo.yaml"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "glue_dev" in done.stdout
+    process = subprocess.run(["theseus-bench", "plan", "config/demo.yaml"], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "glue_dev" in process.stdout
 
 
 def test_a_server_asked_to_end_ends_its_command(tmp_path):
-    done = run_script(
+    process = run_script(
         """
         import signal
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
@@ -237,7 +239,7 @@ def test_a_server_asked_to_end_ends_its_command(tmp_path):
         """,
         tmp_path,
     )
-    assert done.returncode == 5
+    assert process.returncode == 5
 
 
 def test_a_job_with_a_session_of_its_own_is_not_run_by_the_server_of_who_submitted_it(tmp_path):
@@ -254,17 +256,17 @@ def test_a_job_with_a_session_of_its_own_is_not_run_by_the_server_of_who_submitt
 
 @pytest.mark.parametrize("before", [[], ["--"]])
 def test_the_command_gets_every_word_that_follows_it(monkeypatch, before):
-    given = []
-    monkeypatch.setattr(preload, "run_with_preload", lambda command, run: given.append(command) or 0)
+    calls = []
+    monkeypatch.setattr(preload, "run_with_preload", lambda command, run: calls.append(command) or 0)
     command = ["snakemake", "--cores", "2", "--help", "--", "glue_dev"]
     assert commands.run(["with-preload", *before, *command]) == 0
-    assert given == [command]
+    assert calls == [command]
 
 
 def test_a_client_imports_next_to_nothing():
     code = "import sys; import theseus_bench.cli; print(sorted({name.partition('.')[0] for name in sys.modules}))"
     paths = os.pathsep.join(sys.path)
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True)
-    imported = set(done.stdout.decode().replace("'", "").strip("[]\n").split(", "))
-    assert "theseus_bench" in imported
-    assert not imported & {"typer", "pydantic", "yaml", "numpy", "torch", "subprocess", "tempfile", "pathlib"}
+    process = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True)
+    modules = set(process.stdout.decode().replace("'", "").strip("[]\n").split(", "))
+    assert "theseus_bench" in modules
+    assert not modules & {"typer", "pydantic", "yaml", "numpy", "torch", "subprocess", "tempfile", "pathlib"}

@@ -52,12 +52,12 @@ def test_scores_tables_figures_and_report_in_git_are_what_the_records_give_witho
         (folder / name).symlink_to((FOLDER / name).absolute())
     for command in (["configure", str(folder), "config/reference.yaml"], ["report", "--partial", str(folder)]):
         subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *command], check=True)
-    made, kept = (
+    files, expected = (
         {file.relative_to(part): file.read_bytes() for name in RESULTS for file in (part / name).rglob("*.*")}
         for part in (folder / "partial", FOLDER / "partial")
     )
-    assert made.keys() == kept.keys()
-    assert [str(name) for name in made if made[name] != kept[name]] == [], (
+    assert files.keys() == expected.keys()
+    assert [str(name) for name in files if files[name] != expected[name]] == [], (
         "make them again: theseus-bench configure results/reference/minilm config/reference.yaml && "
         "theseus-bench report --partial results/reference/minilm"
     )

@@ -33,7 +33,7 @@ def snakemake(project: Path, *arguments: str, preload: bool = False) -> subproce
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
 
 
-def planned(project: Path, *arguments: str) -> set[str]:
+def plan_jobs(project: Path, *arguments: str) -> set[str]:
     """What a dry run would do: 'train finetune rte 1' for each run to train, the rule's name for any other job."""
     run = snakemake(project, "--dry-run", *arguments)
     output = run.stdout + run.stderr
@@ -59,7 +59,7 @@ def scores_of(project: Path, experiment: str, suite: str = "results/mini") -> pd
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
+def complete_project(tmp_path_factory) -> Path:
     """A copy of the project with a small demo suite, run once."""
     project = tmp_path_factory.mktemp("project")
     copy_project(project)
@@ -84,32 +84,32 @@ def built(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def project(built, tmp_path) -> Path:
+def project(complete_project, tmp_path) -> Path:
     """A copy of the built suite that a test may change."""
-    shutil.copytree(built, tmp_path / "project", symlinks=True)
+    shutil.copytree(complete_project, tmp_path / "project", symlinks=True)
     return tmp_path / "project"
 
 
-def test_the_suite_is_complete(built):
-    scores = pd.read_parquet(built / "results/mini/scores/glue_dev.parquet")
+def test_the_suite_is_complete(complete_project):
+    scores = pd.read_parquet(complete_project / "results/mini/scores/glue_dev.parquet")
     dev = scores[scores["metric"] == "score"]
     assert {tuple(row) for row in dev[["method", "task", "seed"]].to_numpy()} == {
         (method, task, seed) for method in METHODS for task in TASKS for seed in (1, 2)
     }
-    table = scores_of(built, "glue_dev")
+    table = scores_of(complete_project, "glue_dev")
     assert list(table.index) == METHODS
     rte = dev[(dev["method"] == "finetune") & (dev["task"] == "rte")]["value"]
     assert table.loc["finetune", "rte"] == pytest.approx(rte.mean(), abs=0.051)
-    assert "Theseus" in (built / "results/mini/report/index.html").read_text()
+    assert "Theseus" in (complete_project / "results/mini/report/index.html").read_text()
 
 
-def test_every_experiment_has_its_tests_figures_and_provenance(built):
-    suite = built / "results/mini"
+def test_every_experiment_has_its_tests_figures_and_provenance(complete_project):
+    suite = complete_project / "results/mini"
     tests = json.loads((suite / "significance/glue_dev.json").read_text())
     assert {(row["name"], row["other"]) for row in tests["differences"]} >= {("theseus", "pkd"), ("pkd", "finetune")}
-    drawn = {entry["name"] for entry in json.loads((suite / "figures/glue_dev/pictures.json").read_text())}
-    assert {"score_against_speed", "retention", "curves"} <= drawn
-    assert "differences" not in drawn, "two seeds are too few for a test"
+    figures = {entry["name"] for entry in json.loads((suite / "figures/glue_dev/pictures.json").read_text())}
+    assert {"score_against_speed", "retention", "curves"} <= figures
+    assert "differences" not in figures, "two seeds are too few for a test"
     costs = pd.read_csv(suite / "tables/glue_dev_costs.csv").set_index("method")
     assert (costs.loc[["finetune", "theseus"], "training_flops"] > 0).all()
     behaviour = pd.read_csv(suite / "tables/glue_dev_behaviour.csv")
@@ -120,32 +120,37 @@ def test_every_experiment_has_its_tests_figures_and_provenance(built):
     assert {path.name for path in (suite / "report").iterdir()} == {"index.html", "report.md", "report.pdf"}
 
 
-def test_snakemakes_own_report_builds(built):
-    made = snakemake(built, "--report", "report.zip")
-    assert made.returncode == 0, made.stderr[-2000:]
-    names = ZipFile(built / "report.zip").namelist()
+def test_snakemakes_own_report_builds(complete_project):
+    process = snakemake(complete_project, "--report", "report.zip")
+    assert process.returncode == 0, process.stderr[-2000:]
+    names = ZipFile(complete_project / "report.zip").namelist()
     assert any(name.endswith("index.html") for name in names)
 
 
-def test_ax_is_predicted_with_the_model_of_mnli(built):
-    predictions = pd.read_parquet(built / "results/mini/runs/theseus/mnli/seed-1/predictions.parquet")
+def test_ax_is_predicted_with_the_model_of_mnli(complete_project):
+    predictions = pd.read_parquet(complete_project / "results/mini/runs/theseus/mnli/seed-1/predictions.parquet")
     ax = predictions[predictions["split"] == "ax/test"]
-    assert len(ax) == len(pd.read_parquet(built / "results/mini/source/ax/test.parquet"))
+    assert len(ax) == len(pd.read_parquet(complete_project / "results/mini/source/ax/test.parquet"))
     assert (ax["label"] == -1).all()
     assert {len(logits) for logits in ax["logits"]} == {3}
 
 
-def test_models_are_kept_as_asked(built):
-    kept = {path.relative_to(built / "results/mini/runs").parts[0] for path in built.glob("results/mini/runs/**/model")}
+def test_models_are_kept_as_asked(complete_project):
+    models = {
+        path.relative_to(complete_project / "results/mini/runs").parts[0]
+        for path in complete_project.glob("results/mini/runs/**/model")
+    }
     # Theseus's on MNLI alone, since another run starts from it
-    assert kept == {"predecessor", "predecessor@equal", "finetune", "theseus"}
-    assert [path.parent.parent.name for path in built.glob("results/mini/runs/theseus/*/*/model")] == ["mnli"] * 2
-    card = (built / "results/mini/runs/finetune/rte/seed-1/model/README.md").read_text()
+    assert models == {"predecessor", "predecessor@equal", "finetune", "theseus"}
+    assert [path.parent.parent.name for path in complete_project.glob("results/mini/runs/theseus/*/*/model")] == [
+        "mnli"
+    ] * 2
+    card = (complete_project / "results/mini/runs/finetune/rte/seed-1/model/README.md").read_text()
     assert "# Fine-tuning (adapted) on RTE, seed 1" in card
 
 
-def test_a_search_is_over_before_the_final_seeds_are_trained_with_its_choice(built):
-    suite = built / "results/mini"
+def test_a_search_is_over_before_the_final_seeds_are_trained_with_its_choice(complete_project):
+    suite = complete_project / "results/mini"
     choice = json.loads((suite / "search/finetune@equal/rte.json").read_text())
     assert len(choice["trials"]) == 2
     assert {path.name for path in suite.glob("runs/finetune@equal+trial=*/rte/*")} == {"seed-101"}
@@ -159,31 +164,33 @@ def test_a_search_is_over_before_the_final_seeds_are_trained_with_its_choice(bui
     assert table.loc["finetune", "seconds"] == pytest.approx(choice["device_seconds"])
     assert list(pd.read_csv(suite / "tables/equal_trials.csv")["method"]) == ["predecessor"] * 2 + ["finetune"] * 2
     assert "settings that the searches chose" in (suite / "report/index.html").read_text()
-    assert scores_of(built, "equal").loc["predecessor", "speedup"] == pytest.approx(1)  # of its own protocol too
+    assert scores_of(complete_project, "equal").loc["predecessor", "speedup"] == pytest.approx(
+        1
+    )  # of its own protocol too
 
 
-def test_an_experiment_brings_its_verdicts_and_its_files_for_the_server(built):
-    suite = built / "results/mini"
+def test_an_experiment_brings_its_verdicts_and_its_files_for_the_server(complete_project):
+    suite = complete_project / "results/mini"
     verdicts = pd.read_csv(suite / "tables/glue_dev_verdicts.csv")
     assert set(verdicts["verdict"]) == {"not comparable"}
     assert set(verdicts[verdicts["method"] == "theseus"]["task"]) == {"MNLI", "RTE", "STS-B"}
-    said = json.loads((suite / "submissions/glue_dev/submissions.json").read_text())
-    assert said["theseus.zip"]["runs"]["AX.tsv"].startswith("runs/theseus/mnli/seed-")
+    submissions = json.loads((suite / "submissions/glue_dev/submissions.json").read_text())
+    assert submissions["theseus.zip"]["runs"]["AX.tsv"].startswith("runs/theseus/mnli/seed-")
     assert (suite / "submissions/glue_dev/theseus.zip").is_file()
 
 
-def test_a_model_is_carried_from_one_task_to_another(built):
-    scores = pd.read_parquet(built / "results/mini/scores/transfer.parquet")
+def test_a_model_is_carried_from_one_task_to_another(complete_project):
+    scores = pd.read_parquet(complete_project / "results/mini/scores/transfer.parquet")
     assert set(scores[scores["method"] == "theseus_transfer"]["task"]) == {"rte"}
     records = [
-        json.loads((built / f"results/mini/runs/{run}/seed-1/run.json").read_text())
+        json.loads((complete_project / f"results/mini/runs/{run}/seed-1/run.json").read_text())
         for run in ("theseus_transfer/rte", "theseus/mnli")
     ]
     assert records[0]["source"] == records[1]["fingerprint"]
 
 
-def test_a_second_run_does_nothing(built):
-    again = snakemake(built)
+def test_a_second_run_does_nothing(complete_project):
+    again = snakemake(complete_project)
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -208,7 +215,7 @@ def test_an_added_method_adds_only_its_own_jobs(project):
     subprocess.run(["theseus-bench", "new-method", "mine"], cwd=project, check=True, capture_output=True)
     edit_config(project, lambda config: config["experiments"]["glue_dev"]["methods"].append("mine"))
     runs = {f"train mine {task} {seed}" for task in TASKS for seed in (1, 2)}
-    assert planned(project) - AFTER == runs
+    assert plan_jobs(project) - AFTER == runs
 
 
 def test_an_edited_method_reruns_only_its_own(project):
@@ -217,14 +224,14 @@ def test_an_edited_method_reruns_only_its_own(project):
     runs = {f"train finetune {task} {seed}" for task in TASKS for seed in (1, 2)}
     equal = {f"train finetune@equal+trial={trial} rte 101" for trial in (0, 1)}
     equal |= {f"train finetune@equal rte {seed}" for seed in (1, 2)}
-    assert planned(project) - AFTER == runs | equal
+    assert plan_jobs(project) - AFTER == runs | equal
 
 
 def test_a_comment_in_a_method_reruns_nothing(project):
     for name in ("predecessor", "finetune"):
         file = project / "methods" / name / "method.py"
         file.write_text(f'"""A docstring."""\n# A comment.\n\n\n{file.read_text()}')
-    assert planned(project) == set()
+    assert plan_jobs(project) == set()
 
 
 def test_an_edited_method_is_noticed_where_snakemakes_notes_are_lost(project):
@@ -232,9 +239,9 @@ def test_an_edited_method_is_noticed_where_snakemakes_notes_are_lost(project):
     text = file.read_text()
     file.write_text(f"# A comment.\n{text}")
     shutil.rmtree(project / ".snakemake")
-    assert planned(project) == set()
+    assert plan_jobs(project) == set()
     file.write_text(f"{text}\nEDITED = True\n")
-    assert "train finetune rte 1" in planned(project)
+    assert "train finetune rte 1" in plan_jobs(project)
 
 
 def test_a_method_that_is_no_python_is_one_line(project):
@@ -248,22 +255,22 @@ def test_a_method_that_is_no_python_is_one_line(project):
 def test_a_raised_version_reruns_only_its_method(project):
     file = project / "methods" / "pkd" / "method.yaml"
     file.write_text(file.read_text().replace("version: 1", "version: 2"))
-    assert planned(project) - AFTER == {f"train pkd {task} {seed}" for task in TASKS for seed in (1, 2)}
+    assert plan_jobs(project) - AFTER == {f"train pkd {task} {seed}" for task in TASKS for seed in (1, 2)}
 
 
 def test_another_number_of_training_examples_encodes_that_task_again(project):
     edit_config(project, lambda config: config["data"].update(max_train={"stsb": 40}))
-    jobs = planned(project)
+    jobs = plan_jobs(project)
     assert "encode" in jobs
     assert "fetch" not in jobs
-    trained = {job for job in jobs if job.startswith("train")}
-    assert {f"train finetune stsb {seed}" for seed in (1, 2)} <= trained
-    assert "train finetune mnli 1" not in trained
+    runs = {job for job in jobs if job.startswith("train")}
+    assert {f"train finetune stsb {seed}" for seed in (1, 2)} <= runs
+    assert "train finetune mnli 1" not in runs
 
 
 def test_an_added_seed_trains_only_that_seed(project):
     edit_config(project, lambda config: config["seeds"].append(3))
-    runs = {job for job in planned(project) if job.startswith("train")}
+    runs = {job for job in plan_jobs(project) if job.startswith("train")}
     expected = {f"train {method} {task} 3" for method in METHODS for task in TASKS}
     expected |= {"train predecessor@equal rte 3", "train finetune@equal rte 3", "train theseus_transfer rte 3"}
     assert runs == expected
@@ -271,16 +278,16 @@ def test_an_added_seed_trains_only_that_seed(project):
 
 def test_with_trusted_records_what_they_were_made_of_may_be_gone(project):
     suite = project / "results/mini"
-    gone = [suite / name for name in ("data", "source", "backbone", "compact", "teacher")]
-    for folder in [*gone, *suite.glob("runs/**/model")]:
+    folders = [suite / name for name in ("data", "source", "backbone", "compact", "teacher")]
+    for folder in [*folders, *suite.glob("runs/**/model")]:
         shutil.rmtree(folder)
     edit_config(project, lambda config: config.update(trust_records=True))
-    made = {"fetch", "encode", "backbone", "compact", "teacher_outputs", "speed"}
+    rules = {"fetch", "encode", "backbone", "compact", "teacher_outputs", "speed"}
     for notes in ("kept", "gone"):
         if notes == "gone":
             shutil.rmtree(project / ".snakemake")
-        jobs = planned(project)
-        assert not {job for job in jobs if job.startswith("train")} | (jobs & made), notes
+        jobs = plan_jobs(project)
+        assert not {job for job in jobs if job.startswith("train")} | (jobs & rules), notes
     configure = ["theseus-bench", "configure", "results/mini", "config/mini.yaml"]
     subprocess.run(configure, cwd=project, check=True)
     status = subprocess.run(["theseus-bench", "status", "results/mini"], cwd=project, capture_output=True, text=True)
@@ -288,9 +295,9 @@ def test_with_trusted_records_what_they_were_made_of_may_be_gone(project):
 
     # A new run brings along what it reads, and no more: the model of its own predecessor is made again.
     (suite / "runs/vanilla_kd/rte/seed-1/run.json").unlink()
-    jobs = planned(project)
+    jobs = plan_jobs(project)
     assert {job for job in jobs if job.startswith("train")} == {"train vanilla_kd rte 1", "train predecessor rte 1"}
-    assert jobs & made == {"fetch", "encode", "backbone", "teacher_outputs"}
+    assert jobs & rules == {"fetch", "encode", "backbone", "teacher_outputs"}
 
 
 def test_the_default_configuration_takes_overrides(project):
@@ -304,7 +311,7 @@ def test_the_default_configuration_takes_overrides(project):
 
 def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project):
     edit_config(project, lambda config: config["experiments"]["glue_dev"].update(title="Another title"))
-    shown = {
+    rules = {
         "score_tables",
         "verdict_tables",
         "search_tables",
@@ -314,17 +321,17 @@ def test_an_edited_title_makes_tables_and_report_again_and_nothing_else(project)
         "ro_crate",
         "all",
     }
-    assert planned(project) == shown, "no run, no score and no test again"
+    assert plan_jobs(project) == rules, "no run, no score and no test again"
 
 
 def made_again(project: Path, *arguments: str) -> set[str]:
     """The jobs of experiments that a dry run would do, each as 'rule experiment'."""
     run = snakemake(project, "--dry-run", *arguments)
     output = run.stdout + run.stderr
-    found = re.findall(r"^Job \d+: (\w+) (\w+), from the records", output, re.MULTILINE)  # a rule with a message
+    jobs = re.findall(r"^Job \d+: (\w+) (\w+), from the records", output, re.MULTILINE)  # a rule with a message
     for rule, body in re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", output, re.MULTILINE):
-        found += [(rule, name) for name in re.findall(r"wildcards: experiment=(\w+)", body)]
-    return {" ".join(job) for job in found}
+        jobs += [(rule, name) for name in re.findall(r"wildcards: experiment=(\w+)", body)]
+    return {" ".join(job) for job in jobs}
 
 
 def significance_jobs(*experiments: str) -> set[str]:
@@ -433,10 +440,10 @@ def test_a_bad_configuration_is_one_line_before_any_work(project, change, messag
     shutil.rmtree(project / "results/mini")
     edit_config(project, change)
     run = snakemake(project)
-    said = [line for line in run.stderr.splitlines() if line.startswith("theseus-bench: ")]
+    lines = [line for line in run.stderr.splitlines() if line.startswith("theseus-bench: ")]
     assert run.returncode != 0
-    assert len(said) == 1
-    assert message in said[0]
+    assert len(lines) == 1
+    assert message in lines[0]
     assert "Traceback" not in run.stderr
     assert not (project / "results/mini").exists()
 
@@ -462,27 +469,29 @@ def test_the_diagnostics_file_is_read_where_its_models_are_and_nowhere_else(proj
     assert "suite_report" in {rule for rule, inputs, *_ in jobs if "diagnostic.tsv" in inputs}
 
 
-def test_a_job_of_each_rule_reads_its_declared_inputs_alone(built, project, tmp_path):
+def test_a_job_of_each_rule_reads_its_declared_inputs_alone(complete_project, project, tmp_path):
     """An executor that stages what a job declares, and nothing else, can run it."""
     jobs = {rule: job for rule, *job in declared_jobs(project)}
     assert jobs.keys() == {"fetch", "encode", "backbone", "compact", "train", "train_teacher", *AFTER} - {"all"} | {
         "teacher_outputs"
     }
-    staged = {rule: tmp_path / "staged" / rule for rule in jobs}
+    folders = {rule: tmp_path / "staged" / rule for rule in jobs}
     for rule, (inputs, _, command) in jobs.items():
-        shutil.copytree(built, staged[rule], ignore=shutil.ignore_patterns("mini", ".snakemake", ".cache"))
+        shutil.copytree(complete_project, folders[rule], ignore=shutil.ignore_patterns("mini", ".snakemake", ".cache"))
         for name in filter(None, [*inputs.split(", "), "results/mini/suite.json"]):
-            target = staged[rule] / name
+            target = folders[rule] / name
             if target.exists():
                 continue  # code, which is there in full
             target.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if (built / name).is_dir() else shutil.copyfile)(built / name, target)
-        (staged[rule] / command.rpartition(" > ")[2].split()[0]).parent.mkdir(parents=True, exist_ok=True)
-    script = "\n".join(f"cd {staged[rule]}; {command} || echo {rule} failed" for rule, (*_, command) in jobs.items())
-    done = subprocess.run(["theseus-bench", "with-preload", "bash", "-c", script], capture_output=True, text=True)
-    assert done.stdout == ""
+            (shutil.copytree if (complete_project / name).is_dir() else shutil.copyfile)(
+                complete_project / name, target
+            )
+        (folders[rule] / command.rpartition(" > ")[2].split()[0]).parent.mkdir(parents=True, exist_ok=True)
+    script = "\n".join(f"cd {folders[rule]}; {command} || echo {rule} failed" for rule, (*_, command) in jobs.items())
+    process = subprocess.run(["theseus-bench", "with-preload", "bash", "-c", script], capture_output=True, text=True)
+    assert process.stdout == ""
     for rule, (_, outputs, _) in jobs.items():
         for name in outputs.split(", "):
-            assert (staged[rule] / name).exists(), rule
+            assert (folders[rule] / name).exists(), rule
             if Path(name).suffix in (".csv", ".parquet", ".md", ".tex") and "speed" not in name:
-                assert (staged[rule] / name).read_bytes() == (built / name).read_bytes(), name
+                assert (folders[rule] / name).read_bytes() == (complete_project / name).read_bytes(), name

@@ -13,6 +13,8 @@ import pandas as pd
 from theseus_bench.figures.style import in_order, is_equal
 from theseus_bench.wording import count_noun, series
 
+OVER_SEEDS = "the interval over the seeds"
+
 
 def drop_missing(frame: pd.DataFrame, values: list[str], panel: str = "") -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """The rows that have all of `values`, and what is missing: label → where, an empty list if it is everywhere.

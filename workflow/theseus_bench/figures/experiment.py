@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from theseus_bench.figures import plots
+from theseus_bench.figures import plots, speed
 from theseus_bench.figures.export import CaptionedFigure, write_figures
 from theseus_bench.figures.frames import RANGE, FigureData, intervals_over_seeds
 from theseus_bench.suite.plan import Plan
@@ -23,7 +23,7 @@ def experiment_figures(plan: Plan, experiment: str, folder: Path) -> list[Captio
     data = FigureData(plan, experiment, folder)
     alpha = plan.suite.significance.alpha
     figures: list[tuple[pd.DataFrame, Callable[[pd.DataFrame], CaptionedFigure]]] = [
-        (data.speed(), lambda frame: plots.score_against_speed(frame, data.score_name, data.interval)),
+        (data.speed(), lambda frame: speed.score_against_speed(frame, data.score_name, data.interval)),
         (data.depths(), data.speed_over_depth),
         (data.retention(), lambda frame: plots.retention(frame, RANGE)),
         (data.seeds(), plots.seed_strips),

@@ -6,18 +6,14 @@ of an experiment. What has no value is not drawn but named in the caption; a fra
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
-import scipy  # scipy.optimize, slow to import, loads where it is first used
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-from matplotlib.transforms import ScaledTranslation, Transform, blended_transform_factory
+from matplotlib.ticker import MaxNLocator
 
 from theseus_bench.evaluation.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED
 from theseus_bench.figures.captions import (
+    OVER_SEEDS,
     count_values,
     drop_missing,
     hollow_sentence,
@@ -32,14 +28,11 @@ from theseus_bench.figures.style import (
     ABREAST,
     BLUE,
     COLUMN,
-    FAINT,
     GREEN,
     INK,
     PAGE,
     QUIET,
-    ROW,
     SHADE,
-    SMALL,
     VERMILLION,
     Style,
     drawing,
@@ -55,46 +48,6 @@ from theseus_bench.figures.style import (
     side_by_side,
     trace,
 )
-
-OVER_SEEDS = "the interval over the seeds"
-
-
-def score_against_speed(points: pd.DataFrame, score_name: str, interval: str = OVER_SEEDS) -> CaptionedFigure:
-    """Score over speed-up, one point for each method, with intervals.
-
-    `points`: label, role, speedup, speedup_low, speedup_high (×), score, low, high (points); NaN where
-    unknown. `interval` says what low and high of the score are.
-    """
-    data, missing = drop_missing(points, ["score", "speedup"])
-    styles = method_styles(points)
-    with drawing():
-        figure = Figure((PAGE, max(3.2, 0.8 + ROW * len(data))), layout="constrained")
-        axes = figure.subplots()
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-        axes.set_xlabel("Speed-up over the predecessor (×)")
-        axes.set_ylabel(f"{score_name} (points)")
-        _set_limits(axes.set_xlim, data[["speedup", "speedup_low", "speedup_high"]], 0.12)
-        _set_limits(axes.set_ylim, data[["score", "low", "high"]], 0.08)
-        for score in data.loc[data["role"] == "teacher", "score"]:
-            reference(axes.axhline, score)
-        _draw_speeds(axes, data)
-        transforms = _side_by_side(axes, data["speedup"])
-        for row, transform in zip(data.itertuples(), transforms, strict=True):
-            style = styles[row.label]
-            axes.vlines([row.speedup], *ends(row), color=style.colour, lw=style.width, transform=transform)
-            mark(axes, row.speedup, row.score, style, row.label, transform=transform)
-        _name_points(figure, axes, data, transforms, styles)
-    caption = join_sentences(
-        f"{score_name} of {count_values(data['label'], 'method')} over the speed-up at inference: higher and further "
-        "right is better.",
-        interval_sentence(data, f"Upright lines: {interval}."),
-        "Bars at the foot: the measured speed-ups with their 95 % intervals over repetitions; models of one shape have "
-        "one measurement and stand side by side around it.",
-        "Dotted line: the predecessor." if "teacher" in set(data["role"]) else "",
-        hollow_sentence(data["label"]),
-        missing_sentence(missing, "no score or no speed-up"),
-    )
-    return CaptionedFigure("score_against_speed", f"{score_name} against speed-up", caption, figure)
 
 
 def retention(frame: pd.DataFrame, interval: str = OVER_SEEDS) -> CaptionedFigure:
@@ -369,49 +322,3 @@ def differences(frame: pd.DataFrame, alpha: float = 0.05) -> CaptionedFigure:
     return CaptionedFigure(
         "differences", f"Tested differences{f' from {others[0]}' if len(others) == 1 else ''}", caption, figure
     )
-
-
-def _draw_speeds(axes: Axes, data: pd.DataFrame) -> None:
-    """Each distinct measurement of a speed-up, with its interval, at the foot of the axes."""
-    foot = blended_transform_factory(axes.transData, axes.transAxes)
-    for speed in data[["speedup", "speedup_low", "speedup_high"]].drop_duplicates().itertuples():
-        axes.plot([speed.speedup_low, speed.speedup_high], [0.015, 0.015], color=QUIET, lw=1.2, transform=foot)
-        axes.plot([speed.speedup], [0.015], "|", color=INK, ms=6, transform=foot, label="speed-up")
-
-
-def _side_by_side(axes: Axes, speeds: pd.Series) -> list[Transform]:
-    """From data to the page for each point, those of one speed-up next to each other, within 40 pt."""
-    position, group_size = speeds.groupby(speeds).cumcount(), speeds.groupby(speeds).transform("size")
-    step = np.minimum(7, 40 / group_size)
-    shifts = (position - (group_size - 1) / 2) * step / 72
-    return [axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans) for shift in shifts]
-
-
-def _name_points(
-    figure: Figure, axes: Axes, data: pd.DataFrame, transforms: list[Transform], styles: dict[str, Style]
-) -> None:
-    """Each point's name right of the axes, as near its height as the other names allow, with a line to the point."""
-    figure.draw_without_rendering()
-    gap = 1.3 * SMALL / (axes.get_window_extent().height / figure.dpi * 72)
-    low, high = axes.get_ylim()
-    order = np.argsort(data["score"].to_numpy(), kind="stable")
-    own_heights = (data["score"].to_numpy()[order] - low) / (high - low)
-    steps = gap * np.arange(len(own_heights))
-    heights = np.clip(scipy.optimize.isotonic_regression(own_heights - steps).x, 0, max(0, 1 - steps[-1])) + steps
-    for index, height in zip(order, heights, strict=True):
-        row, style = data.iloc[index], styles[data.iloc[index]["label"]]
-        arrow = {"arrowstyle": "-", "lw": 0.4, "color": FAINT, "shrinkA": 0, "shrinkB": 3, "zorder": 1}
-        endpoint = {"xy": (row["speedup"], row["score"]), "xycoords": transforms[index]}
-        axes.annotate("", xytext=(1.02, height), textcoords="axes fraction", arrowprops=arrow, zorder=1, **endpoint)
-        mark(axes, 1.03, height, style, "", transform=axes.transAxes, clip_on=False)
-        axes.text(
-            1.05, height, row["label"], fontsize=SMALL, weight=style.weight, va="center", transform=axes.transAxes
-        )
-
-
-def _set_limits(set_limits: Callable[[float, float], object], values: pd.DataFrame, margin: float) -> None:
-    """Limits that hold all values that are known."""
-    numbers = values.to_numpy(float)
-    low, high = np.nanmin(numbers), np.nanmax(numbers)
-    space = margin * (high - low or 1.0)
-    set_limits(low - space, high + space)
