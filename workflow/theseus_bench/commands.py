@@ -84,10 +84,12 @@ def backbone(folder: Folder) -> None:
     """Put the backbone's checkpoint into SUITE/backbone: copied or fetched, or pretrained for the demo."""
     from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.progress_file import progress_file
     from theseus_bench.training.inputs import make_backbone
+    from theseus_bench.training.progress import progress_told
 
-    suite_plan = read_plan(folder)
-    with exclusive_lock(folder, "backbone"), stop_by_signal():
+    suite_plan, place = read_plan(folder), "backbone"
+    with exclusive_lock(folder, place), progress_told(place, progress_file(folder, place)), stop_by_signal():
         make_backbone(suite_plan, folder)
 
 
@@ -96,10 +98,12 @@ def compact(folder: Folder, method: str) -> None:
     """Put the compact checkpoint that METHOD needs into SUITE/compact/METHOD: fetched, or distilled by its recipe."""
     from theseus_bench.locks import exclusive_lock
     from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.progress_file import progress_file
     from theseus_bench.training.inputs import make_compact_checkpoint
+    from theseus_bench.training.progress import progress_told
 
-    suite_plan = read_plan(folder)
-    with exclusive_lock(folder, f"compact/{method}"), stop_by_signal():
+    suite_plan, place = read_plan(folder), f"compact/{method}"
+    with exclusive_lock(folder, place), progress_told(place, progress_file(folder, place)), stop_by_signal():
         make_compact_checkpoint(suite_plan, method, folder)
 
 
@@ -154,9 +158,12 @@ def train(
         if keep_run(suite_plan, run, folder):
             print(f"{run.path}: kept, as it was made of the same")
             return
+        from theseus_bench.suite.progress_file import progress_file
+        from theseus_bench.training.progress import progress_told
         from theseus_bench.training.run import execute
 
-        with stop_by_signal():
+        title = f"{run.name} on {task}, seed {seed}"
+        with progress_told(title, progress_file(folder, run.path)), stop_by_signal():
             record = execute(suite_plan, run, folder)
     score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
     print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
@@ -360,10 +367,12 @@ def diff(before: Folder, after: Folder) -> None:
 def rerun(folder: Folder, method: str, task: str, seed: Seed) -> None:
     """Train a run once more, beside the suite, and say whether its predictions are the same; exit 1 if not."""
     from theseus_bench.suite.load import read_plan
+    from theseus_bench.training.progress import progress_told
     from theseus_bench.training.rerun import rerun
 
     suite_plan = read_plan(folder)
-    is_identical, lines = rerun(suite_plan, suite_plan.run(method, task, seed), folder)
+    with progress_told(f"{method} on {task}, seed {seed}, once more"):
+        is_identical, lines = rerun(suite_plan, suite_plan.run(method, task, seed), folder)
     print(*lines, sep="\n")
     if not is_identical:
         raise typer.Exit(1)

@@ -29,6 +29,7 @@ from theseus_bench.modeling.flops import count_flops, is_observed
 from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.training.method import Batch, Method, ParameterGroup, parameter_groups
+from theseus_bench.training.progress import begin_progress, tell_progress
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
     Checkpoint,
@@ -143,6 +144,7 @@ def fit(
     start_time, save_time = time.monotonic() - state.seconds, time.monotonic()
     meter, deadline = EnergyMeter(hardware.device, state.energy_joules), Deadline()
     last = state.step if _is_over(settings, state, steps) else steps
+    begin_progress(state.step, steps)
 
     # a batch: ids, masks and token types (batch, length), labels (batch,), what the teacher says of them
     for batch in training_batches(data, settings, seed, hardware.device, state.step, last):
@@ -163,6 +165,7 @@ def fit(
             state.evaluation_seconds += time.monotonic() - start_time - state.seconds
             state.seconds = time.monotonic() - start_time
             state.energy_joules = meter.read()
+        tell_progress(state.step, rate, state.curve[-1] if state.curve else {})
 
         # checkpoint: in intervals, before the process has to end, and for predictions that may not end in time either
         is_over, reason = _is_over(settings, state, steps), deadline.reason_to_stop()

@@ -33,6 +33,7 @@ from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import Compact, LoopSettings
 from theseus_bench.training.loop import learning_rate, make_optimizer
 from theseus_bench.training.method import ParameterGroup
+from theseus_bench.training.progress import begin_progress, tell_progress
 from theseus_bench.training.trainer_state import Checkpoint, restore_state, save_state
 
 IGNORED = -100  # the label of a position that counts in no loss
@@ -214,16 +215,19 @@ def _descend(
     if checkpoint.file.is_file():
         losses = list(restore_state(checkpoint.file, trained, optimizer, hardware.device)["losses"])
     save_time, deadline = time.monotonic(), Deadline()
+    begin_progress(len(losses), settings.max_steps)
     for batch in _masked_batches(text, tokenizer, settings, padded_length(hardware.device), first=len(losses)):
         with autocast(hardware.device, hardware.precision):
             value = loss(to_tensors(batch, hardware.device))
         model.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(trained, settings.clip_norm)
+        rate = learning_rate(settings, len(losses) + 1, settings.max_steps + 1)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, len(losses) + 1, settings.max_steps + 1)
+            group["lr"] = rate
         optimizer.step()
         losses.append(value.detach())
+        tell_progress(len(losses), rate, {"loss": losses[-1]})
         is_over, reason = len(losses) == settings.max_steps, deadline.reason_to_stop()
         if reason or is_over or time.monotonic() - save_time >= checkpoint.every:
             save_state(checkpoint.file, trained, optimizer, losses=torch.stack(losses))
