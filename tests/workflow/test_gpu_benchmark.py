@@ -66,5 +66,5 @@ def test_a_row_in_numbers():
 def test_the_runs_at_a_time_are_of_the_suite(tmp_path):
     gpu.prepare(str(tmp_path), TINY)
     plan = read_plan(tmp_path)
-    method, task = gpu.TIMED
+    method, task = gpu.PARALLEL_RUN
     assert {plan.run(method, task, seed).path for seed in range(1, max(gpu.SLOTS) + 1)} <= plan.runs.keys()
