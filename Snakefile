@@ -55,6 +55,10 @@ try:
 except (UserError, OSError) as error:
     sys.exit(f"theseus-bench: {message_of(error)}")
 
+if workflow.is_main_process:
+    for fault in PLAN.faults.values():
+        print(f"theseus-bench: left out: {fault}", file=sys.stderr)
+
 
 include: "workflow/rules/common.smk"
 

@@ -66,7 +66,7 @@ def loop_settings() -> str:
 def method_settings() -> str:
     """The table of the methods' own settings."""
     rows = []
-    for spec in load_specs(METHODS_FOLDER).values():
+    for spec in load_specs(METHODS_FOLDER)[0].values():
         for key, value in spec.defaults.items():
             if key not in LoopSettings.model_fields:
                 rows.append((f"`{spec.name}`", f"`{key}`", _value(value), _allowed_values(spec, key)))

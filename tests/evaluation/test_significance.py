@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from theseus_bench.data.metrics import measure
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation.pairs import Comparison, list_comparisons
 from theseus_bench.evaluation.scores import COLUMNS, write_scores
-from theseus_bench.evaluation.significance import read_decisions, write_significance
+from theseus_bench.evaluation.significance import further_proposal, read_decisions, write_significance
 from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.statistics import Conclusion, conclude, holm, interval, mcnemar, moderate, spread_of
 from theseus_bench.suite.records import read_predictions
@@ -186,6 +187,37 @@ def test_each_difference_is_in_one_family_and_its_interval_agrees_with_its_verdi
             )
             assert row.low in (pytest.approx(whole[0]), 0, -100, -200)
             assert row.high in (pytest.approx(whole[1]), 0, 100, 200)
+
+
+def test_a_further_proposed_method_has_the_tests_of_the_first_and_adds_none_to_its_families(tmp_path):
+    names = [*SKILL, "mine"]
+    plan = make_suite(tasks=["cola", "mrpc", "rte"], **methods(*names))
+    mine = plan.specs["vanilla_kd"].model_copy(update={"name": "mine", "label": "Mine", "role": "proposed"})
+    plan = replace(plan, specs=plan.specs | {"mine": mine})
+    leave_suite(tmp_path, plan, skill=SKILL | {"mine": 0.8})
+    write_significance(plan, "first", tmp_path)
+    results = read_significance("first", tmp_path)
+    sizes = {"primary": 2, "macro": 2, "macro_without_cola": 4, "tasks": 12}  # the first's and the controls', as alone
+    for family, size in sizes.items():
+        part = [row for row in results.differences if row.family == family]
+        others, own = ([row for row in part if (row.name == "mine") == is_own] for is_own in (False, True))
+        assert {row.tests for row in others} == {size}
+        for rows in (others, own):
+            assert [row.p_holm for row in rows] == pytest.approx(holm([row.p for row in rows]))
+        assert [(row.other, row.target) for row in own] == [
+            (row.other, row.target) for row in others if row.name == "theseus"
+        ]
+    tests_over_tasks = {
+        name: [(row.other, row.tasks_needed) for row in results.ranks if row.name == name and row.primary]
+        for name in ("theseus", "mine")
+    }
+    assert tests_over_tasks["mine"] == tests_over_tasks["theseus"]
+
+
+def test_a_method_that_starts_from_a_proposed_ones_model_is_of_its_families():
+    plan = make_suite(**methods("finetune", "theseus", "theseus_transfer", "theseus@constant"))
+    for name in ("theseus_transfer", "theseus@constant", "theseus", "finetune"):
+        assert further_proposal(plan, "first", name) == ""
 
 
 def test_protocols_are_families_of_their_own(tmp_path):

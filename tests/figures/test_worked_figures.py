@@ -12,6 +12,7 @@ from scipy import stats
 from scope import once
 from suites import make_plan
 from theseus_bench.evaluation.scores import COLUMNS
+from theseus_bench.figures import plots
 from theseus_bench.figures.experiment import experiment_figures
 from theseus_bench.figures.frames import RANGE, FigureData
 from worked import (
@@ -216,6 +217,26 @@ def test_curves_are_of_what_replaces_beside_its_own_predecessor(tmp_path):
         ["BERT-of-Theseus (equal)", "RTE", 2, 10, 0.5, 65.5],
     ]
     assert rows["replacing_rate"].tolist() == [pytest.approx(math.nan, nan_ok=True), 0.75]
+
+
+def test_curves_of_every_method_are_drawn_on_request(tmp_path):
+    experiment = {"title": "One", "methods": ["predecessor", "finetune"]}
+    for name in ("scores", "significance"):
+        (tmp_path / name).mkdir()
+    pd.DataFrame([], columns=COLUMNS).to_parquet(tmp_path / "scores/first.parquet")
+    (tmp_path / "significance/first.json").write_text(json.dumps(significance_of()))
+    (tmp_path / "scores/first_curves.csv").write_text(
+        "method,variant,task,seed,step,epoch,loss,score\npredecessor,,rte,1,10,1,0.6,70\nfinetune,,rte,1,10,1,0.7,60\n"
+    )
+    rows = {
+        curves: FigureData(
+            make_plan(tasks=["rte"], experiments={"first": experiment | {"curves": curves}}), "first", tmp_path
+        ).curves()
+        for curves in ("replacing", "all")
+    }
+    assert rows["replacing"].empty
+    assert rows["all"][["label", "step", "score"]].values.tolist() == [["Predecessor", 10, 70], ["Fine-tuning", 10, 60]]
+    assert "Replacing rate" not in plots.curves(rows["all"]).caption
 
 
 def test_speed_over_depth_has_a_shapes_share_of_the_predecessors_layers(frames):

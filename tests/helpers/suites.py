@@ -36,7 +36,7 @@ def make_plan(**changes) -> Plan:
         "seeds": [1, 2, 3],
         "experiments": {"first": {"title": "One", "methods": ["predecessor", "finetune", "theseus"]}},
     }
-    return Plan(parse(Suite, values | changes, "test"), load_tasks(TASKS_FILE), load_specs(METHODS_FOLDER))
+    return Plan(parse(Suite, values | changes, "test"), load_tasks(TASKS_FILE), load_specs(METHODS_FOLDER)[0])
 
 
 def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **record) -> None:

@@ -32,8 +32,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def stay_at(monkeypatch, folder: Path) -> None:
-    """Work in `folder`, with the project's tasks and methods at hand, so that checkpoints do not meet other tests'."""
-    for name in ("methods", "config"):
+    """Work in `folder`, so that checkpoints do not meet other tests': the project's tasks, methods and published
+    numbers are at hand."""
+    (folder / "results").mkdir()
+    for name in ("methods", "config", "results/published"):
         (folder / name).symlink_to(ROOT / name)
     monkeypatch.chdir(folder)
 
@@ -80,6 +82,85 @@ def test_a_broken_method_is_found(project, title):
     assert old in text
     file.write_text(text.replace(old, new))
     assert any(title in problem for problem in problems("mine")), problems("mine")
+
+
+def edit(file: Path, *replacements: tuple[str, str]) -> None:
+    text = file.read_text()
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+# What a method's code asks for, the line of the template's method.py that then asks, and the need that was forgotten.
+FORGOTTEN = {
+    "run.load_start()": (
+        "run.load_teacher()",
+        10,
+        "no predecessor's model was asked for; write needs: [teacher_model]",
+    ),
+    "run.load_start() ": ("run.load_compact()", 10, "no compact checkpoint was asked for; write needs: [compact_chec"),
+    "run.load_start()  ": ("run.load_source()", 10, "the method has no source; write source: {method: …, task: …}"),
+    "needs: [teacher_outputs]": ("needs: []", 15, "teacher_logits was not asked for; write needs: [teacher_outputs]"),
+    'batch["teacher_logits"]': ('batch["teacher_logit"]', 15, "teacher_logit was not asked for; write needs: [teacher"),
+    'batch["labels"]': ('batch["label"]', 16, "a batch has no 'label' (did you mean 'labels'?)"),
+}
+
+
+@pytest.mark.parametrize("old", FORGOTTEN)
+def test_a_forgotten_need_is_one_line_that_names_the_authors_own_once(project, old, capfd):
+    folder = method_spec.create_method("mine")
+    new, line, complaint = FORGOTTEN[old]
+    edit(folder / ("method.yaml" if old.startswith("needs") else "method.py"), (old.strip(), new))
+    (problem, *others) = problems("mine").values()
+    assert problem.startswith(f"methods/mine/method.py, line {line}: {complaint}")
+    assert set(others) == {"the same"}
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_with_debug_the_traceback_is_printed_once(project, capfd):
+    folder = method_spec.create_method("mine")
+    edit(
+        folder / "method.py",
+        ("        logits = classify", "        raise ValueError('out of paper')\n        logits = classify"),
+    )
+    assert dict(conformance.check(folder, debug=True))[conformance.CHECKS[1][0]] == (
+        "methods/mine/method.py, line 14: ValueError: out of paper"
+    )
+    assert capfd.readouterr().err.count("Traceback (most recent call last)") == 1
+
+
+def test_python_files_beside_method_py_can_be_imported(project):
+    folder = method_spec.create_method("mine")
+    (folder / "errors.py").write_text("from torch.nn.functional import mse_loss as squared\n")
+    edit(
+        folder / "method.py",
+        ("from torch.nn import functional", "from . import errors"),
+        ("functional.mse_loss", "errors.squared"),
+    )
+    assert problems("mine") == {}
+    (folder / "errors.py").write_text("def squared(first, second):\n    return first.nothing\n")
+    complaint = "methods/mine/errors.py, line 2: AttributeError: 'Tensor' object has no attribute 'nothing'"
+    assert complaint in problems("mine").values()
+
+
+def test_another_method_that_is_not_valid_does_not_stop_the_check(project):
+    method_spec.create_method("mine")
+    edit(method_spec.create_method("other") / "method.yaml", ("version: 1", "versoin: 1"))
+    assert problems("mine") == {}
+    assert problems("other") == {
+        "metadata complete": "methods/other/method.yaml: missing key 'version'; unknown key 'versoin' "
+        "(did you mean 'version'?)"
+    }
+
+
+def test_a_second_teacher_and_an_unknown_published_row_are_told_of_by_the_check(project):
+    file = method_spec.create_method("mine") / "method.yaml"
+    edit(file, ("published: {}", "published: {pdk: [mine]}"))
+    assert "no table has a row 'pdk' (did you mean 'pkd'?)" in problems("mine")["metadata complete"]
+    edit(file, ("published: {pdk: [mine]}", "published: {}"), ("role: baseline", "role: teacher"))
+    complaint = "methods/mine/method.yaml: role: there is one teacher, but mine and predecessor are"
+    assert problems("mine")["metadata complete"] == complaint
 
 
 @pytest.mark.parametrize(

@@ -321,6 +321,8 @@ def test_a_local_folder_must_be_there_with_every_table(root):
         ({"role": "teacher"}, "exactly one method may have the role teacher, found ['elder', 'plain']"),
         ({"per_task": {"rte": {"epoch": 1}}}, "per_task.rte: method plain has no setting 'epoch'"),
         ({"variants": {"long": {"epoch": 1}}}, "variants.long: method plain has no setting 'epoch'"),
+        ({"defaults": {"lr": 1.0e-5}}, "defaults: 'lr' is easily taken for the loop's 'learning_rate'"),
+        ({"search": {"lr": [1.0e-5]}}, "search: method plain has no setting 'lr' (did you mean 'learning_rate'?)"),
         ({"search": {"epoch": [1]}}, "search: method plain has no setting 'epoch' (did you mean 'epochs'?)"),
         ({"per_task": {"rtee": {"epochs": 1}}}, "methods/plain/method.yaml: per_task: there is no task 'rtee'"),
         ({"exclude": {"rtee": "why"}}, "methods/plain/method.yaml: exclude: there is no task 'rtee'"),
@@ -337,6 +339,35 @@ def test_a_method_without_code_is_refused_and_a_draft_is_not_read(root):
     assert "_draft" not in load_plan(values(), root).specs
     (root / "methods" / "plain" / "method.py").unlink()
     assert "method.py is missing" in complaint(root, values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"versoin": 1}, "unknown key 'versoin' (did you mean 'version'?)"),
+        ({"defaults": {"lr": 1e-5}}, "defaults: 'lr' is easily taken for the loop's 'learning_rate'"),
+        ({"per_task": {"rtee": {"epochs": 1}}}, "per_task: there is no task 'rtee'"),
+        ({"source": {"method": "nobody", "task": "mnli"}}, "source: 'nobody' is no method that makes a compressed"),
+        ({"published": {"pdk": ["plain"]}}, "published: no table has a row 'pdk' (did you mean 'pkd'?)"),
+        ({"published": {"pkd": ["pupil"]}}, "published.pkd: 'pupil' is not a run of this method"),
+    ],
+)
+def test_a_method_that_is_not_valid_stops_the_suites_that_name_it_alone(root, changes, fault):
+    write_methods(root / "methods", {"plain": METHODS["plain"] | changes})
+    plan = load_plan(values(["pupil"]), root)
+    assert "plain" not in plan.specs
+    assert fault in plan.faults["plain"]
+    assert {run.spec.name for run in plan.runs.values()} == {"elder", "pupil"}
+    with pytest.raises(UserError) as refused:
+        plan.run("plain", "rte", 1)
+    assert fault in str(refused.value)
+    for named in (
+        values(["plain"]),
+        values(["pupil"], settings=[{"methods": ["plain"], "set": {"epochs": 1}}]),
+        values(["pupil"], keep_models=["plain"]),
+        values(["pupil"], significance={"control": "plain"}),
+    ):
+        assert fault in complaint(root, named)
 
 
 def test_loading_does_not_change_the_configuration_it_is_given(root):
@@ -467,7 +498,7 @@ def test_a_default_that_is_easily_taken_for_the_loops_is_refused(root):
     methods = copy.deepcopy(METHODS)
     methods["pupil"]["defaults"]["learning_rte"] = 0.1
     write_methods(root / "methods", methods)
-    assert "'learning_rte' is easily taken for the loop's 'learning_rate'" in complaint(root, values())
+    assert "'learning_rte' is easily taken for the loop's 'learning_rate'" in complaint(root, values(["pupil"]))
 
 
 PUPIL = {"first": {"title": "One", "methods": ["pupil"]}}

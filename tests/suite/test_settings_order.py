@@ -46,7 +46,7 @@ def plan_of(places: list[str], **equal) -> Plan:
         "search": {"budget": 2, "seeds": [101]},
         "experiments": {"first": {"title": "One", "methods": ["mine"]}},
     }
-    specs = {"mine": spec, "predecessor": load_specs(METHODS_FOLDER)["predecessor"]}
+    specs = {"mine": spec, "predecessor": load_specs(METHODS_FOLDER)[0]["predecessor"]}
     return Plan(parse(Suite, values, "config"), load_tasks(TASKS_FILE), specs)
 
 

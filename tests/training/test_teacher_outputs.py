@@ -91,6 +91,6 @@ def test_only_layers_that_a_student_follows_are_stored(depth, layers, others, ex
         "settings": [{"methods": [name], "set": {"layers": number}} for name, number in others.items()],
         "experiments": {"one": {"title": "one", "methods": ["finetune", "vanilla_kd", "pkd", "theseus"]}},
     }
-    plan = Plan(parse(Suite, suite, "tiny"), load_tasks(ROOT / "config/tasks.yaml"), load_specs(METHODS))
+    plan = Plan(parse(Suite, suite, "tiny"), load_tasks(ROOT / "config/tasks.yaml"), load_specs(METHODS)[0])
     assert distilled_layers(plan) == expected
     assert json.dumps(distilled_layers(plan))  # plain numbers, as teacher.json wants them

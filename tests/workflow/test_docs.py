@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 PACKAGE = Path("workflow/theseus_bench")
 TOPS = r"(?:workflow|methods|config|profiles|results|report|tests|benchmarks|docs)/"
-PRODUCTS = {"results/paper", "report/index.html"}  # by a run of the workflow
+PRODUCTS = {"results/paper", "report/index.html", "results/llrd/tables/llrd.md"}  # by a run of the workflow
 STAGES = r"(?:data|suite|modeling|training|evaluation|tables|figures|report)/\w+\.py"
 
 

@@ -84,8 +84,8 @@ def inputs_of_run(run):
 
 @cache
 def code_of(method):
-    """What of a method's code counts for its results; nothing where records are trusted."""
-    return "" if PLAN.suite.trust_records else or_end(code_checksum, METHODS_FOLDER / method)
+    """What of a method's code counts for its results."""
+    return or_end(code_checksum, METHODS_FOLDER / method)
 
 
 def inputs_of_search(wildcards):
@@ -123,9 +123,9 @@ def predecessors_of(experiment):
 
 
 def compared_before(experiment):
-    """What the experiments before this one compare: all but their titles and the files for the server."""
+    """What the experiments before this one compare: all but their titles, the files for the server and whose curves are drawn."""
     names = EXPERIMENTS[: EXPERIMENTS.index(experiment)]
-    return {name: PLAN.suite.experiments[name].model_dump_json(exclude={"title", "submission"}) for name in names}
+    return {name: PLAN.suite.experiments[name].model_dump_json(exclude={"title", "submission", "curves"}) for name in names}
 
 
 def labels_of(experiment):

@@ -36,7 +36,7 @@ def configure(folder: Folder, configs: Configs) -> None:
     from theseus_bench.suite.load import load_plan
 
     values = read_config(*configs)
-    load_plan(values)
+    print_faults(load_plan(values).faults)
     write_json(folder / "suite.json", values)
 
 
@@ -48,6 +48,7 @@ def plan(configs: Configs) -> None:
 
     values = read_config(*configs)
     suite_plan = load_plan(values)
+    print_faults(suite_plan.faults)
     for name in values["experiments"].keys() - suite_plan.suite.experiments.keys():
         print(f"{name}: left out, as the suite lacks its tasks")
     for name, experiment in suite_plan.suite.experiments.items():
@@ -431,6 +432,12 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:  # how typer ends, well or with a mistake in the arguments already shown
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def print_faults(faults: dict[str, str]) -> None:
+    """A line for each method that is not valid; the suite does not name it, or it would not have been loaded."""
+    for fault in faults.values():
+        print(f"theseus-bench: left out: {fault}", file=sys.stderr)
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def write_significance(plan: Plan, experiment: str, folder: Path, workers: int =
         "alpha": plan.suite.significance.alpha,
         "resamples": plan.suite.significance.resamples,
         "differences": rows,
-        "ranks": _over_tasks(plan, scores, comparisons),
+        "ranks": _over_tasks(plan, experiment, scores, comparisons),
         "friedman": _friedman(plan, experiment, scores),
         "aggregates": _aggregates(plan, experiment, scores),
     }
@@ -268,7 +268,8 @@ def _targets(plan: Plan, experiment: str) -> list[tuple[str, tuple[Any, ...]]]:
 def _adjust(plan: Plan, experiment: str, rows: list[Row]) -> None:
     """Holm's p and the interval of each row that is tested here, within its family and protocol of so many `tests`.
 
-    What is tested in another experiment has no p here.
+    A proposed method that stands after another has families of its own: it makes no other's stricter. What is tested in
+    another experiment has no p here.
     """
     families: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -276,7 +277,8 @@ def _adjust(plan: Plan, experiment: str, rows: list[Row]) -> None:
         if row["tested_in"] != experiment:
             row["p"] = None
         elif row["p"] is not None:
-            families.setdefault((row["family"], RunName.parse(row["name"]).protocol), []).append(row)
+            key = row["family"], RunName.parse(row["name"]).protocol, further_proposal(plan, experiment, row["name"])
+            families.setdefault(key, []).append(row)
     macros = macro_tasks(plan, experiment)
     for family in families.values():
         conclusions = [
@@ -286,6 +288,17 @@ def _adjust(plan: Plan, experiment: str, rows: list[Row]) -> None:
         p_values, intervals = statistics.adjust_family(conclusions, plan.suite.significance.alpha, bounds)
         for row, p, (low, high) in zip(family, p_values, intervals, strict=True):
             row |= {"p_holm": p, "low": low, "high": high, "tests": len(family)}
+
+
+def further_proposal(plan: Plan, experiment: str, name: str) -> str:
+    """The proposed method of the runs called `name` where the experiment names another before it, '' otherwise.
+
+    A method that starts from another's model is that one's proposal.
+    """
+    specs = [plan.spec_of(other) for other in (*plan.experiment_names(experiment), name)]
+    proposals = [spec.source.method if spec.source else spec.name for spec in specs if spec.role == "proposed"]
+    is_further = role_of(plan, name) == "proposed" and proposals[-1] != proposals[0]
+    return proposals[-1] if is_further else ""
 
 
 def score_bounds(plan: Plan, names: list[str]) -> tuple[float, float]:
@@ -300,11 +313,12 @@ def _bounds(plan: Plan, names: list[str], share: float) -> tuple[float, float]:
     return low - share * high, high - share * low
 
 
-def _over_tasks(plan: Plan, scores: Scores, comparisons: list[Comparison]) -> list[Row]:
+def _over_tasks(plan: Plan, experiment: str, scores: Scores, comparisons: list[Comparison]) -> list[Row]:
     """Each comparison over the macro's tasks that both have: Wilcoxon on means, and probability of improvement.
 
-    Holm goes over the comparisons of a kind and protocol; `needed` is the number of tasks with which the first of them
-    could be significant at all. Where there are fewer `wilcoxon_holm` is null, and below FEWEST seeds `wilcoxon` too.
+    Holm goes over the comparisons of a kind and protocol, a further proposal's apart; `needed` is the number of tasks
+    with which the first of them could be significant at all. Where there are fewer `wilcoxon_holm` is null, and below
+    FEWEST seeds `wilcoxon` too.
     """
     families: dict[tuple[Any, ...], list[Row]] = {}
     for pair in comparisons:
@@ -321,7 +335,8 @@ def _over_tasks(plan: Plan, scores: Scores, comparisons: list[Comparison]) -> li
         row["difference"] = float(np.median(differences))
         row["wilcoxon"] = statistics.signed_ranks(differences) if row["seeds"] >= FEWEST else None
         row["improvement"] = statistics.improvement(first, second)
-        families.setdefault((pair.primary, RunName.parse(pair.name).protocol), []).append(row)
+        key = pair.primary, RunName.parse(pair.name).protocol, further_proposal(plan, experiment, pair.name)
+        families.setdefault(key, []).append(row)
     for family in families.values():
         p_values = statistics.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family])
         for row, p in zip(family, p_values, strict=True):

@@ -173,25 +173,27 @@ class FigureData:
         return self._frame(rows)
 
     def curves(self) -> pd.DataFrame:
-        """Of the methods that replace modules, beside the predecessor: rate and score over the steps."""
+        """Rate and score over the steps: of the methods that replace modules, beside the predecessor, or of all."""
         file = self.folder / "scores" / f"{self.experiment}_curves.csv"
         frame = (
             pd.read_csv(file, keep_default_na=False, na_values=[""], dtype={"variant": str})
             if file.is_file() and file.stat().st_size > 1
             else pd.DataFrame()
         )
-        if "replacing_rate" not in frame:
+        draws_all = self.plan.suite.experiments[self.experiment].curves == "all"
+        if frame.empty or not (draws_all or "replacing_rate" in frame):
             return pd.DataFrame()
+        frame = frame.assign(replacing_rate=frame.get("replacing_rate", np.nan))
         variant = frame["variant"].fillna("")
         names = frame["method"] + np.where(variant == "", "", "@" + variant)
-        replacing_names = set(names[frame["replacing_rate"].notna()])
-        replacing_names |= {self.plan.teacher_name(name) for name in replacing_names}
-        replacing_rows = frame.assign(name=names)[names.isin(replacing_names)]
-        identities = pd.DataFrame([self._identity(name) for name in replacing_rows["name"]])
+        drawn_names = set(names if draws_all else names[frame["replacing_rate"].notna()])
+        drawn_names |= {self.plan.teacher_name(name) for name in drawn_names}
+        drawn_rows = frame.assign(name=names)[names.isin(drawn_names)]
+        identities = pd.DataFrame([self._identity(name) for name in drawn_rows["name"]])
         labels = {task.name: task.label for task in self.tasks}
-        columns = replacing_rows[["seed", "step", "epoch", "score", "replacing_rate"]].reset_index(drop=True)
+        columns = drawn_rows[["seed", "step", "epoch", "score", "replacing_rate"]].reset_index(drop=True)
         return self._frame(
-            pd.concat([identities, columns.assign(task=replacing_rows["task"].map(labels).to_numpy())], axis=1)
+            pd.concat([identities, columns.assign(task=drawn_rows["task"].map(labels).to_numpy())], axis=1)
         )
 
     def modules(self) -> pd.DataFrame:

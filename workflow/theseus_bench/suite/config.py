@@ -198,6 +198,9 @@ class Experiment(Strict):
     seeds: list[Seed] | None = Field(None, min_length=1, description="default: the suite's seeds")
     control: str | None = Field(None, description="what the others are compared with; default: significance.control")
     compare_with: list[str] = Field([], description="tables of results/published, as FILE: TABLE")
+    curves: Literal["replacing", "all"] = Field(
+        "replacing", description="whose scores while training are drawn: the methods' that replace modules, or all's"
+    )
     submission: bool = Field(False, description="whether files for the GLUE server are made of its predictions")
 
 

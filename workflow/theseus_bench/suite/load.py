@@ -7,13 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from theseus_bench.data.tasks import TASKS_FILE, find_task, load_tasks
+from theseus_bench.data.tasks import TASKS_FILE, Task, find_task, load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.files import read_json
 from theseus_bench.strict_yaml import parse, suggest
 from theseus_bench.suite.checkpoint_files import check_checkpoint_files
 from theseus_bench.suite.config import EFFORT, Experiment, LoopSettings, Suite
-from theseus_bench.suite.method_spec import METHODS_FOLDER, check_grid, check_option, load_specs
+from theseus_bench.suite.method_spec import (
+    METHODS_FOLDER,
+    MethodSpec,
+    check_grid,
+    check_option,
+    find_spec,
+    load_specs,
+)
 from theseus_bench.suite.plan import Plan, source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER, load_published
 from theseus_bench.suite.run_names import EQUAL, TRIAL, RunName, read_part
@@ -30,11 +37,13 @@ FIXED_BY_EQUAL = {
 def load_plan(config: dict[str, Any], root: Path = Path(".")) -> Plan:
     """Check a suite's configuration against the tasks and methods that exist, and resolve every run.
 
+    A method that is not valid, and that the suite does not name, is left out: the plan's `faults` say what is wrong.
     Raises UserError, naming the key at fault, for anything that could not run. Where records are trusted, data may be
     absent: `check_data` is for when there is something to train.
     """
     suite = parse(Suite, config, "config")
-    plan = Plan(suite, load_tasks(root / TASKS_FILE), load_specs(root / METHODS_FOLDER))
+    tasks = load_tasks(root / TASKS_FILE)
+    plan = Plan(suite, tasks, *load_methods(root / METHODS_FOLDER, tasks))
     _check_paths(plan)
     _check_tasks(plan)
     plan = _narrow(plan)
@@ -43,6 +52,39 @@ def load_plan(config: dict[str, Any], root: Path = Path(".")) -> Plan:
         check_data(plan)
     _check_run_names(plan)  # and every setting, since it resolves every run
     return plan
+
+
+def load_methods(folder: Path, tasks: dict[str, Task]) -> tuple[dict[str, MethodSpec], dict[str, str]]:
+    """The valid methods in `folder`, by name, and what is wrong with each of the others, by itself or beside these."""
+    specs, faults = load_specs(folder)
+    for spec in specs.values():
+        try:
+            check_spec(spec, specs, tasks)
+        except UserError as error:
+            faults[spec.name] = str(error)
+    return {name: spec for name, spec in specs.items() if name not in faults}, faults
+
+
+def check_spec(spec: MethodSpec, specs: dict[str, MethodSpec], tasks: dict[str, Task]) -> None:
+    """UserError if a method.yaml names a method, task or published row that is not there."""
+    file = METHODS_FOLDER / spec.name / "method.yaml"
+    if spec.source and (spec.source.method not in specs or not specs[spec.source.method].compressed):
+        raise UserError(
+            f"{file}: source: {spec.source.method!r} is no method that makes a compressed model"
+            f"{suggest(spec.source.method, specs)}"
+        )
+    for key in ("per_task", "search_per_task", "exclude"):
+        for task in getattr(spec, key):
+            find_task(tasks, task, f"{file}: {key}")
+    rows = (
+        {row for _, table in load_published(PUBLISHED_FOLDER).values() for row in table.rows} if spec.published else ()
+    )
+    for row, names in spec.published.items():
+        if row not in rows:
+            raise UserError(f"{file}: published: no table has a row {row!r}{suggest(row, rows)}")
+        for name in names:
+            if RunName.parse(name).method != spec.name:
+                raise UserError(f"{file}: published.{row}: {name!r} is not a run of this method")
 
 
 def read_plan(folder: Path, experiment: str | None = None) -> Plan:
@@ -109,32 +151,13 @@ def _check_methods(plan: Plan) -> None:
     for key, experiment in suite.experiments.items():
         _check_experiment(plan, f"config: experiments.{key}", experiment)
     _check_search(plan)
-    if "control" in suite.significance.model_fields_set and suite.significance.control not in plan.specs:
-        wrong = suite.significance.control
-        raise UserError(f"config: significance.control: there is no method {wrong!r}{suggest(wrong, plan.specs)}")
-    for spec in plan.specs.values():
-        if spec.source and (spec.source.method not in plan.specs or not plan.specs[spec.source.method].compressed):
-            raise UserError(
-                f"methods/{spec.name}/method.yaml: source: {spec.source.method!r} is no method that makes a "
-                f"compressed model{suggest(spec.source.method, plan.specs)}"
-            )
-        for row, names in spec.published.items():
-            for name in names:
-                if RunName.parse(name).method != spec.name:
-                    raise UserError(
-                        f"methods/{spec.name}/method.yaml: published.{row}: {name!r} is not a run of this method"
-                    )
-        for key in ("per_task", "search_per_task", "exclude"):
-            names = getattr(spec, key)
-            for task in names:
-                find_task(plan.tasks, task, f"methods/{spec.name}/method.yaml: {key}")
+    if "control" in suite.significance.model_fields_set:
+        find_spec(plan.specs, suite.significance.control, plan.faults, "config: significance.control: ")
     for name in set(suite.keep_models) - {"all"}:
         run_name = RunName.parse(name)
-        method = run_name.method
-        if method not in plan.specs:
-            raise UserError(f"config: keep_models: there is no method {method!r}{suggest(method, plan.specs)}")
+        spec = find_spec(plan.specs, run_name.method, plan.faults, "config: keep_models: ")
         for part in run_name.parts:
-            variants = {EQUAL, *plan.specs[method].variants}
+            variants = {EQUAL, *spec.variants}
             if read_part(part) is None and part not in variants:
                 raise UserError(f"config: keep_models: {name}: there is no variant {part!r}{suggest(part, variants)}")
     for name in suite.compact:
@@ -147,12 +170,10 @@ def _check_methods(plan: Plan) -> None:
         where = f"config: settings.{index}"
         for task in override.tasks or []:
             find_task(plan.tasks, task, where)
-        for name in override.methods or []:
-            if name not in plan.specs:
-                raise UserError(f"{where}: there is no method {name!r}{suggest(name, plan.specs)}")
         for name in override.methods or plan.specs:
+            spec = find_spec(plan.specs, name, plan.faults, f"{where}: ")
             for key in override.set:
-                check_option(plan.specs[name], key, where)
+                check_option(spec, key, where)
         if "choose_on" in override.set:
             raise UserError(f"{where}: choose_on is the protocol's: a slice of train under equal, else dev")
 
@@ -163,9 +184,7 @@ def _check_experiment(plan: Plan, where: str, experiment: Experiment) -> None:
     for method in experiment.methods:
         run_name = RunName.parse(method)
         name, parts = run_name.method, run_name.parts
-        if name not in plan.specs:
-            raise UserError(f"{where}.methods: there is no method {name!r}{suggest(name, plan.specs)}")
-        spec = plan.specs[name]
+        spec = find_spec(plan.specs, name, plan.faults, f"{where}.methods: ")
         for part in parts:
             if part == EQUAL or part.startswith(f"{TRIAL}="):
                 raise UserError(f"{where}.methods: {method!r}: {part} is not for a method's name; see protocols")

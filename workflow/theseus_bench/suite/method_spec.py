@@ -18,6 +18,31 @@ from theseus_bench.strict_yaml import Family, Name, Strict, Text, parse, read_ya
 from theseus_bench.suite.config import LoopSettings
 
 METHODS_FOLDER = Path("methods")  # where they stand in the project
+OTHER_NAMES = {  # that other programs have for settings of the loop
+    "lr": "learning_rate",
+    "epoch": "epochs",
+    "num_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "steps": "max_steps",
+    "num_steps": "max_steps",
+    "train_steps": "max_steps",
+    "bs": "batch_size",
+    "train_batch_size": "batch_size",
+    "per_device_train_batch_size": "batch_size",
+    "wd": "weight_decay",
+    "warmup_ratio": "warmup",
+    "warmup_steps": "warmup",
+    "warmup_proportion": "warmup",
+    "grad_clip": "clip_norm",
+    "max_norm": "clip_norm",
+    "max_grad_norm": "clip_norm",
+    "eval_steps": "evaluate_every",
+    "early_stopping": "patience",
+    "early_stopping_patience": "patience",
+    "num_layers": "layers",
+    "num_hidden_layers": "layers",
+    "init_from": "start",
+}
 Need = Literal["teacher_outputs", "teacher_model", "compact_checkpoint"]
 Overlays = list[tuple[str, dict[str, Any]]]  # where settings come from, for messages, with the settings
 
@@ -73,11 +98,20 @@ class MethodSpec(Strict):
         return set(LoopSettings.model_fields) | set(self.defaults)
 
 
-def load_specs(folder: Path) -> dict[str, MethodSpec]:
-    """The methods in `folder`, by name: one for each sub-folder that does not begin with an underscore."""
+def load_specs(folder: Path) -> tuple[dict[str, MethodSpec], dict[str, str]]:
+    """The valid methods in `folder`, by name, and what is wrong with each of the others.
+
+    A method is a sub-folder that does not begin with an underscore.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; run from the root of the project")
-    return {path.name: load_spec(path) for path in sorted(folder.iterdir()) if _is_method(path)}
+    specs, faults = {}, {}
+    for path in sorted(filter(_is_method, folder.iterdir())):
+        try:
+            specs[path.name] = load_spec(path)
+        except UserError as error:
+            faults[path.name] = str(error)
+    return specs, faults
 
 
 def load_spec(folder: Path) -> MethodSpec:
@@ -92,11 +126,12 @@ def load_spec(folder: Path) -> MethodSpec:
     blocks += [("variants." + k, v) for k, v in spec.variants.items()]
     grids = [("search", spec.search)] + [("search_per_task." + k, v) for k, v in spec.search_per_task.items()]
     blocks += [*grids, ("allowed", spec.allowed)]
-    for key in spec.defaults.keys() - LoopSettings.model_fields:
+    for key in sorted(spec.defaults.keys() - LoopSettings.model_fields):
         close = difflib.get_close_matches(key, LoopSettings.model_fields, n=1, cutoff=0.8)
-        if close:
+        if key in OTHER_NAMES or close:
+            loop_key = OTHER_NAMES.get(key) or close[0]
             raise UserError(
-                f"{file}: defaults: {key!r} is easily taken for the loop's {close[0]!r}; correct or rename it"
+                f"{file}: defaults: {key!r} is easily taken for the loop's {loop_key!r}; correct or rename it"
             )
     for where, grid in grids:
         check_grid(grid, f"{file}: {where}")
@@ -106,10 +141,17 @@ def load_spec(folder: Path) -> MethodSpec:
     return spec
 
 
-def find_spec(specs: dict[str, MethodSpec], method: str) -> MethodSpec:
-    """The method of this name; UserError with the closest names if there is none."""
+def find_spec(
+    specs: dict[str, MethodSpec], method: str, faults: dict[str, str] | None = None, where: str = ""
+) -> MethodSpec:
+    """The method of this name; UserError with what is wrong with it (`faults`), or the closest names if there is none.
+
+    `where` says for messages who asks for it: 'config: keep_models: '.
+    """
+    if method in (faults or {}):
+        raise UserError(f"{where}{(faults or {})[method]}")
     if method not in specs:
-        raise UserError(f"there is no method {method!r}{suggest(method, specs)}")
+        raise UserError(f"{where}there is no method {method!r}{suggest(method, specs)}")
     return specs[method]
 
 
@@ -125,7 +167,9 @@ def check_grid(grid: dict[str, list[Any]], where: str) -> None:
 def check_option(spec: MethodSpec, key: str, where: str) -> None:
     """UserError if a run of `spec` has no setting called `key`."""
     if key not in spec.options:
-        raise UserError(f"{where}: method {spec.name} has no setting {key!r}{suggest(key, spec.options)}")
+        loop_key = OTHER_NAMES.get(key)
+        remedy = f" (did you mean {loop_key!r}?)" if loop_key else suggest(key, spec.options)
+        raise UserError(f"{where}: method {spec.name} has no setting {key!r}{remedy}")
 
 
 def resolve_settings(spec: MethodSpec, layers: int, overlays: Overlays) -> dict[str, Any]:

@@ -100,6 +100,7 @@ class Plan:
     suite: Suite
     tasks: dict[str, Task]
     specs: dict[str, MethodSpec]
+    faults: dict[str, str] = field(default_factory=dict)  # what is wrong with the methods that are not in `specs`
     # What was computed once, since the workflow asks for each run a dozen times: by experiment; by name, task and seed;
     # by name; by the run's path.
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -205,7 +206,7 @@ class Plan:
         the same run in different words share it.
         """
         name = RunName.parse(wording)
-        spec = find_spec(self.specs, name.method)
+        spec = find_spec(self.specs, name.method, self.faults)
         if spec.trained and protocol == EQUAL:
             name = name.under(EQUAL)
         if spec.compressed:
@@ -223,11 +224,10 @@ class Plan:
         """The run called `name` (method, or method@variant) with its settings resolved."""
         key = name, task, seed
         if key not in self._runs:
+            spec = self.spec_of(name)
             settings, trials = self.run_settings.resolve(name, task)
             definition, is_adapted = find_task(self.tasks, task, "run"), self.is_adapted(name)
-            self._runs[key] = Run(
-                self.spec_of(name), RunName.parse(name), definition, seed, settings, trials, is_adapted
-            )
+            self._runs[key] = Run(spec, RunName.parse(name), definition, seed, settings, trials, is_adapted)
         return self._runs[key]
 
     def trials_of(self, run: Run) -> list[Run]:
@@ -343,8 +343,8 @@ class Plan:
         return {self.source_of(run).path for run in self.runs.values() if run.spec.source}
 
     def spec_of(self, name: str) -> MethodSpec:
-        """The method of the runs called `name`."""
-        return self.specs[RunName.parse(name).method]
+        """The method of the runs called `name`; UserError if there is none, or none that is valid."""
+        return find_spec(self.specs, RunName.parse(name).method, self.faults)
 
 
 def source_files(plan: Plan, task: str) -> list[str]:

@@ -28,6 +28,7 @@ from theseus_bench.modeling.checkpoints import save_checkpoint
 from theseus_bench.modeling.devices import Hardware
 from theseus_bench.strict_yaml import parse
 from theseus_bench.suite.config import Suite
+from theseus_bench.suite.load import check_spec, load_methods
 from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, load_specs
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
@@ -79,7 +80,8 @@ class Bench:
 def check(folder: Path, debug: bool = False) -> Iterator[tuple[str, str]]:
     """Each check's title and, where it fails, what is wrong ('' otherwise).
 
-    What an earlier check has told is not told again; with `debug` its traceback is printed.
+    Where the metadata is not complete no other check is made. What an earlier check has told is not told again; with
+    `debug` its traceback is printed.
     """
     try:
         spec = load_spec(folder)
@@ -90,7 +92,10 @@ def check(folder: Path, debug: bool = False) -> Iterator[tuple[str, str]]:
         yield "metadata complete", f"it excludes {' and '.join(TASKS)}, one of which the checks need"
         return
     told: set[str] = set()
-    yield "metadata complete", _problem(lambda: _check_metadata(folder), told, debug)
+    problem = _problem(lambda: _check_metadata(folder), told, debug)
+    yield "metadata complete", problem
+    if problem:
+        return
     with tempfile.TemporaryDirectory() as scratch:
         bench = make_bench(spec.name, Path(scratch))
         for title, function in CHECKS[1:]:
@@ -100,7 +105,8 @@ def check(folder: Path, debug: bool = False) -> Iterator[tuple[str, str]]:
 def make_bench(method: str, folder: Path) -> Bench:
     """A tiny random backbone, a predecessor trained on it, its outputs, a compact checkpoint and a source's model, all
     in `folder`."""
-    specs = load_specs(METHODS_FOLDER)
+    tasks = load_tasks(TASKS_FILE)
+    specs, faults = load_methods(METHODS_FOLDER, tasks)
     few = {"set": {"epochs": 10.0, "max_steps": STEPS, "batch_size": 8, "evaluate_every": 1, "precision": "fp32"}}
     suite = {
         "suite": "check",
@@ -116,7 +122,7 @@ def make_bench(method: str, folder: Path) -> Bench:
         "settings": [few],
         "experiments": {"check": {"title": "check", "methods": [method]}},
     }
-    plan = Plan(parse(Suite, suite, "check"), load_tasks(TASKS_FILE), specs)
+    plan = Plan(parse(Suite, suite, "check"), tasks, specs, faults)
     bench = Bench(plan, folder)
     write_tokenizer(folder / "tokenizer")
     for path, layers in [("backbone", 4), *((f"compact/{name}", 2) for name in suite["compact"])]:
@@ -162,6 +168,11 @@ def _tiny_config(layers: int, **changes) -> BertConfig:
 def _check_metadata(folder: Path) -> None:
     if not (folder / "README.md").is_file():
         raise UserError(f"{folder}: README.md is missing; it states the objective, its source and what is different")
+    specs = load_specs(METHODS_FOLDER)[0]
+    check_spec(specs[folder.name], specs, load_tasks(TASKS_FILE))
+    teachers = [spec.name for spec in specs.values() if spec.role == "teacher"]
+    if folder.name in teachers[:-1] + teachers[1:]:
+        raise UserError(f"{folder}/method.yaml: role: there is one teacher, but {' and '.join(teachers)} are")
     method_module.load_method(folder)
 
 
