@@ -19,6 +19,7 @@ from theseus_bench.data.tasks import TASKS_FILE
 from theseus_bench.errors import UserError, message_of
 from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
+from theseus_bench.stopping import stop_workflow_by_signal
 from theseus_bench.strict_yaml import lay_over, read_config
 from theseus_bench.suite.load import check_data, load_plan
 from theseus_bench.suite.method_code import code_checksum
@@ -133,6 +134,7 @@ onstart:
     or_end(hold_suite, Path(SUITE))
     write_json(Path(SUITE) / "suite.json", config)
     set_aside(*kept_outputs(), Path(SUITE))
+    stop_workflow_by_signal(workflow.scheduler.exit_gracefully)
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a
     # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's
     # queue; on one machine it is dropped, also where a profile names another.

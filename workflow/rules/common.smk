@@ -269,6 +269,8 @@ def force_unsound(runs, experiments):
     if workflow.is_main_process:
         if not workflow.dryrun:
             or_end(check_suite, Path(SUITE))  # also before the jobs start; here, lest files vanish while we look
+            # Snakemake's own lock would outlive a snakemake that is killed; the suite's does not (hold_suite).
+            workflow.persistence.lock = workflow.persistence.noop
         if PLAN.suite.trust_records:  # a run that is done reads nothing, and did when it was trained
             settings = workflow.dag_settings
             settings.rerun_triggers = set(settings.rerun_triggers) - {RerunTrigger.INPUT}

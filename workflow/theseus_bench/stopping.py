@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from theseus_bench import slurm
@@ -22,6 +24,7 @@ GO_ON = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 DEADLINE = "THESEUS_BENCH_DEADLINE"  # environment variable: seconds since 1970 at which the process will be killed
 SLURM_DEADLINE = "SLURM_JOB_END_TIME"  # the same, as newer versions of Slurm set it
 RESERVE = 30.0  # seconds before the deadline that are left for keeping the state, beside the longest time it has taken
+TRAININGS = ("train", "backbone", "compact")  # the commands that keep their state when they are asked to stop
 IMPATIENCE = 2.0  # seconds after which a second interrupt is another one; a terminal and its clients send one twice
 
 _signals: list[tuple[signal.Signals, float]] = []  # what has asked this process to stop, and when
@@ -63,6 +66,39 @@ def stop_by_signal() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         _signals.clear()
+
+
+def stop_workflow_by_signal(finish: Callable[[], None]) -> None:
+    """From now on SIGTERM has this process, a snakemake, `finish` what runs, and the trainings among it stop.
+
+    Snakemake's own handler takes a lock, for which it waits for ever where the signal has come while its main thread
+    holds it; in a thread of its own `finish` gets it in time.
+    """
+
+    def stop() -> None:
+        finish()
+        asked: set[int] = set()
+        while True:  # until this process ends: a job may have been about to start
+            asked |= _stop_trainings(asked)
+            time.sleep(1.0)
+
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop, daemon=True).start())
+
+
+def _stop_trainings(asked: set[int]) -> set[int]:
+    """Send SIGTERM to the trainings that this process has started, but for those `asked` already; their numbers."""
+    import psutil  # it comes with snakemake, where alone this is called
+
+    stopped = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            words = [Path(word).name for word in process.cmdline()[:4]]
+            if process.pid not in asked and any(f"theseus-bench {name}" in " ".join(words) for name in TRAININGS):
+                process.terminate()
+                stopped.add(process.pid)
+        except psutil.Error:  # it has just ended
+            pass
+    return stopped
 
 
 def _note_signal(number: int, _frame: FrameType | None) -> None:
