@@ -127,7 +127,7 @@ include: "workflow/rules/present.smk"
 # everything: each rule has the part that matters to it among its params.
 onstart:
     or_end(hold_suite, Path(SUITE))
-    write_json(Path(SUITE) / "suite.json", config)
+    write_json(Path(SUITE) / "suite.json", config, sealed=True)
     set_aside(*kept_outputs(), Path(SUITE))
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a
     # second lets another start; after some hundreds it does nothing else. The limit is there to spare a cluster's

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from theseus_bench.checksums import checksum
 from theseus_bench.data.encoding import open_split, summary
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.data.parquet import Split
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
-from theseus_bench.files import AGAIN, atomic, write_json
+from theseus_bench.files import AGAIN, atomic
 from theseus_bench.modeling import architectures
 from theseus_bench.modeling import checkpoints as checkpoints_module
 from theseus_bench.modeling.devices import (
@@ -37,8 +38,8 @@ from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.provenance import provenance
-from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded
-from theseus_bench.suite.run_files import checksum, inputs_of, run_outputs, shelter
+from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded, save_record
+from theseus_bench.suite.run_files import inputs_of, run_outputs, shelter
 from theseus_bench.suite.run_names import EQUAL
 from theseus_bench.suite.search import read_choice
 from theseus_bench.training.loop import (
@@ -70,7 +71,7 @@ def execute(plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKP
         identity = _identity(plan, run, suite_folder, inputs, hardware)
         checkpoint = Checkpoint(checkpoints / identity, plan.suite.checkpoint_every)
         record = _execute(plan, run, trial, suite_folder, folder, hardware, checkpoint, inputs)
-        write_json(folder / "run.json", record.model_dump())
+        save_record(folder, record)
         shelter(run_outputs(run, suite_folder), suite_folder)
         checkpoint.discard()
     return record
