@@ -62,7 +62,8 @@ def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **rec
     if set(run.task.dev) <= predictions.keys():
         logits = {split: np.asarray(predictions[split][2]) for split in run.task.dev}
         labels = {split: np.asarray(predictions[split][1]) for split in run.task.dev}
-        values["dev_score"] = score(measure_task(run.task, logits, labels))
+        value = score(measure_task(run.task, logits, labels))
+        values |= {"dev_score": value} if np.isfinite(value) else {}
     write_json(folder / run.path / "run.json", RECORD | values | record)
 
 
