@@ -99,11 +99,11 @@ def _execute(
     inputs: dict[str, str],
 ) -> RunRecord:
     start_time = time.monotonic()
-    data = _task_data(plan, run, suite_folder)
+    data = task_data(plan, run, suite_folder)
     seed_everything(run.seed)
     method = load_method(METHODS_FOLDER / run.spec.name)
     steps = run_length(run, method, len(data.train))
-    model = method.build(_context(plan, run, suite_folder, data, steps, hardware.device))
+    model = method.build(context(plan, run, suite_folder, data, steps, hardware.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
     with count_flops(state.evaluation_flops, observed=not state.curve):
@@ -176,7 +176,7 @@ def _record(
         precision=hardware.precision,
         device=device_name(hardware.device),
         threads=torch.get_num_threads(),
-        micro_batch=run.settings["batch_size"],
+        micro_batch=state.micro_batch or run.settings["batch_size"],
         seconds={"training": state.seconds, "evaluating": state.evaluation_seconds, **seconds},
         steps_per_second=per_second,
         examples_per_second=per_second * run.settings["batch_size"],
@@ -254,7 +254,8 @@ def _hardware(plan: Plan, run: Run) -> Hardware:
     return choose_hardware(plan.suite.device, run.settings["precision"], plan.suite.threads)
 
 
-def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
+def task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
+    """What the run reads of its task, and of its predecessor's outputs."""
     folder = suite_folder / "data" / run.task.name
     teacher = None
     if "teacher_outputs" in run.needs:
@@ -264,7 +265,8 @@ def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
     return without_held_out(data) if run.settings["choose_on"] == HELD_OUT else data
 
 
-def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: int, device: torch.device) -> RunContext:
+def context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: int, device: torch.device) -> RunContext:
+    """What the run's method may know."""
     teacher_model = suite_folder / plan.teacher_of(run).path / "model" if "teacher_model" in run.needs else None
     source_model = suite_folder / plan.source_of(run).path / "model" if run.spec.source else None
     for folder in (teacher_model, source_model):
