@@ -151,7 +151,8 @@ def _seen(kind: Kind, plan: Plan, file: Path) -> str:
         return f"refused: {error}"
     except Exception as error:
         return f"traceback: {type(error).__name__}: {error}"
-    return "absent" if value is None or value == {} or (kind.name == "figures" and value == []) else digest(value)
+    is_absent = value is None or (isinstance(value, dict | list) and not value)
+    return "absent" if is_absent else digest(value)
 
 
 def digest(value: Any) -> str:

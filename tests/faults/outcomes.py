@@ -26,9 +26,14 @@ class Outcomes:
         return sum(sum(count[o] for o in outcomes) if outcomes else count.total() for count in self.counts.values())
 
     def table(self) -> str:
-        """As Markdown, a row for each place and fault."""
+        """As Markdown, a row for each place, with how often it met each fault."""
         ends = (SURVIVED, LOST, WRONG)
-        rows = [(*key, count.total(), *(count[end] for end in ends)) for key, count in self.counts.items()]
+        rows = []
+        for place in dict.fromkeys(place for place, _ in self.counts):
+            by_fault = {fault: count for (where, fault), count in self.counts.items() if where == place}
+            faults = ", ".join(f"{fault} {count.total()}" for fault, count in sorted(by_fault.items()))
+            together = sum(by_fault.values(), Counter())
+            rows.append((place, faults, together.total(), *(together[end] for end in ends)))
         rows.append(("**all**", "", self.total(), *(self.total(end) for end in ends)))
-        head = "| where | fault | tried | survived | lost | wrong |\n|---|---|---:|---:|---:|---:|\n"
+        head = "| where | faults | tried | survived | lost | wrong |\n|---|---|---:|---:|---:|---:|\n"
         return head + "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)

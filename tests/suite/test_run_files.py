@@ -22,6 +22,7 @@ from theseus_bench.suite.run_files import (
     shelter,
     sign_checkpoint,
 )
+from theseus_bench.suite.search import save_choice
 from theseus_bench.suite.status import faults, state, unsound
 
 from results import choice_of
@@ -281,6 +282,16 @@ def test_what_is_unsound_is_found(suite):
         "speed/first.json",
         teacher,
     ]
+
+
+def test_a_search_choice_whose_seal_is_damaged_is_made_again(tmp_path):
+    plan = make_plan(search={"budget": 2, "seeds": [101]})
+    run = plan.run("finetune", "rte", 1)
+    file = tmp_path / run.search_file
+    save_choice(file, choice_of(run))
+    assert unsound(plan, [run], [], tmp_path) == []
+    file.write_bytes(file.read_bytes().replace(b'"sha256"', b'"sha25v"'))
+    assert unsound(plan, [run], [], tmp_path) == [run.search_file]
 
 
 def test_status_and_what_is_kept_are_told_without_importing_what_computes():

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from theseus_bench.checksums import LIST, fault_of_listed
 from theseus_bench.errors import UserError
-from theseus_bench.files import AGAIN, is_sealed, read_json
+from theseus_bench.files import AGAIN, is_sealed
 from theseus_bench.suite.checkpoint_files import MODEL
 from theseus_bench.suite.method_code import has_same_code
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.outputs import CRATE_FILE, CRATE_LIST, REPORT_FILES, REPORT_LIST, STEPS, files_of, list_of
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord, crash_reason, read_record
+from theseus_bench.suite.search import read_choice
 
 MADE_FROM = "made_from.json"  # of a checkpoint: what it was made of, and its files; written last
 
@@ -85,9 +86,7 @@ def faults(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder: 
         reasons |= dict.fromkeys(there, reason) if reason else {}
     for file in dict.fromkeys(run.search_file for run in runs if run.trials):
         try:
-            read_json(folder / file)
-        except FileNotFoundError:
-            continue
+            read_choice(folder / file)
         except UserError as error:
             reasons[file] = str(error)
     return reasons
