@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from copies import SMALL_COMMAND, SMALL_SUITE
@@ -166,6 +167,7 @@ def stop_trainings(
     """Stop the training of a run again and again, with a checkpoint every tenth of a second; in the end it is whole."""
     os.chdir(project)
     plan = read_plan(SMALL_SUITE)
+    plan = replace(plan, suite=plan.suite.model_copy(update={"checkpoint_every": 0.1}))
     runs = [run for run in plan.runs.values() if run.spec.trained]
     while count > 0:
         run, signals = choose.choice(runs), []
@@ -174,7 +176,7 @@ def stop_trainings(
         os.replace(folder, aside)
 
         def train(run=run) -> None:
-            execute(plan, run, SMALL_SUITE, checkpoint_every=0.1)
+            execute(plan, run, SMALL_SUITE)
 
         for _ in range(min(count, 8)):
             child = _in_a_child(train, Path("train.log"))

@@ -37,7 +37,7 @@ def parts_of(batch: Batch, micro_batch: int) -> Iterator[tuple[Batch, float]]:
         yield batch, 1.0
         return
     for start in range(0, examples, micro_batch):
-        part = {name: tensor[start : start + micro_batch] for name, tensor in batch.items()}
+        part = type(batch)({name: tensor[start : start + micro_batch] for name, tensor in batch.items()})
         part["attention_mask"].step_mask = batch["attention_mask"]
         yield part, len(part["labels"]) / examples
 
