@@ -332,7 +332,7 @@ def status(
     print(", ".join(parts + ([count_noun(len(unsound), "unsound output")] if unsound else [])))
     unsealed = count_unsealed(suite_plan, folder)
     if unsealed:
-        print(f"{count_noun(unsealed, 'record')} of an earlier version, without a checksum of its own")
+        print(f"{count_noun(unsealed, 'record')} without a checksum, of an earlier version")
     if strict and counts["failed"] + counts["missing"] + len(unsound):
         raise typer.Exit(1)
 
