@@ -71,7 +71,6 @@ def main() -> int:
         os.chdir(ROOT)
     print(f"seed {arguments.seed}, {platform.platform()}, {os.cpu_count()} cores, {time.monotonic() - start:.0f} s\n")
     print(outcomes.table())
-    print(*outcomes.notes, sep="\n")
     return int(outcomes.total("lost", "wrong") > 0)
 
 

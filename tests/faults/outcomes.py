@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ class Outcomes:
         self.counts.setdefault((place, fault), Counter())[outcome] += 1
         if outcome != SURVIVED:
             self.notes.append(f"{outcome}: {place}, {fault}: {note}")
+            print(self.notes[-1], file=sys.stderr, flush=True)  # at once, as the table is a long way off
 
     def total(self, *outcomes: str) -> int:
         """How many ended so; all without `outcomes`."""
