@@ -6,8 +6,8 @@ import hashlib
 import os
 import random
 import shutil
-from collections.abc import Callable
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -115,26 +115,28 @@ def inject_into_files(suite: Path, count: int, seed: int, outcomes: Outcomes) ->
         kind = KINDS[number % (len(KINDS) + 1)]
         file, fault = choose.choice(kind.files(suite)), choose.choice(FAULTS)
         before = _seen(kind, plan, file)
-        with damaged(file, fault, choose):
+        with damage_for_a_while(file, fault, choose):
             after = _seen(kind, plan, file)
-            named = status.unsound(plan, runs, experiments, suite)
+            unsound_paths = status.unsound(plan, runs, experiments, suite)
         relative = str(file.relative_to(suite))
-        mended = any(relative == path or relative.startswith(f"{path.removesuffix('/run.json')}/") for path in named)
-        mended |= kind.name == "suite.json" or (fault == "deleted" and not kind.is_folder)  # snakemake sees that
-        outcome, note = judge(before, after, mended, fault, file)
+        made_again = any(
+            relative == path or relative.startswith(f"{path.removesuffix('/run.json')}/") for path in unsound_paths
+        )
+        made_again |= kind.name == "suite.json" or (fault == "deleted" and not kind.is_folder)  # snakemake sees that
+        outcome, note = judge(before, after, made_again, fault, file)
         outcomes.add(kind.name, fault, outcome, f"{relative}: {note}")
 
 
-def judge(before: str, after: str, mended: bool, fault: str, file: Path) -> tuple[str, str]:
+def judge(before: str, after: str, made_again: bool, fault: str, file: Path) -> tuple[str, str]:
     """What came of a fault, by what was read before and after it, and whether the next plan makes the file again."""
     if after.startswith("traceback"):
         return LOST, after
     if after.startswith("refused") or after == "absent":
         names_it = after == "absent" or str(file.parent) in after
-        return (SURVIVED, "") if mended and names_it else (LOST, f"{after}; made again: {mended}")
+        return (SURVIVED, "") if made_again and names_it else (LOST, f"{after}; made again: {made_again}")
     if after != before:
         return WRONG, "another value was read"
-    if before == "unread" and not mended:
+    if before == "unread" and not made_again:
         return WRONG, "nothing says that the file is another one"
     return SURVIVED, ""
 
@@ -174,20 +176,16 @@ def _words(value: Any) -> list[str]:
     return _words(vars(value)) if hasattr(value, "__dict__") and value.__dict__ else [repr(value)]
 
 
-class damaged:
+@contextmanager
+def damage_for_a_while(file: Path, fault: str, choose: random.Random) -> Iterator[None]:
     """Within the block the file is damaged; its dates are as before, as after a fault of a disk."""
-
-    def __init__(self, file: Path, fault: str, choose: random.Random):
-        self.file, self.fault, self.choose = file, fault, choose
-
-    def __enter__(self) -> None:
-        stat = self.file.stat()
-        self.contents, self.dates = self.file.read_bytes(), (stat.st_atime_ns, stat.st_mtime_ns)
-        damage(self.file, self.fault, self.choose)
-
-    def __exit__(self, *exception: object) -> None:
-        self.file.write_bytes(self.contents)
-        os.utime(self.file, ns=self.dates)
+    stat, contents = file.stat(), file.read_bytes()
+    damage(file, fault, choose)
+    try:
+        yield
+    finally:
+        file.write_bytes(contents)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def damage(file: Path, fault: str, choose: random.Random) -> None:

@@ -56,11 +56,11 @@ def complete(project: Path, expected: dict[str, bytes]) -> tuple[str, str]:
         return LOST, done.stderr[-1500:]
     strict = ["theseus-bench", "status", "--strict", str(SMALL_SUITE)]
     status = subprocess.run(strict, cwd=project, capture_output=True, text=True)
-    found = contents(project)
-    changed = [name for name in expected if name in found and found[name] != expected[name]]
+    results = contents(project)
+    changed = [name for name in expected if name in results and results[name] != expected[name]]
     if changed:
         return WRONG, ", ".join(changed)
-    missing = sorted(expected.keys() - found.keys())
+    missing = sorted(expected.keys() - results.keys())
     return (LOST, f"{status.stdout[-500:]} {missing}") if status.returncode or missing else (SURVIVED, "")
 
 
@@ -81,14 +81,14 @@ def damage_and_complete(
 
 def processes_of(session: int) -> dict[int, str]:
     """The processes of a session by their command lines."""
-    found = {}
+    processes = {}
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and os.getsid(int(entry.name)) == session:
-                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                processes[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (OSError, ValueError):
             continue
-    return found
+    return processes
 
 
 def _targets(whom: str, parent: int) -> list[int]:
@@ -116,24 +116,24 @@ def stop_commands(
                 shutil.rmtree(project / SMALL_SUITE / place, ignore_errors=True)
         whom = choose.choice(["snakemake", "the preloaded process", "a job", "every process (a lost node)"])
         number_of_signal = signal.SIGKILL if "every" in whom else choose.choice(SIGNALS)
-        started = subprocess.Popen(
+        command = subprocess.Popen(
             COMMAND, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         wait = choose.uniform(1, 25)
         try:
-            started.wait(wait)
+            command.wait(wait)
         except subprocess.TimeoutExpired:
-            for pid in _targets(whom, started.pid):
+            for pid in _targets(whom, command.pid):
                 try:
                     os.kill(pid, number_of_signal)
                 except ProcessLookupError:
                     continue
         pending.append((f"{whom}, after a while", number_of_signal.name))
         try:
-            started.wait(PATIENCE)
+            command.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             outcomes.add(*pending.pop(), LOST, "the command did not end")
-            os.killpg(started.pid, signal.SIGKILL)
+            os.killpg(command.pid, signal.SIGKILL)
         if number % 10 == 9 or number == count - 1:
             outcome, note = complete(project, expected)
             for place, name in pending:
@@ -256,9 +256,9 @@ def fill_disk(place: Path, expected: dict[str, bytes], count: int, choose: rando
         else:
             subprocess.run(["mount", "-o", "remount,rw", place], check=True)
         again = os.waitpid(_in_a_child(lambda arguments=arguments: commands.run(arguments), log), 0)[1]
-        found = contents(project)
-        wrong = [name for name in expected if name in found and found[name] != expected[name]]
-        missing = [name for name in expected if name not in found and name.startswith(tuple(makes))]
+        results = contents(project)
+        wrong = [name for name in expected if name in results and results[name] != expected[name]]
+        missing = [name for name in expected if name not in results and name.startswith(tuple(makes))]
         is_clear = not code or (said.splitlines()[-1:] and said.splitlines()[-1].startswith("theseus-bench: "))
         outcome = WRONG if wrong else SURVIVED if not again and not missing and is_clear else LOST
         outcomes.add(f"{words[0]}", fault, outcome, f"{wrong or missing} {said[-700:]} {log.read_text()[-300:]}")

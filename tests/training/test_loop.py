@@ -360,7 +360,7 @@ def test_a_run_may_be_interrupted_again_and_again(checkpoints, tmp_path):
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_begins_anew(checkpoints, tmp_path, capsys, damage):
     data, settings = make_data(), {"epochs": 1.8, "evaluate_every": 3}
     whole = train("finetune", data, checkpoints, tmp_path / "whole", **settings)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         train("finetune", data, checkpoints, tmp_path, 5, **settings)
     file = make_checkpoint(tmp_path).file
     contents = bytearray(file.read_bytes())

@@ -1,4 +1,4 @@
-"""A batch that does not fit in memory: it is halved until it does, and the update is the same."""
+"""A batch that does not fit in memory: it is weights_of_parts until it does, and the update is the same."""
 
 import subprocess
 import sys
@@ -31,35 +31,35 @@ def still(tmp_path_factory):
     return write_checkpoint(tmp_path_factory.mktemp("still"), seed=1, dropout=0.0)
 
 
-def trained(backbone, folder, largest=8, error=None):
+def train_with_limit(backbone, folder, largest=8, error=None):
     """The state and the weights after an epoch of five batches of 8, of which so many examples fit in memory."""
     data = make_data()
     built = build("finetune", data, backbone, epochs=1)
     loss = built.method.loss
 
-    def limited(model, batch):
+    def loss_with_limit(model, batch):
         value = loss(model, batch)  # the shortage comes late, with all of a forward pass in memory
         if len(batch["labels"]) > largest:
             raise error
         return value
 
-    built.method.loss = limited
+    built.method.loss = loss_with_limit
     state = fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(folder))
     return state, weights(built.model)
 
 
 @pytest.mark.parametrize("kind", SHORTAGES)
 def test_a_batch_that_does_not_fit_is_halved_to_the_same_update(still, tmp_path, capsys, kind):
-    state, whole = trained(still, tmp_path)
+    state, whole = train_with_limit(still, tmp_path)
     assert state.micro_batch == 8
-    halved_state, halved = trained(still, tmp_path, 3, SHORTAGES[kind])
-    assert halved_state.micro_batch == 2
-    assert halved_state.curve[-1]["loss"] == pytest.approx(state.curve[-1]["loss"], abs=1e-5)
-    moved = trained(still, tmp_path)[1]
-    assert all(torch.equal(whole[name], moved[name]) for name in whole), "what fits is computed as ever"
+    state_of_parts, weights_of_parts = train_with_limit(still, tmp_path, 3, SHORTAGES[kind])
+    assert state_of_parts.micro_batch == 2
+    assert state_of_parts.curve[-1]["loss"] == pytest.approx(state.curve[-1]["loss"], abs=1e-5)
+    weights_again = train_with_limit(still, tmp_path)[1]
+    assert all(torch.equal(whole[name], weights_again[name]) for name in whole), "what fits is computed as ever"
     for name in whole:  # of a key's bias the gradient is 0 but for rounding, and AdamW makes a step of any gradient
         if not name.endswith("key.bias"):
-            torch.testing.assert_close(halved[name], whole[name], rtol=0, atol=2e-5, msg=name)
+            torch.testing.assert_close(weights_of_parts[name], whole[name], rtol=0, atol=2e-5, msg=name)
     lines = capsys.readouterr().err.splitlines()
     assert [line.rpartition(": ")[2] for line in lines if line.startswith("not enough memory (")] == [
         "from here on 4 examples at once",
@@ -71,33 +71,33 @@ def test_a_shortage_with_one_example_is_one_line(still, tmp_path):
     with pytest.raises(
         UserError, match=r"^not enough memory for one example at a time \(std::bad_alloc\); give the run"
     ):
-        trained(still, tmp_path, 0, SHORTAGES["c++"])
+        train_with_limit(still, tmp_path, 0, SHORTAGES["c++"])
 
 
 def test_other_errors_are_none_of_memory(still, tmp_path):
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        trained(still, tmp_path, 4, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+        train_with_limit(still, tmp_path, 4, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_each_attempt_begins_with_the_same_draws():
     def attempt(size):
-        drawn = torch.rand(3)
+        draws = torch.rand(3)
         if size > 2:
             raise MemoryError
-        return drawn
+        return draws
 
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    drawn, size = fit_in_memory(attempt, 5, CPU)
+    draws, size = fit_in_memory(attempt, 5, CPU)
     assert size == 2  # 5, 3, 2
-    assert torch.equal(drawn, expected)
+    assert torch.equal(draws, expected)
 
 
 def test_a_run_that_goes_on_keeps_its_parts(still, tmp_path):
-    """Memory that was short before the stop is not asked for again."""
-    data, asked = make_data(), []
+    """Memory that was short before the stop is not sizes for again."""
+    data, sizes = make_data(), []
 
     class Stop(Exception):
         pass
@@ -106,8 +106,8 @@ def test_a_run_that_goes_on_keeps_its_parts(still, tmp_path):
         built = build("finetune", data, still, epochs=1)
         loss = built.method.loss
 
-        def limited(model, batch, loss=loss, is_second=is_second):
-            asked.append((is_second, len(batch["labels"])))
+        def loss_with_limit(model, batch, loss=loss, is_second=is_second):
+            sizes.append((is_second, len(batch["labels"])))
             if len(batch["labels"]) > 4:
                 raise MemoryError
             return loss(model, batch)
@@ -116,19 +116,19 @@ def test_a_run_that_goes_on_keeps_its_parts(still, tmp_path):
             if step == 2 and not is_second:
                 raise Stop
 
-        built.method.loss, built.method.on_step_begin = limited, stop
+        built.method.loss, built.method.on_step_begin = loss_with_limit, stop
         try:
             fit(built.method, built.model, data, built.loop, 1, HARDWARE, make_checkpoint(tmp_path, every=0.0))
         except Stop:
             continue
-    assert [size for is_second, size in asked if not is_second][:3] == [8, 4, 4]
-    assert {size for is_second, size in asked if is_second} == {4}
+    assert [size for is_second, size in sizes if not is_second][:3] == [8, 4, 4]
+    assert {size for is_second, size in sizes if is_second} == {4}
 
 
 def test_the_record_says_how_many_examples_fitted(tmp_path, monkeypatch):
     bench, load = make_bench("finetune", tmp_path), run_module.load_method
 
-    def limited(folder):
+    def loss_with_limit(folder):
         method = load(folder)
         loss = method.loss
 
@@ -142,13 +142,13 @@ def test_the_record_says_how_many_examples_fitted(tmp_path, monkeypatch):
 
     record, _ = bench.execute("rte", "whole")
     assert record.micro_batch == 8
-    monkeypatch.setattr(run_module, "load_method", limited)
-    record, _ = bench.execute("rte", "limited")
+    monkeypatch.setattr(run_module, "load_method", loss_with_limit)
+    record, _ = bench.execute("rte", "loss_with_limit")
     assert (record.micro_batch, record.settings["batch_size"], record.steps) == (4, 8, 3)
 
 
 def test_a_real_limit_is_met_by_halving():
-    """In a process whose memory is limited, 8 blocks of 64 MB at once do not fit, and 4 or 2 do."""
+    """In a process whose memory is loss_with_limit, 8 blocks of 64 MB at once do not fit, and 4 or 2 do."""
     code = """
 import resource, sys
 import torch
@@ -197,11 +197,11 @@ def test_gradients_of_parts_add_up(still):
     data = make_data()
     built = build("finetune", data, still)
     parameters = [p for p in built.model.train().parameters() if p.requires_grad]
-    found = []
+    gradients = []
     for size in (6, 4, 1):
         compute_gradients(built.method, built.model, make_batch(data), size, parameters, HARDWARE)
-        found.append(nn.utils.parameters_to_vector([p.grad for p in parameters if p.grad is not None]).clone())
-    largest = float(found[0].abs().max())
+        gradients.append(nn.utils.parameters_to_vector([p.grad for p in parameters if p.grad is not None]).clone())
+    largest = float(gradients[0].abs().max())
     assert largest > 1e-3
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-3, atol=1e-5 * largest)
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], rtol=1e-3, atol=1e-5 * largest)
