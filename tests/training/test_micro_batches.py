@@ -1,4 +1,4 @@
-"""A batch that does not fit in memory: it is weights_of_parts until it does, and the update is the same."""
+"""A batch that does not fit in memory: it is halved until it does, and the update is the same."""
 
 import subprocess
 import sys
