@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo tools test quick lint docs bench mutants clean
+.PHONY: install demo tools test quick lint docs bench faults mutants clean
 
 install: .venv/installed
 
@@ -63,6 +63,10 @@ bench: install
 	for action in training aggregation; do $(BIN)/python benchmarks/memory.py $$action || exit; done
 	for shape in base minilm; do $(BIN)/python benchmarks/speed.py $$shape || exit; done
 	for action in time size; do $(BIN)/python benchmarks/significance.py $$action || exit; done
+
+# A thousand faults and more: in files, processes and disks. Half an hour or more; the table is in docs/reliability.md.
+faults: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/faults/inject.py
 
 # How many slips in the code between predictions and report the tests notice, of 80 drawn in each of four areas. About
 # half an hour of a processor, so CI does not run it. It leaves nothing behind.

@@ -132,7 +132,7 @@ include: "workflow/rules/present.smk"
 # everything: each rule has the part that matters to it among its params.
 onstart:
     or_end(hold_suite, Path(SUITE))
-    write_json(Path(SUITE) / "suite.json", config)
+    write_json(Path(SUITE) / "suite.json", config, sealed=True)
     set_aside(*kept_outputs(), Path(SUITE))
     stop_workflow_by_signal(workflow.scheduler.exit_gracefully)
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a

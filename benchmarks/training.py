@@ -197,7 +197,7 @@ class OurMethod:
             batch = training_batch(self.bench.data, examples, CPU)
             self.method.on_step_begin(self.step)
             with count_flops(self.count, observed=self.step == 0):  # in the first round, which does not count
-                arguments = self.optimizer, self.parameters, RATE, self.loop, self.hardware
+                arguments = self.optimizer, self.parameters, RATE, self.loop, self.hardware, len(examples)
                 train_step(self.method, self.model, batch, *arguments)
             self.step += 1
             self.examples += len(examples)

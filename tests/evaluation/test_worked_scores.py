@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scope import once
-from suites import make_plan
+from suites import deciding, leave_run, make_plan
+from theseus_bench.errors import UserError
 from theseus_bench.evaluation.scores import write_scores
 from worked import MISSING, NEVER_EVALUATED, SUITE, copy_of, score_of
 
@@ -107,3 +108,19 @@ def test_the_curves_are_in_points_one_row_for_each_evaluation(scored_suite):
     assert rows["replacing_rate"].tolist() == [0.5, 1]
     assert "majority" not in set(curves["method"])
     assert len(curves) == 2 * (8 * 5 * 2 - 2), "the missing run and the one never evaluated have none"
+
+
+def test_a_score_that_is_not_that_of_the_predictions_is_refused(tmp_path):
+    """Of four decisions three are right, and the record says that all are."""
+    plan = make_plan(tasks=["rte"], seeds=[1], experiments={"one": {"title": "One", "methods": ["finetune"]}})
+    run = plan.run("finetune", "rte", 1)
+    predictions = {"validation": (np.arange(4), [0, 1, 0, 1], deciding([0, 1, 0, 0], 2))}
+    leave_run(plan, run, tmp_path, predictions, dev_score=1.0)
+    message = (
+        r"run\.json: its dev score, 100\.0000, is not that of its predictions, 75\.0000; delete "
+        rf"{tmp_path / run.path}, and the same snakemake command mends it$"
+    )
+    with pytest.raises(UserError, match=message):
+        write_scores(plan, "one", tmp_path)
+    leave_run(plan, run, tmp_path, predictions, dev_score=0.75)
+    write_scores(plan, "one", tmp_path)

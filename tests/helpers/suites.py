@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from records import RECORD
-from theseus_bench.data.metrics import measure
+from theseus_bench.data.metrics import measure, measure_task, score
 from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.evaluation.scores import COLUMNS
 from theseus_bench.files import write_json
@@ -59,6 +59,11 @@ def leave_run(plan: Plan, run: Run, folder, predictions: dict[str, tuple], **rec
     values = {"method": run.spec.name, "variant": run.variant, "task": run.task.name, "seed": run.seed}
     values |= {"fingerprint": plan.fingerprint(run), "settings": run.settings}
     values["predictions_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    if set(run.task.dev) <= predictions.keys():
+        logits = {split: np.asarray(predictions[split][2]) for split in run.task.dev}
+        labels = {split: np.asarray(predictions[split][1]) for split in run.task.dev}
+        value = score(measure_task(run.task, logits, labels))
+        values |= {"dev_score": value} if np.isfinite(value) else {}
     write_json(folder / run.path / "run.json", RECORD | values | record)
 
 

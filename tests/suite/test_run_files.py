@@ -9,9 +9,11 @@ import sys
 import numpy as np
 import pytest
 from suites import deciding, leave_run, make_plan
+from theseus_bench.checksums import CACHE, LARGE, checksum, sign_folder
+from theseus_bench.files import read_json, write_json
 from theseus_bench.suite.method_spec import METHODS_FOLDER
+from theseus_bench.suite.outputs import sign_step
 from theseus_bench.suite.run_files import (
-    checksum,
     inputs_of,
     keep_checkpoint,
     keep_run,
@@ -20,7 +22,8 @@ from theseus_bench.suite.run_files import (
     shelter,
     sign_checkpoint,
 )
-from theseus_bench.suite.status import state, unsound
+from theseus_bench.suite.search import save_choice
+from theseus_bench.suite.status import faults, state, unsound
 
 from results import choice_of
 
@@ -154,30 +157,55 @@ def test_a_checkpoint_is_kept_while_each_of_its_files_is_what_it_was(tmp_path):
     assert not keep_checkpoint(folder, {"steps": 3}, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("path", "contents", "file"),
-    [
-        ("backbone", {"made_from.json": {"files": {"tokenizer.json": ""}}}, "tokenizer.json"),
-        ("source/rte", {}, "train.parquet"),
-        ("figures/first", {"pictures.json": [{"name": "curves"}]}, "curves.svg"),
-        ("submissions/first", {"submissions.json": {"a.zip": {"runs": {"x": "y"}}, "b.zip": {"runs": {}}}}, "a.zip"),
-    ],
-)
-def test_a_folder_that_has_lost_a_file_is_made_again(tmp_path, path, contents, file):
+FOLDERS = {
+    "backbone": "tokenizer.json",
+    "data/rte": "train.rows.npy",
+    "source/rte": "train.parquet",
+    "figures/first": "curves.svg",
+    "submissions/first": "a.zip",
+}
+
+
+@pytest.fixture(params=FOLDERS)
+def folder_of(request, tmp_path):
+    """A plan, a run, a folder that the run reads or that is made of it, one of its files, and what is unsound."""
     plan = make_plan()
     run = plan.run("finetune", "rte", 1)
-    files = {
-        "tokenizer.json", "curves.svg", "curves.pdf", "curves.png", "a.zip", *(f"{s}.parquet" for s in run.task.splits),
-    }  # fmt: skip
-    folder = tmp_path / path
+    folder = tmp_path / request.param
     folder.mkdir(parents=True)
-    for name in files:
-        (folder / name).write_text("")
-    for name, content in contents.items():
-        (folder / name).write_text(json.dumps(content))
-    assert path not in unsound(plan, [run], ["first"], tmp_path)
-    (folder / file).unlink()
-    assert path in unsound(plan, [run], ["first"], tmp_path)
+    for name in (FOLDERS[request.param], "other"):
+        (folder / name).write_text("what was made")
+    sign_folder(folder)
+    return folder / FOLDERS[request.param], lambda: unsound(plan, [run], ["first"], tmp_path) == [request.param]
+
+
+def test_a_folder_that_has_lost_a_file_is_made_again(folder_of):
+    file, is_unsound = folder_of
+    assert not is_unsound()
+    file.unlink()
+    assert is_unsound()
+
+
+def test_a_folder_with_a_flipped_bit_is_made_again(folder_of):
+    file, is_unsound = folder_of
+    file.write_text("what waz made")
+    assert is_unsound()
+
+
+def test_a_folder_of_an_earlier_version_is_made_again_but_not_fetched(folder_of):
+    file, is_unsound = folder_of
+    (file.parent / ".sha256").unlink()
+    assert is_unsound() == ("source" not in file.parts)
+
+
+def test_where_records_are_trusted_what_has_no_checksums_is_sound(tmp_path):
+    plan = make_plan(trust_records=True)
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed/first.json").write_text("{}")
+    assert faults(plan, [], ["first"], tmp_path) == {}
+    sign_step("speed", "first", tmp_path)
+    (tmp_path / "speed/first.json").write_text("{ }")
+    assert faults(plan, [], ["first"], tmp_path) == {"speed/first.json": "first.json is damaged"}
 
 
 def test_what_was_set_aside_is_brought_back_if_it_holds(suite):
@@ -221,9 +249,15 @@ def test_what_was_set_aside_is_not_brought_back_if_it_does_not_hold(suite):
 def test_a_large_files_checksum_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "large"
-    file.write_bytes(bytes(2**23))
+    file.write_bytes(bytes(LARGE))
     first = checksum(file)
     assert checksum(file) == first
+    (entry,) = (tmp_path / CACHE).iterdir()
+    write_json(entry, read_json(entry) | {"sha256_of_file": "remembered"}, sealed=True)
+    assert checksum(file) == "remembered"
+    assert checksum(file, from_disk=True) == first
+    entry.write_bytes(entry.read_bytes().replace(first[:1].encode(), b"f" if first[0] != "f" else b"e", 1))
+    assert checksum(file) == first, "a damaged memory is none"
     with file.open("r+b") as stream:
         stream.write(b"1")
     assert checksum(file) != first
@@ -231,22 +265,33 @@ def test_a_large_files_checksum_is_remembered_until_the_file_changes(tmp_path, m
 
 def test_what_is_unsound_is_found(suite):
     plan, run, folder = suite
-    (folder / "backbone/made_from.json").write_text('{"files": {"config.json": "", "model.safetensors": ""}}')
-    (folder / "data/rte/data.json").write_text('{"splits": {}}')
-    for name in ("teacher.json", "cls.npy"):
-        (folder / "teacher/predecessor/rte/seed-1" / name).write_text("")
+    teacher = "teacher/predecessor/rte/seed-1"
+    (folder / "speed").mkdir()
+    (folder / "speed/first.json").write_text('{"speed": 1}')
+    sign_step("speed", "first", folder)
+    for place in ("backbone", "data/rte", teacher):
+        sign_folder(folder / place)
     assert unsound(plan, [run], ["first"], folder) == []
     leave_record(folder, run, fingerprint="0" * 16)
-    (folder / "teacher/predecessor/rte/seed-1/cls.npy").unlink()
-    (folder / "backbone/made_from.json").unlink()
-    (folder / "speed").mkdir()
-    (folder / "speed/first.json").write_text('{"cut')
+    (folder / teacher / "logits.npy").unlink()
+    (folder / "backbone/.sha256").write_text("cut")
+    (folder / "speed/first.json").write_text('{"speed": 2}')
     assert sorted(unsound(plan, [run], ["first"], folder)) == [
         "backbone",
         f"{run.path}/run.json",
         "speed/first.json",
-        "teacher/predecessor/rte/seed-1",
+        teacher,
     ]
+
+
+def test_a_search_choice_whose_seal_is_damaged_is_made_again(tmp_path):
+    plan = make_plan(search={"budget": 2, "seeds": [101]})
+    run = plan.run("finetune", "rte", 1)
+    file = tmp_path / run.search_file
+    save_choice(file, choice_of(run))
+    assert unsound(plan, [run], [], tmp_path) == []
+    file.write_bytes(file.read_bytes().replace(b'"sha256"', b'"sha25v"'))
+    assert unsound(plan, [run], [], tmp_path) == [run.search_file]
 
 
 def test_status_and_what_is_kept_are_told_without_importing_what_computes():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from theseus_bench.checksums import sign_folder
 from theseus_bench.data import batches
 from theseus_bench.data.batches import collate, length_grouped_batches
 from theseus_bench.data.held_out import hold_out, take
@@ -355,6 +356,25 @@ def test_a_run_may_be_interrupted_again_and_again(checkpoints, tmp_path):
     assert not list((tmp_path / "parts").iterdir())
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "flipped in its checksum"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_begins_anew(checkpoints, tmp_path, capsys, damage):
+    data, settings = make_data(), {"epochs": 1.8, "evaluate_every": 3}
+    whole = train("finetune", data, checkpoints, tmp_path / "whole", **settings)
+    with pytest.raises(Interruption):
+        train("finetune", data, checkpoints, tmp_path, 5, **settings)
+    file = make_checkpoint(tmp_path).file
+    contents = bytearray(file.read_bytes())
+    contents[{"flipped": len(contents) // 2, "flipped in its checksum": 3}.get(damage, -1)] ^= 1
+    file.write_bytes(contents[: {"empty": 0, "cut": len(contents) // 2}.get(damage)])
+    again = train("finetune", data, checkpoints, tmp_path, **settings)
+    assert capsys.readouterr().err == (
+        f"{file}: damaged; it is set aside as state.damaged, and the training begins anew\n"
+    )
+    assert again.state.resumes == 0
+    assert same(again.weights, whole.weights)
+    assert again.state.curve == whole.state.curve
+
+
 def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatch):
     bench = make_bench("finetune", tmp_path)
     load = runs_module.load_method
@@ -380,6 +400,7 @@ def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatc
         if change == "data":  # the same, said in other words
             file = tmp_path / "data/rte/data.json"
             file.write_text(file.read_text() + " ")
+            sign_folder(file.parent)
         record, _ = bench.execute("rte", name)
         assert record.resumed == resumes
 

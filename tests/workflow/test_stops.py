@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from copies import copy_project
+from copies import SMALL_COMMAND, SMALL_SUITE, copy_project_with_small_suite
+from damaged_files import inject_into_files
+from outcomes import Outcomes
 from theseus_bench.locks import lock_file
 from theseus_bench.preload import SOCKET
 
-SUITE = Path("results/mini")
+SUITE, COMMAND = SMALL_SUITE, SMALL_COMMAND
 PATIENCE = 120  # seconds until a test gives up waiting
-METHODS = ["predecessor", "vanilla_kd", "distilbert@learning_rate=0.0015"]  # the last has nothing left to search for
-EXPERIMENTS = {"equal": {"title": "All", "methods": METHODS, "protocols": ["equal"], "submission": True}}
-COMMAND = ["snakemake", "--cores", "2", "--configfile", "config/mini.yaml"]
 STUDENT, OTHER = "runs/vanilla_kd@equal/rte/seed-1", "runs/vanilla_kd@equal/qnli/seed-1"
 TRIAL = "runs/vanilla_kd@equal+trial=0/rte/seed-101"
 COMPACT = "runs/distilbert@equal+learning_rate=0.0015/rte/seed-1"
@@ -40,17 +38,7 @@ def environment() -> Iterator[dict[str, str]]:
 def complete_project(tmp_path_factory, environment) -> Path:
     """A copy of the project with a small demo suite, run once without a disturbance."""
     project = tmp_path_factory.mktemp("project")
-    copy_project(project)
-    config = yaml.safe_load((project / "config/demo.yaml").read_text())
-    config.update(suite="mini", tasks=["rte", "qnli"], seeds=[1], keep_models=["all"], experiments=EXPERIMENTS)
-    config["data"]["rows"] = 256
-    config["backbone"]["steps"] = 300
-    config["compact"] = {"distilbert": config["compact"]["distilbert"] | {"steps": 40}}
-    config["settings"] = [{"set": {"learning_rate": 1.5e-3, "epochs": 3.0, "warmup": 0.1}}]
-    config["equal"] = {"set": {"epochs": 3.0}, "search": {"learning_rate": [1.0e-3, 1.5e-3]}}
-    config["search"]["budget"] = {"equal": 2}
-    config["speed"].update(repetitions=3, seconds=0.01, batch_sizes=[1], headline={"batch_size": 1, "length": 32})
-    (project / "config/mini.yaml").write_text(yaml.safe_dump(config))
+    copy_project_with_small_suite(project)
     assert_completes(project, environment)
     return project
 
@@ -316,6 +304,15 @@ def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(comp
     records = {path for path, text in contents(project, "runs/**/run.json").items() if text != before[path]}
     assert records == {str((run / "run.json").relative_to(project)) for run in runs[:4]}
     assert predictions(project) == predictions(complete_project)
+
+
+def test_no_fault_in_a_file_is_lost_or_becomes_another_number(project, monkeypatch):
+    """A short turn of tests/faults/inject.py: `make faults` injects more, into processes and disks too."""
+    monkeypatch.chdir(project)
+    outcomes = Outcomes()
+    inject_into_files(SUITE, 60, int(os.environ.get("FAULTS_SEED", 18)), outcomes)
+    assert outcomes.total() == 60
+    assert not outcomes.notes, outcomes.table()
 
 
 def test_stopped_at_random_moments_it_is_complete_in_the_end(complete_project, project, environment):

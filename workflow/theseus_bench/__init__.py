@@ -1,6 +1,6 @@
 """The machinery of theseus-bench: a package is a stage, and data passes forward through them.
 
-    errors, wording, locks, files, strict_yaml, preload    what everything stands on
+    errors, wording, locks, files, checksums, strict_yaml, preload    what everything stands on
     data          the GLUE tasks: definition, tables, batches, metrics
     suite         what is to be run, what a run left, and in which state it is
     modeling      models of transformers, and the hardware under them

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +37,7 @@ def configure(folder: Folder, configs: Configs) -> None:
 
     values = read_config(*configs)
     print_faults(load_plan(values).faults)
-    write_json(folder / "suite.json", values)
+    write_json(folder / "suite.json", values, sealed=True)
 
 
 @app.command()
@@ -111,6 +111,7 @@ def compact(folder: Folder, method: str) -> None:
 @app.command()
 def encode(folder: Folder, task: str) -> None:
     """Check a task's tables and tokenize them into SUITE/data/TASK."""
+    from theseus_bench.checksums import check_folder
     from theseus_bench.data.encoding import encode_task
     from theseus_bench.data.tasks import find_task
     from theseus_bench.suite.load import read_plan
@@ -119,6 +120,8 @@ def encode(folder: Folder, task: str) -> None:
     suite_plan = read_plan(folder)
     data, definition = suite_plan.suite.data, find_task(suite_plan.tasks, task, "encode")
     files = {Path(file).stem: Path(file) for file in source_files(suite_plan, task)}
+    if data.source != "local":
+        check_folder(folder / "source" / task)
     sample = task in data.samples or data.source == "demo"
     encode_task(
         definition,
@@ -184,9 +187,8 @@ def select_settings(folder: Folder, method: str, task: str) -> None:
 def submissions(folder: Folder, experiment: str) -> None:
     """Make files for the GLUE server of an experiment's test predictions, into SUITE/submissions/EXPERIMENT."""
     from theseus_bench.evaluation.submission import write_submissions
-    from theseus_bench.suite.load import read_plan
 
-    write_submissions(read_plan(folder, experiment), experiment, folder)
+    _make("submissions", write_submissions, folder, experiment)
 
 
 @app.command()
@@ -204,20 +206,17 @@ def speed(folder: Folder, experiment: str) -> None:
     """Measure the compressed models of an experiment, interleaved, into SUITE/speed/EXPERIMENT.json."""
     from theseus_bench.evaluation.speed_benchmark import measure_experiment
     from theseus_bench.locks import exclusive_lock
-    from theseus_bench.suite.load import read_plan
 
-    suite_plan = read_plan(folder, experiment)
     with exclusive_lock(folder, "speed"):  # of any experiment: two at once would slow each other down
-        measure_experiment(suite_plan, experiment, folder)
+        _make("speed", measure_experiment, folder, experiment)
 
 
 @app.command()
 def score(folder: Folder, experiment: str) -> None:
     """Score the predictions that an experiment's runs have left, into SUITE/scores/EXPERIMENT.parquet and .csv."""
     from theseus_bench.evaluation.scores import write_scores
-    from theseus_bench.suite.load import read_plan
 
-    write_scores(read_plan(folder, experiment), experiment, folder)
+    _make("score", write_scores, folder, experiment)
 
 
 @app.command()
@@ -228,54 +227,48 @@ def significance(
 ) -> None:
     """Test the differences between an experiment's methods, into SUITE/significance/EXPERIMENT.json."""
     from theseus_bench.evaluation.significance import write_significance
-    from theseus_bench.suite.load import read_plan
 
-    write_significance(read_plan(folder, experiment), experiment, folder, workers)
+    _make("significance", write_significance, folder, experiment, workers)
 
 
 @app.command()
 def score_tables(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment's scores and tests in SUITE/tables."""
-    from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_score_tables
 
-    write_score_tables(read_plan(folder, experiment), experiment, folder)
+    _make("score_tables", write_score_tables, folder, experiment)
 
 
 @app.command()
 def verdict_tables(folder: Folder, experiment: str) -> None:
     """Put an experiment's numbers beside the published ones, with a verdict on each, in SUITE/tables."""
-    from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_verdict_tables
 
-    write_verdict_tables(read_plan(folder, experiment), experiment, folder)
+    _make("verdict_tables", write_verdict_tables, folder, experiment)
 
 
 @app.command()
 def search_tables(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment's searches in SUITE/tables: what was chosen, and all that was tried."""
-    from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_search_tables
 
-    write_search_tables(read_plan(folder, experiment), experiment, folder)
+    _make("search_tables", write_search_tables, folder, experiment)
 
 
 @app.command()
 def description_tables(folder: Folder, experiment: str) -> None:
     """Make the tables of an experiment beyond its scores: loyalty, calibration, agreement, costs, AX by category."""
-    from theseus_bench.suite.load import read_plan
     from theseus_bench.tables.experiment import write_description_tables
 
-    write_description_tables(read_plan(folder, experiment), experiment, folder)
+    _make("description_tables", write_description_tables, folder, experiment)
 
 
 @app.command()
 def experiment_figures(folder: Folder, experiment: str) -> None:
     """Draw the figures of an experiment into SUITE/figures/EXPERIMENT: SVG, PDF and PNG."""
     from theseus_bench.figures.experiment import write_experiment_figures
-    from theseus_bench.suite.load import read_plan
 
-    write_experiment_figures(read_plan(folder, experiment), experiment, folder)
+    _make("experiment_figures", write_experiment_figures, folder, experiment)
 
 
 @app.command()
@@ -286,14 +279,16 @@ def report(
     ] = False,
 ) -> None:
     """Make SUITE/report (index.html, report.md, report.pdf) from all that is there; gaps are shown as gaps."""
+    from theseus_bench.checksums import sign
     from theseus_bench.suite.load import read_plan
-    from theseus_bench.suite.outputs import PARTIAL
+    from theseus_bench.suite.outputs import PARTIAL, REPORT_FILES, REPORT_LIST
 
     suite_plan = read_plan(folder)
     if not partial:
         from theseus_bench.report.build import write_suite_report
 
         write_suite_report(suite_plan, folder)
+        sign([folder / name for name in REPORT_FILES], folder / REPORT_LIST)
         print(f"report: {folder / 'report' / 'index.html'}")
         return
     from theseus_bench.rebuild import write_partial  # here: it draws too, and so imports twice as much
@@ -308,34 +303,45 @@ def report(
 @app.command()
 def ro_crate(folder: Folder) -> None:
     """Describe where SUITE's results come from, in SUITE/ro-crate-metadata.json: a Provenance Run RO-Crate."""
+    from theseus_bench.checksums import sign
     from theseus_bench.report.ro_crate import write_ro_crate
     from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.outputs import CRATE_FILE, CRATE_LIST
 
     write_ro_crate(read_plan(folder), folder)
+    sign([folder / CRATE_FILE], folder / CRATE_LIST)
 
 
 @app.command()
 def status(
     folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False
 ) -> None:
-    """Say which runs of a suite are complete, failed or missing, and why."""
+    """Say which runs of a suite are complete, failed or missing, and why, and what else of it is unsound."""
     from theseus_bench.suite.load import read_plan
-    from theseus_bench.suite.status import states
+    from theseus_bench.suite.status import count_unsealed, faults, states
     from theseus_bench.wording import count_noun
 
+    suite_plan = read_plan(folder)
     # A trial that failed is a result of its search, not a fault of the suite.
     rows = [
         (run, "failed trial" if run.is_trial and state == "failed" else state, reason)
-        for run, state, reason in states(read_plan(folder), folder)
+        for run, state, reason in states(suite_plan, folder)
     ]
     for run, state, reason in rows:
         if state in ("failed", "missing"):
             print(f"{state:8} {run.path}: {reason}")
+    unsound = faults(suite_plan, suite_plan.runs.values(), suite_plan.suite.experiments, folder)
+    for path, reason in unsound.items():
+        print(f"{'unsound':8} {path}: {reason}")
     counts = {kind: sum(s == kind for _, s, _ in rows) for kind in ("complete", "failed", "missing")}
     trials = sum(state == "failed trial" for _, state, _ in rows)
     parts = [f"{count} {state}" for state, count in counts.items()]
-    print(", ".join(parts + ([count_noun(trials, "failed trial")] if trials else [])))
-    if strict and counts["failed"] + counts["missing"]:
+    parts += [count_noun(trials, "failed trial")] if trials else []
+    print(", ".join(parts + ([count_noun(len(unsound), "unsound output")] if unsound else [])))
+    unsealed = count_unsealed(suite_plan, folder)
+    if unsealed:
+        print(f"{count_noun(unsealed, 'record')} without a checksum, of an earlier version")
+    if strict and counts["failed"] + counts["missing"] + len(unsound):
         raise typer.Exit(1)
 
 
@@ -411,6 +417,15 @@ def with_preload(context: typer.Context) -> None:
         example = "theseus-bench with-preload snakemake --cores all"
         raise UserError(f"with-preload: name the command to run, such as: {example}")
     raise typer.Exit(preload.run_with_preload(context.args, run))
+
+
+def _make(step: str, write: Callable[..., None], folder: Path, experiment: str, *options: int) -> None:
+    """Have `write` make what a step makes of an experiment, and sign it."""
+    from theseus_bench.suite.load import read_plan
+    from theseus_bench.suite.outputs import sign_step
+
+    write(read_plan(folder, experiment), experiment, folder, *options)
+    sign_step(step, experiment, folder)
 
 
 COMMAND = typer.main.get_command(app)  # made here, once: the children of a fork server share it

@@ -1,11 +1,13 @@
 """Files written whole or not at all, and JSON.
 
-A file is written beside its place and then moved, so that a reader finds a whole file or none.
+A file is written beside its place and then moved, so that a reader finds a whole file or none. A JSON file may be
+sealed: its last key is then the checksum of the text before it, which whoever reads it checks.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -20,6 +22,8 @@ from theseus_bench.errors import UserError
 from theseus_bench.locks import same_file
 
 AGAIN = "the same snakemake command mends it"
+SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
+SEAL_SIZE = 100  # bytes, at most
 
 
 @contextmanager
@@ -97,18 +101,47 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write `values` as readable JSON. NaN is refused: it is not JSON, and a reader would choke on it."""
+def write_json(path: Path, values: Any, sealed: bool = False) -> None:
+    """Write `values` (with `sealed` a dict that is not empty) as readable JSON.
+
+    NaN is refused: it is not JSON, and a reader would choke on it.
+    """
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode()
     with atomic(path) as scratch:
-        scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        scratch.write_bytes(_seal(text) if sealed else text + b"\n")
 
 
 def read_json(file: Path, remedy: str = AGAIN) -> Any:
-    """A JSON file of ours; UserError, with the `remedy`, where it is not readable."""
+    """A JSON file of ours, without its seal; UserError, with the `remedy`, where it is not readable or damaged."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_unsealed(file, remedy).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: not readable as JSON ({error}); {remedy}") from None
+
+
+def read_unsealed(file: Path, remedy: str = AGAIN) -> bytes:
+    """The text of a JSON file without its seal; UserError if that does not hold. One without a seal is as it is."""
+    contents = file.read_bytes()
+    match = SEAL.search(contents[-SEAL_SIZE:])
+    if match is None:
+        return contents
+    text = contents[: -len(match[0])]
+    if hashlib.sha256(text).hexdigest().encode() != match[1]:
+        raise UserError(f"{file}: damaged: it is not what was written; {remedy}")
+    return text + b"\n}\n"
+
+
+def is_sealed(file: Path) -> bool:
+    """Whether a JSON file, which exists, holds a checksum of itself."""
+    with file.open("rb") as stream:
+        stream.seek(-min(SEAL_SIZE, file.stat().st_size), os.SEEK_END)
+        return SEAL.search(stream.read()) is not None
+
+
+def _seal(text: bytes) -> bytes:
+    """The indented JSON of a dict with one key more, the checksum of the text before it."""
+    text = text.removesuffix(b"\n}")
+    return text + f',\n "sha256": "{hashlib.sha256(text).hexdigest()}"\n}}\n'.encode()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from theseus_bench.checksums import check_folder, sign_folder
 from theseus_bench.data.held_out import draw_stratified
 from theseus_bench.data.parquet import ROW, Split, content_sha256, read_source
 from theseus_bench.data.tasks import Task
@@ -36,6 +37,7 @@ def encode_task(
     """
     from transformers import AutoTokenizer
 
+    check_folder(tokenizer_folder)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tables = {split: read_source(file, task, split, sample, verify) for split, file in files.items()}
     official_rows = {split: task.rows.get(split, table.num_rows) for split, table in tables.items()}
@@ -58,6 +60,7 @@ def encode_task(
             }
         summary = {"task": task.name, "max_length": task.max_length, "pad": tokenizer.pad_token_id, "splits": splits}
         write_json(scratch / "data.json", summary)
+        sign_folder(scratch)
 
 
 def encode_table(table: pa.Table, task: Task, tokenizer) -> Split:
@@ -91,7 +94,8 @@ def concatenate(splits: list[Split]) -> Split:
 
 
 def open_split(folder: Path, split: str) -> Split:
-    """An encoded split of the task in `folder`, read from disk only as it is used."""
+    """An encoded split of the task in `folder`; UserError if it is not what was written there."""
+    check_folder(folder, f"{split}.tokens.npy", f"{split}.rows.npy")
     return Split(np.load(folder / f"{split}.tokens.npy", mmap_mode="r"), np.load(folder / f"{split}.rows.npy"))
 
 
@@ -100,6 +104,7 @@ def summary(folder: Path) -> dict:
     file = folder / "data.json"
     if not file.is_file():
         raise UserError(f"{file}: no such file; first: theseus-bench encode {folder.parent.parent} {folder.name}")
+    check_folder(folder, file.name)
     values = read_json(file)
     if not isinstance(values, dict) or not {"pad", "splits"} <= values.keys():
         raise UserError(f"{file}: not what theseus-bench encode writes; {AGAIN}")

@@ -6,6 +6,7 @@ own record. Scores are in points: 100 times the metric.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from theseus_bench.checksums import check_files
 from theseus_bench.data.metrics import decide, measure, score
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, atomic
+from theseus_bench.suite.outputs import list_of
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions
 from theseus_bench.suite.status import state
@@ -28,7 +31,8 @@ COLUMNS = ["suite", "experiment", "method", "variant", "task", "seed", "split", 
 def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
     """Score every run of the experiment that has a record, into `folder`/scores/<experiment>.parquet and .csv.
 
-    A run that diverged before its first evaluation has the majority's score, and no other row.
+    A run that diverged before its first evaluation has the majority's score, and no other row. UserError where the
+    score that is computed from a run's predictions is not that of its record.
     Beside them <experiment>_curves.csv has one row for each evaluation during training: step, epoch, loss, score
     (points) and what the method logged, as Theseus its replacing rate (paper, figure 2).
     """
@@ -40,7 +44,9 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
             if record.dev_score is None:  # it diverged before it could be evaluated, and is worth no more than a guess
                 rows.append((*common, "dev", "score", 100 * record.majority_score))
                 continue
-            rows += [(*common, *row) for row in score_run(run, folder / run.path)]
+            scores = score_run(run, folder / run.path)
+            _check_score(folder / run.path / "run.json", 100 * record.dev_score, scores[-1][-1])
+            rows += [(*common, *row) for row in scores]
             run_columns = dict(zip(COLUMNS, common, strict=False))
             curves += [run_columns | _curve_entry(entry) for entry in record.curve]
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -49,6 +55,15 @@ def write_scores(plan: Plan, experiment: str, folder: Path) -> None:
     for name, table in ((experiment, frame), (f"{experiment}_curves", pd.DataFrame(curves))):
         with atomic(folder / "scores" / f"{name}.csv") as scratch:
             table.to_csv(scratch, index=False, float_format="%.6g")
+
+
+def _check_score(file: Path, recorded: float, computed: float) -> None:
+    """UserError unless a record's dev score, in points, is that of its run's predictions."""
+    if not math.isclose(recorded, computed, abs_tol=1e-4):
+        raise UserError(
+            f"{file}: its dev score, {recorded:.4f}, is not that of its predictions, {computed:.4f}; delete "
+            f"{file.parent}, and {AGAIN}"
+        )
 
 
 def _curve_entry(entry: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +109,7 @@ def read_scores(experiment: str, folder: Path) -> pd.DataFrame:
     file = folder / "scores" / f"{experiment}.parquet"
     if not file.is_file():
         raise UserError(f"{file}: no such file; make it with: theseus-bench score {folder} {experiment}")
+    check_files(list_of("score", experiment, folder), [file.name])
     try:
         return pd.read_parquet(file)
     except (pa.ArrowException, OSError) as error:

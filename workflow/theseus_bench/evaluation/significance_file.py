@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from theseus_bench.checksums import check_files
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.strict_yaml import Strict
+from theseus_bench.suite.outputs import list_of
 from theseus_bench.suite.result_files import read_result, write_result
 
 PRIMARY, MACRO, WITHOUT_COLA, TASKS = "primary", "macro", "macro_without_cola", "tasks"  # the families
@@ -133,6 +135,7 @@ def read_significance(experiment: str, folder: Path) -> SignificanceResults:
     command = f"theseus-bench significance {folder} {experiment}"
     if not file.is_file():
         raise UserError(f"{file}: no such file; make it with: {command}")
+    check_files(list_of("significance", experiment, folder), [file.name])
     return read_result(file, SignificanceResults, "tests as this version writes them", f"make it again with: {command}")
 
 

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from theseus_bench.checksums import check_files
 from theseus_bench.strict_yaml import Strict
+from theseus_bench.suite.outputs import list_of
 from theseus_bench.suite.published import Paper
 from theseus_bench.suite.result_files import read_result, write_result
 
@@ -118,6 +120,7 @@ def read_speed(experiment: str, folder: Path) -> SpeedResults | None:
     file = speed_file(experiment, folder)
     if not file.is_file():
         return None
+    check_files(list_of("speed", experiment, folder), [file.name])
     remedy = f"make it again with: theseus-bench speed {folder} {experiment}"
     return read_result(file, SpeedResults, "speeds as this version writes them", remedy)
 

@@ -18,6 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
+from theseus_bench.checksums import check_folder
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation.speed import save_speed
 from theseus_bench.modeling.architectures import count_parameters
@@ -258,6 +259,7 @@ def _devices(choice: str) -> list[torch.device]:
 
 def _backbone(folder: Path) -> Architecture:
     """The backbone's architecture."""
+    check_folder(folder / "backbone", "config.json")
     try:
         config = AutoConfig.from_pretrained(folder / "backbone", local_files_only=True)
     except (OSError, ValueError):

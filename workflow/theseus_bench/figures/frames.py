@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from theseus_bench.checksums import check_files
 from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.evaluation.significance import THRESHOLDS, moderate_task, score_bounds, seed_scores
 from theseus_bench.evaluation.significance_file import MACRO, MACRO_LABELS, PRIMARY, read_significance
@@ -17,6 +18,7 @@ from theseus_bench.evaluation.statistics import FEWEST, t_interval
 from theseus_bench.evaluation.verdicts import SCORE, Verdict, judge_numbers
 from theseus_bench.figures import speed as speed_module
 from theseus_bench.figures.export import CaptionedFigure
+from theseus_bench.suite.outputs import list_of
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import SpeedLine, cite_speed, paper_with_speed
 from theseus_bench.suite.run_names import RunName
@@ -175,6 +177,7 @@ class FigureData:
     def curves(self) -> pd.DataFrame:
         """Rate and score over the steps: of the methods that replace modules, beside the predecessor, or of all."""
         file = self.folder / "scores" / f"{self.experiment}_curves.csv"
+        check_files(list_of("score", self.experiment, self.folder), [file.name])
         frame = (
             pd.read_csv(file, keep_default_na=False, na_values=[""], dtype={"variant": str})
             if file.is_file() and file.stat().st_size > 1

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from theseus_bench.checksums import check_folder, sign_folder
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
@@ -31,6 +32,7 @@ def load_classifier(folder: Path, task: Task, fresh_head: bool = False) -> nn.Mo
 
     With `fresh_head` the classifier is drawn anew although the folder has one, of another task.
     """
+    check_folder(folder)
     labels = {} if task.regression else {"id2label": dict(enumerate(task.labels))}
     labels |= {"label2id": {name: code for code, name in labels["id2label"].items()}} if labels else {"num_labels": 1}
     problem = "regression" if task.regression else "single_label_classification"
@@ -55,6 +57,7 @@ def load_classifier(folder: Path, task: Task, fresh_head: bool = False) -> nn.Mo
 
 def load_masked_lm(folder: Path) -> nn.Module:
     """A checkpoint with its masked-language-modelling head, which is drawn at random where the folder has none."""
+    check_folder(folder)
     with quiet_transformers():
         model = AutoModelForMaskedLM.from_pretrained(
             folder, attn_implementation=ATTENTION, use_safetensors=True, local_files_only=True, dtype=torch.float32
@@ -69,6 +72,7 @@ def save_checkpoint(model: nn.Module, tokenizer_folder: Path, folder: Path, card
         AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(scratch)
         if card:
             (scratch / "README.md").write_text(card, encoding="utf-8")
+        sign_folder(scratch)
 
 
 def fetch_checkpoint(source: Backbone, folder: Path, root: Path = Path(".")) -> None:

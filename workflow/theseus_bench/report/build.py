@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from theseus_bench.checksums import check_files
 from theseus_bench.evaluation.scores import read_scores
+from theseus_bench.files import read_json
 from theseus_bench.report.checklist import checklist
 from theseus_bench.report.content import Report, ReportFigure, Section
 from theseus_bench.report.findings import judge_all_claims, list_findings
 from theseus_bench.report.html import write_report
 from theseus_bench.report.inline_svg import inline_svg
-from theseus_bench.suite.outputs import CRATE_FILE, PARTIAL
+from theseus_bench.suite.outputs import CRATE_FILE, PARTIAL, list_of
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.status import state
@@ -98,8 +99,9 @@ def _figures(name: str, folder: Path) -> list[ReportFigure]:
     figure_folder = folder / "figures" / name
     if not (figure_folder / "pictures.json").is_file():
         return []
+    check_files(list_of("experiment_figures", name, folder))
     figures = []
-    for entry in json.loads((figure_folder / "pictures.json").read_text(encoding="utf-8")):
+    for entry in read_json(figure_folder / "pictures.json"):
         files = {ending: figure_folder / f"{entry['name']}.{ending}" for ending in ("svg", "pdf")}
         svg = inline_svg(files["svg"], f"{entry['title']} ({name})", entry["caption"])
         links = tuple(f"../figures/{name}/{file.name}" for file in files.values())

@@ -8,10 +8,15 @@ folder of logs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from theseus_bench.checksums import LIST, sign, sign_folder
 
 PARTIAL = "partial"  # the folder, in the suite's, of what is made of a suite that is not complete
 FORMATS = ("html", "csv", "md", "tex")  # of a table
 CRATE_FILE = "ro-crate-metadata.json"  # in the suite's folder
+REPORT_FILES = ("report/index.html", "report/report.md", "report/report.pdf")
+REPORT_LIST, CRATE_LIST = Path("report", LIST), Path(f".ro_crate{LIST}")  # of checksums
 
 # Inputs that are more than one file, or not in the suite's folder; who reads STEPS knows what each stands for.
 RECORDS = "records"  # run.json and predictions of the experiment's runs
@@ -68,6 +73,28 @@ STEPS = {
 # The other rules: those of runs and of the suite, and the targets.
 RULES = {"fetch", "backbone", "compact", "encode", "train", "train_teacher", "teacher_outputs", "select_settings"}
 RULES |= {"suite_report", "ro_crate", "all", "tables", "figures", "report", "verify"}
+
+
+def files_of(step: str, experiment: str, folder: Path) -> list[Path]:
+    """The files and folders that a step makes of an experiment, as far as they are there."""
+    patterns = STEPS[step].outputs + STEPS[step].optional
+    return [file for name in patterns if (file := folder / name.format(experiment=experiment)).exists()]
+
+
+def list_of(step: str, experiment: str, folder: Path) -> Path:
+    """The list of checksums of what a step has made of an experiment (theseus_bench.checksums)."""
+    pattern = STEPS[step].outputs[0]
+    output = folder / pattern.format(experiment=experiment)
+    return output / LIST if pattern.endswith("/") else output.parent / f".{step}.{experiment}{LIST}"
+
+
+def sign_step(step: str, experiment: str, folder: Path) -> None:
+    """Write the list of checksums of what a step has made of an experiment."""
+    listing = list_of(step, experiment, folder)
+    if listing.name == LIST:
+        sign_folder(listing.parent)
+    else:
+        sign(files_of(step, experiment, folder), listing)
 
 
 def reserved_names() -> set[str]:

@@ -6,6 +6,7 @@ and, where it is kept, model/. A run that crashed leaves error.json instead.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class RunRecord(Strict):
         return self.held_out_score if self.chosen_on == "held_out" else self.dev_score
 
 
+def save_record(folder: Path, record: RunRecord) -> None:
+    """Write the record of the run in `folder`, sealed."""
+    write_json(folder / "run.json", record.model_dump(), sealed=True)
+
+
 def read_record(folder: Path, remember: bool = True) -> RunRecord | None:
     """The record of the run in `folder`; None if it has none. UserError if the file is not a record of this schema.
 
@@ -104,12 +110,18 @@ class Predictions:
 
 
 def read_predictions(folder: Path, splits: list[str]) -> dict[str, Predictions]:
-    """The predictions of the run in `folder` on those of `splits` that it has predicted; {} if it has left none."""
+    """The predictions of the run in `folder` on those of `splits` that it has predicted; {} if it has left none.
+
+    UserError if they are not readable, or not those that its record, if it has one, has the checksum of.
+    """
     file = folder / "predictions.parquet"
     if not file.is_file():
         return {}
+    contents, record = file.read_bytes(), read_record(folder)
+    if record is not None and hashlib.sha256(contents).hexdigest() != record.predictions_sha256:
+        raise UserError(f"{file}: damaged: these are not the predictions that the run left; {AGAIN}")
     try:
-        with pq.ParquetFile(file) as parquet:  # for one small file several times as quick as read_table
+        with pq.ParquetFile(pa.BufferReader(contents)) as parquet:  # of a small file, quicker than read_table
             table = parquet.read().select(["split", "idx", "label", "logits"])
     except (pa.ArrowException, KeyError, OSError) as error:
         fault = str(error).splitlines()[0]

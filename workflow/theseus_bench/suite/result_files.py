@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from theseus_bench.errors import UserError
-from theseus_bench.files import write_json
+from theseus_bench.files import read_unsealed, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
 
-def write_result(file: Path, model: type[Result], values: dict[str, Any]) -> None:
+def write_result(file: Path, model: type[Result], values: dict[str, Any], sealed: bool = False) -> None:
     """Write `values` to `file` as they are; ValidationError if `model` could not read them again."""
     model.model_validate(values)
-    write_json(file, values)
+    write_json(file, values, sealed)
 
 
 def read_result(file: Path, model: type[Result], kind: str, remedy: str, remember: bool = True) -> Result:
@@ -28,7 +28,7 @@ def read_result(file: Path, model: type[Result], kind: str, remedy: str, remembe
     """
     stat, parse = file.stat(), _parse if remember else _parse.__wrapped__
     try:
-        result: Result = parse(file, model, stat.st_ino, stat.st_mtime_ns)
+        result: Result = parse(file, model, remedy, stat.st_ino, stat.st_mtime_ns)
     except ValidationError as error:
         fault = error.errors()[0]
         path = ".".join(map(str, fault["loc"]))
@@ -37,6 +37,6 @@ def read_result(file: Path, model: type[Result], kind: str, remedy: str, remembe
 
 
 @cache
-def _parse(file: Path, model: type[Result], inode: int, modified: int) -> Result:
+def _parse(file: Path, model: type[Result], remedy: str, inode: int, modified: int) -> Result:
     """The contents of `file` as it was written at that time."""
-    return model.model_validate_json(file.read_bytes())
+    return model.model_validate_json(read_unsealed(file, remedy))

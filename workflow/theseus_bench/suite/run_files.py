@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from theseus_bench.checksums import GONE, LIST, checksum, sign_folder
 from theseus_bench.errors import UserError
-from theseus_bench.files import AGAIN, read_json, write_json
+from theseus_bench.files import read_json, write_json
 from theseus_bench.suite.checkpoint_files import MODEL
 from theseus_bench.suite.method_code import code_checksum, code_key, has_same_code
 from theseus_bench.suite.method_spec import METHODS_FOLDER
@@ -28,9 +29,6 @@ from theseus_bench.suite.search import read_choice
 from theseus_bench.suite.status import MADE_FROM, has_model, state
 
 ASIDE = ".before"  # the folder in the suite's that holds what was set aside, at the same paths
-CHECKSUMS = Path(".cache/checksums")
-GONE = f"no such file; {AGAIN}"
-LARGE = 2**23  # bytes: the checksum of a file of that size is kept, until the file changes
 
 
 def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
@@ -59,33 +57,6 @@ def inputs_of(plan: Plan, run: Run, suite_folder: Path) -> dict[str, str]:
         settings = json.dumps(choice.chosen_trial.settings, sort_keys=True)
         checksums[run.search_file] = hashlib.sha256(settings.encode()).hexdigest()
     return checksums
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file's contents, or of a folder's files and their names; UserError if it is not there."""
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(path.iterdir()):
-            if not file.name.startswith("."):
-                digest.update(f"{file.name} {checksum(file)}\n".encode())
-        return digest.hexdigest()
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        raise UserError(f"{path}: {GONE}") from None
-    if stat.st_size < LARGE:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    cache_file = CHECKSUMS / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
-    identity = {"size": stat.st_size, "changed": stat.st_mtime_ns, "inode": stat.st_ino}
-    try:
-        entry = json.loads(cache_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        entry = {}
-    if {key: entry.get(key) for key in identity} != identity:
-        with path.open("rb") as stream:
-            entry = identity | {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-        write_json(cache_file, entry)
-    return str(entry["sha256"])
 
 
 def keep_run(plan: Plan, run: Run, suite_folder: Path) -> bool:
@@ -132,22 +103,33 @@ def keep_checkpoint(output: Path, made_from: dict[str, Any], suite_folder: Path)
     """Whether the checkpoint `output` need not be made: it was made of the same, and is whole, here or set aside."""
     aside = suite_folder / ASIDE / output.relative_to(suite_folder)
     for folder in (output, aside):
-        if (folder / MADE_FROM).is_file() and read_json(folder / MADE_FROM) == _describe(folder, made_from):
+        if _is_made_from(folder, made_from):
             if folder != output:
                 _link(folder, output)
+            sign_folder(output)
             return True
     return False
+
+
+def _is_made_from(checkpoint: Path, made_from: dict[str, Any]) -> bool:
+    """Whether the checkpoint's made_from.json says that, and of the files that are there."""
+    try:
+        return bool(read_json(checkpoint / MADE_FROM) == _describe(checkpoint, made_from))
+    except (FileNotFoundError, UserError):
+        return False
 
 
 def sign_checkpoint(output: Path, made_from: dict[str, Any]) -> None:
     """Say in a checkpoint that is whole what it was made of."""
     write_json(output / MADE_FROM, _describe(output, made_from))
+    sign_folder(output)
 
 
 def _describe(checkpoint: Path, made_from: dict[str, Any]) -> dict[str, Any]:
     """What made_from.json says: what a checkpoint was made of, and the checksum of each of its files."""
-    files = [file.name for file in sorted(checkpoint.iterdir()) if file.is_file() and file.name != MADE_FROM]
-    return {"made_from": made_from, "files": {name: checksum(checkpoint / name) for name in files}}
+    names = [file.name for file in sorted(checkpoint.iterdir()) if file.is_file()]
+    files = {name: checksum(checkpoint / name) for name in names if name not in (MADE_FROM, LIST)}
+    return {"made_from": made_from, "files": files}
 
 
 def set_aside(to_keep: Iterable[Iterable[str]], to_remove: Iterable[Iterable[str]], suite_folder: Path) -> None:
@@ -187,7 +169,9 @@ def _link(source: Path, target: Path) -> None:
     What was there goes, whether there is a source or not.
     """
     _remove(target)
-    files = [file for file in source.iterdir() if not file.name.startswith(".")] if source.is_dir() else [source]
+    files = [source]
+    if source.is_dir():
+        files = [file for file in source.iterdir() if file.name == LIST or not file.name.startswith(".")]
     for file in files:
         if file.is_file():
             name = target / file.name if source.is_dir() else target

@@ -63,7 +63,7 @@ class SearchChoice(Strict):
 
 def save_choice(file: Path, values: dict[str, Any]) -> None:
     """Write what SearchChoice can read."""
-    write_result(file, SearchChoice, values)
+    write_result(file, SearchChoice, values, sealed=True)
 
 
 def read_choice(file: Path) -> SearchChoice | None:

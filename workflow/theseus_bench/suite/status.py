@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from theseus_bench.checksums import LIST, fault_of_listed
 from theseus_bench.errors import UserError
-from theseus_bench.files import AGAIN, read_json
-from theseus_bench.suite.checkpoint_files import MODEL, WEIGHTS
+from theseus_bench.files import AGAIN, is_sealed
+from theseus_bench.suite.checkpoint_files import MODEL
 from theseus_bench.suite.method_code import has_same_code
 from theseus_bench.suite.method_spec import METHODS_FOLDER
+from theseus_bench.suite.outputs import CRATE_FILE, CRATE_LIST, REPORT_FILES, REPORT_LIST, STEPS, files_of, list_of
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord, crash_reason, read_record
+from theseus_bench.suite.search import read_choice
 
 MADE_FROM = "made_from.json"  # of a checkpoint: what it was made of, and its files; written last
 
@@ -25,7 +27,7 @@ def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
     for run in plan.runs.values():
         status, reason, record = state(plan, run, folder)
         if record is not None and not plan.suite.trust_records and not has_model(plan, run, record, folder):
-            status, reason = "missing", f"its model is gone; {AGAIN}"
+            status, reason = "missing", f"its model is gone or damaged; {AGAIN}"
         rows.append((run, status, reason))
     return rows
 
@@ -50,42 +52,79 @@ def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[st
 
 
 def has_model(plan: Plan, run: Run, record: RunRecord, folder: Path) -> bool:
-    """Whether the run's model is there, where it is to be kept and its method makes one."""
+    """Whether the run's model is there and whole, where it is to be kept and its method makes one."""
     needs_model = record.architecture is not None and plan.keeps_model(run)
-    return not needs_model or all((folder / run.path / "model" / name).is_file() for name in MODEL)
+    return not needs_model or _is_whole(folder / run.path / "model")
 
 
 def unsound(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder: Path) -> list[str]:
-    """What is there of `runs` and `experiments` but cannot be used: records, and what has lost a part.
+    """What is there of `runs` and `experiments` but cannot be used: records, and what is damaged or has lost a part.
 
     Snakemake takes a file that is there and not older than its inputs for sound. This looks without importing torch,
     quick enough for each time that the workflow is parsed.
     """
     runs = list(runs)
-    paths = [f"{run.path}/run.json" for run in runs if _is_unsound(plan, run, folder)]
-    contents = (
-        {"backbone": _list_files(folder / "backbone", MADE_FROM, lambda listing: listing["files"])} if runs else {}
-    )
-    for task in dict.fromkeys(task for run in runs for task in plan.predicted_with(run.task.name)):
-        contents[f"data/{task}"] = _list_files(folder / "data" / task, "data.json", _files_of_data)
-        if plan.suite.data.source != "local":
-            contents[f"source/{task}"] = [f"{split}.parquet" for split in plan.tasks[task].splits]
-    for run in runs:
-        if "compact_checkpoint" in run.spec.needs:
-            output = f"compact/{run.spec.name}"
-            contents[output] = _list_files(folder / output, MADE_FROM, lambda listing: listing["files"])
-        if "teacher_outputs" in run.spec.needs:
-            contents[plan.teacher_outputs_of(run)] = ["teacher.json", "logits.npy", "cls.npy"]
+    records = [f"{run.path}/run.json" for run in runs if _is_unsound(plan, run, folder)]
+    return records + list(faults(plan, runs, experiments, folder))
+
+
+def faults(plan: Plan, runs: Iterable[Run], experiments: Iterable[str], folder: Path) -> dict[str, str]:
+    """What is there beside the records but cannot be used, with the reason: inputs of `runs`, what is made of them."""
+    runs = list(runs)
+    outputs = {output: [output] for output in _inputs(plan, runs)}
+    lists = {output: folder / output / LIST for output in outputs}
     for name in experiments:
-        figures, submissions = f"figures/{name}", f"submissions/{name}"
-        contents[figures] = _list_files(folder / figures, "pictures.json", _files_of_pictures)
-        contents[submissions] = _list_files(folder / submissions, "submissions.json", _files_of_submissions)
-    for output, names in contents.items():
-        if (folder / output).is_dir() and not all((folder / output / name).is_file() for name in names):
-            paths.append(output)
-    files = {run.search_file for run in runs if run.trials}
-    files |= {f"{kind}/{name}.json" for kind in ("significance", "speed") for name in experiments}
-    return paths + sorted(file for file in files if (folder / file).is_file() and not _ends(folder / file, b"}\n"))
+        for step in STEPS:
+            outputs[f"{step} {name}"] = [str(file.relative_to(folder)) for file in files_of(step, name, folder)]
+            lists[f"{step} {name}"] = list_of(step, name, folder)
+    outputs |= {"report": list(REPORT_FILES), "ro_crate": [CRATE_FILE]}
+    lists |= {"report": folder / REPORT_LIST, "ro_crate": folder / CRATE_LIST}
+    reasons: dict[str, str] = {}
+    for key, listing in lists.items():
+        there = [output for output in outputs[key] if (folder / output).exists()]
+        reason = _fault(plan, listing, is_fetched=key.startswith("source/")) if there else ""
+        reasons |= dict.fromkeys(there, reason) if reason else {}
+    for file in dict.fromkeys(run.search_file for run in runs if run.trials):
+        try:
+            read_choice(folder / file)
+        except UserError as error:
+            reasons[file] = str(error)
+    return reasons
+
+
+def _inputs(plan: Plan, runs: list[Run]) -> list[str]:
+    """The folders that `runs` read, but models of other runs."""
+    tasks = dict.fromkeys(task for run in runs for task in plan.predicted_with(run.task.name))
+    inputs = ["backbone"] if runs else []
+    inputs += [f"data/{task}" for task in tasks]
+    inputs += [f"source/{task}" for task in tasks] if plan.suite.data.source != "local" else []
+    inputs += [f"compact/{run.spec.name}" for run in runs if "compact_checkpoint" in run.spec.needs]
+    inputs += [plan.teacher_outputs_of(run) for run in runs if "teacher_outputs" in run.spec.needs]
+    return list(dict.fromkeys(inputs))
+
+
+def _fault(plan: Plan, listing: Path, is_fetched: bool) -> str:
+    """What is wrong with the files on a list; '' if nothing is.
+
+    What an earlier version has made has no list, and is made again: but not what may have been fetched from afar, and
+    nothing that cannot be made again where records are trusted.
+    """
+    if listing.is_file():
+        return fault_of_listed(listing)
+    return "" if is_fetched or plan.suite.trust_records else f"there is no list of checksums, {listing.name}"
+
+
+def _is_whole(model: Path) -> bool:
+    """Whether a run's model is there, and what was written; one of an earlier version has no list of checksums."""
+    if (model / LIST).is_file():
+        return not fault_of_listed(model / LIST)
+    return all((model / name).is_file() for name in MODEL)
+
+
+def count_unsealed(plan: Plan, folder: Path) -> int:
+    """How many of the suite's records hold no checksum of themselves, since an earlier version has left them."""
+    files = [folder / path / "run.json" for path in plan.runs]
+    return sum(not is_sealed(file) for file in files if file.is_file())
 
 
 def _is_unsound(plan: Plan, run: Run, folder: Path) -> bool:
@@ -112,30 +151,10 @@ def to_train(plan: Plan, runs: Iterable[Run], folder: Path) -> list[Run]:
         run = queue.pop()
         sources = ([plan.teacher_of(run)] if run.learns else []) + ([plan.source_of(run)] if run.spec.source else [])
         for source in sources:
-            if source.path not in to_run and not (folder / source.path / "model" / WEIGHTS).is_file():
+            if source.path not in to_run and not _is_whole(folder / source.path / "model"):
                 to_run[source.path] = source
                 queue.append(source)
     return [run for run in runs if run.path in to_run]
-
-
-def _list_files(folder: Path, name: str, files_of: Callable[[Any], Iterable[str]]) -> list[str]:
-    """The files that a folder's own list, `name`, says are in it, and the list; that alone where it cannot be read."""
-    try:
-        return [name, *files_of(read_json(folder / name))]
-    except (OSError, UserError, KeyError, TypeError):
-        return [name]
-
-
-def _files_of_data(listing: dict[str, Any]) -> Iterable[str]:
-    return (f"{split}.{part}.npy" for split in listing["splits"] for part in ("tokens", "rows"))
-
-
-def _files_of_pictures(listing: list[dict[str, Any]]) -> Iterable[str]:
-    return (f"{picture['name']}.{ending}" for picture in listing for ending in ("svg", "pdf", "png"))
-
-
-def _files_of_submissions(listing: dict[str, Any]) -> Iterable[str]:
-    return (name for name, content in listing.items() if content["runs"])
 
 
 def _fault_of_predictions(file: Path, sha256: str) -> str:
@@ -151,14 +170,6 @@ def _digest(file: Path, inode: int, modified: int, size: int) -> str:
     """The SHA-256 of the file as it was at that time: a report asks for each a dozen times."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _ends(file: Path, end: bytes) -> bool:
-    """Whether the file's last bytes are `end`."""
-    with file.open("rb") as stream:
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - len(end)))
-        return stream.read() == end
 
 
 def _why_missing(plan: Plan, run: Run, folder: Path) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
+from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from theseus_bench.data.encoding import encode_task, open_split, summary
@@ -34,7 +36,7 @@ from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.training import method as method_module
 from theseus_bench.training import run
-from theseus_bench.training.loop import predict
+from theseus_bench.training.loop import compute_gradients, predict, training_batch
 from theseus_bench.training.run import execute, store_teacher_outputs
 
 ROWS, STEPS = 40, 3
@@ -222,6 +224,34 @@ def _check_resumes(bench: Bench) -> None:
         raise UserError("a run that was stopped and resumed ended otherwise than one that was not")
 
 
+def _check_parts(bench: Bench) -> None:
+    hardware = Hardware(torch.device("cpu"), "fp32")
+    for task in bench.tasks:
+        task_run = bench.run(task)
+        data = run.task_data(bench.plan, task_run, bench.folder)
+        method = method_module.load_method(METHODS_FOLDER / bench.method)
+        model = method.build(run.context(bench.plan, task_run, bench.folder, data, STEPS, hardware.device)).train()
+        for dropout in [module for module in model.modules() if isinstance(module, nn.Dropout)]:
+            dropout.p = 0.0  # it is drawn for each part, so it cannot be the same
+        parameters = list(model.parameters())
+        batch = training_batch(data, np.arange(8), hardware.device)
+        for step in (0, STEPS - 1):
+            method.on_step_begin(step)
+            whole, parts = (_gradients(method, model, batch, size, parameters, hardware) for size in (8, 3))
+            largest = max((float(gradient.abs().max()) for gradient in whole), default=0.0)
+            pairs = zip(whole, parts, strict=True)
+            if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-5 * largest) for one, other in pairs):
+                raise UserError(
+                    f"{task}: a batch that goes through the model in parts, as one that does not fit in memory, has "
+                    "other gradients: loss() is to be a mean over the examples of the batch"
+                )
+
+
+def _gradients(method, model, batch, micro_batch, parameters, hardware) -> list[torch.Tensor]:
+    compute_gradients(method, model, batch, micro_batch, parameters, hardware)
+    return [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+
+
 def _check_exports(bench: Bench) -> None:
     record, logits = bench.execute(bench.tasks[0], "exports")
     folder = bench.folder / "exports" / bench.run(bench.tasks[0]).path / "model"
@@ -302,6 +332,7 @@ CHECKS: list[tuple[str, Callable]] = [
     ("three steps give a finite loss, for classes and for values", _check_trains),
     ("the same seed gives the same predictions", _check_deterministic),
     ("a resumed run equals an uninterrupted one", _check_resumes),
+    ("a batch in parts, as where memory is short, gives the same update", _check_parts),
     ("the compressed model loads with plain transformers", _check_exports),
     ("nothing is fetched and nothing written outside the run's folder", _check_contained),
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from theseus_bench.checksums import checksum, sign_folder
 from theseus_bench.data import synthetic
 from theseus_bench.data.encoding import concatenate, open_split
 from theseus_bench.data.held_out import hold_out, take
@@ -22,7 +23,7 @@ from theseus_bench.modeling.devices import Hardware, choose_hardware
 from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.checkpoint_files import WEIGHTS
 from theseus_bench.suite.plan import Plan
-from theseus_bench.suite.run_files import checksum, keep_checkpoint, shelter, sign_checkpoint
+from theseus_bench.suite.run_files import keep_checkpoint, shelter, sign_checkpoint
 from theseus_bench.training import pretraining
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
 from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
@@ -41,6 +42,7 @@ def fetch_task(plan: Plan, name: str, output: Path) -> None:
                 for split in task.splits:
                     table = _hub_split(data.name, data.revision, name, split, cache)
                     table.to_parquet(scratch / f"{split}.parquet")
+        sign_folder(scratch)
 
 
 def make_backbone(plan: Plan, folder: Path) -> None:

@@ -30,6 +30,7 @@ from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.training.method import Batch, Method, ParameterGroup, parameter_groups
 from theseus_bench.training.progress import begin_progress, tell_progress
+from theseus_bench.training.micro_batches import fit_in_memory, parts_of
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
     Checkpoint,
@@ -141,6 +142,7 @@ def fit(
 
     # go on from the checkpoint of a run that was stopped, or begin
     state = resume_state(checkpoint.file, trained, optimizer, hardware.device) or new_state(trained, hardware.device)
+    state.micro_batch = state.micro_batch or settings.batch_size
     start_time, save_time = time.monotonic() - state.seconds, time.monotonic()
     meter, deadline = EnergyMeter(hardware.device, state.energy_joules), Deadline()
     last = state.step if _is_over(settings, state, steps) else steps
@@ -154,7 +156,10 @@ def fit(
         # forward, backward, clip, update
         rate = learning_rate(settings, state.step, steps)
         with count_flops(state.training_flops, is_observed(state.step, steps)):
-            state.loss_sum += train_step(method, model, batch, optimizer, parameters, rate, settings, hardware)  # ()
+            loss, state.micro_batch = train_step(
+                method, model, batch, optimizer, parameters, rate, settings, hardware, state.micro_batch
+            )
+            state.loss_sum += loss  # ()
         state.step += 1
         state.seconds = time.monotonic() - start_time
         state.energy_joules = meter.read(at_most_every=60.0)
@@ -227,21 +232,36 @@ def predict(model: nn.Module, split: Split, pad: int, hardware: Hardware) -> np.
     return logits
 
 
-def train_step(method, model, batch, optimizer, parameters, rate, settings, hardware) -> torch.Tensor:
-    """One optimizer step; the loss, detached.
+def compute_gradients(method, model, batch, micro_batch, parameters, hardware) -> torch.Tensor:
+    """Leave each parameter's gradient of the loss on a batch, at most `micro_batch` examples at once; the loss."""
+    for parameter in parameters:
+        parameter.grad = None  # writing zeros, and adding to them, would cost a pass over the model each
+    losses = []
+    for part, share in parts_of(batch, micro_batch):
+        with autocast(hardware.device, hardware.precision):
+            loss = method.loss(model, part)  # ()
+        loss = loss if share == 1 else loss * share
+        if loss.requires_grad:
+            loss.backward()
+        losses.append(loss.detach())
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+
+def train_step(
+    method, model, batch, optimizer, parameters, rate, settings, hardware, micro_batch
+) -> tuple[torch.Tensor, int]:
+    """One optimizer step, of at most `micro_batch` examples at once; the loss, detached, and how many fitted.
 
     A parameter without a part in this forward pass, but with one in an earlier, gets a gradient of zeros, so that it is
     still moved by its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no
     backward pass.
     """
-    for parameter in parameters.all:
-        parameter.grad = None  # writing zeros, and adding to them, would cost a pass over the model each
-
     # forward and backward
-    with autocast(hardware.device, hardware.precision):
-        loss = method.loss(model, batch)  # ()
-    if loss.requires_grad:
-        loss.backward()
+    loss, micro_batch = fit_in_memory(
+        lambda size: compute_gradients(method, model, batch, size, parameters.all, hardware),
+        micro_batch,
+        hardware.device,
+    )
 
     # clip
     gradients = [p.grad for p in parameters.clipped if p.grad is not None]
@@ -254,7 +274,7 @@ def train_step(method, model, batch, optimizer, parameters, rate, settings, hard
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
     optimizer.step()
-    return loss.detach()
+    return loss, micro_batch
 
 
 def training_batches(

@@ -12,6 +12,12 @@ from torch import Tensor
 
 Results = dict[str, list[Tensor] | Tensor]
 Match = tuple[int, str, str, float]  # index, feature, loss, weight
+# Of TextBrewer's losses those that are a mean over tokens, or pairs of them, and not over examples: over how many.
+COUNTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "attention_ce": lambda mask: mask.sum(),
+    "attention_mse": lambda mask: mask.sum(1).square().sum(),
+    "hidden_mse": lambda mask: mask.sum(),
+}
 
 
 def objective(
@@ -46,4 +52,23 @@ def objective(
     )
     # The distiller is only asked for compute_loss: it needs no models, and output_dir "." keeps it from making one.
     distiller = GeneralDistiller(TrainingConfig(output_dir=".", device="cpu"), config, None, None, None, None)
-    return lambda student, teacher: distiller.compute_loss(student, teacher)[0]
+
+    def loss(student: Results, teacher: Results) -> Tensor:
+        mask = student.get("inputs_mask")
+        for match, (_, _, name, weight) in zip(config.intermediate_matches, matches, strict=True):
+            match.weight = weight * _tokens_for_examples(name, mask) if hasattr(mask, "step_mask") else weight
+        total: Tensor = distiller.compute_loss(student, teacher)[0]
+        return total
+
+    return loss
+
+
+def _tokens_for_examples(name: str, mask: Tensor) -> Tensor | float:
+    """What makes a part's share of its step by examples one by tokens, for a loss that is a mean over these.
+
+    A step whose batch does not fit in memory weighs the loss of each part by its share of the step's examples.
+    """
+    if name not in COUNTS:
+        return 1.0
+    count, examples = COUNTS[name], len(mask.step_mask) / len(mask)
+    return examples * count(mask) / count(mask.step_mask)

@@ -211,9 +211,8 @@ def _descend(
     """
     prepare_for_device(model, hardware.device).train()
     optimizer = make_optimizer([ParameterGroup(trained)], settings)
-    losses = []
-    if checkpoint.file.is_file():
-        losses = list(restore_state(checkpoint.file, trained, optimizer, hardware.device)["losses"])
+    saved = restore_state(checkpoint.file, trained, optimizer, hardware.device)
+    losses = list(saved["losses"]) if saved else []
     save_time, deadline = time.monotonic(), Deadline()
     begin_progress(len(losses), settings.max_steps)
     for batch in _masked_batches(text, tokenizer, settings, padded_length(hardware.device), first=len(losses)):

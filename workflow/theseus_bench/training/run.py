@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from theseus_bench.checksums import checksum
 from theseus_bench.data.encoding import open_split, summary
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.data.parquet import Split
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
-from theseus_bench.files import AGAIN, atomic, write_json
+from theseus_bench.files import AGAIN, atomic
 from theseus_bench.modeling import architectures
 from theseus_bench.modeling import checkpoints as checkpoints_module
 from theseus_bench.modeling.devices import (
@@ -37,8 +38,8 @@ from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.provenance import provenance
-from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded
-from theseus_bench.suite.run_files import checksum, inputs_of, run_outputs, shelter
+from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded, save_record
+from theseus_bench.suite.run_files import inputs_of, run_outputs, shelter
 from theseus_bench.suite.run_names import EQUAL
 from theseus_bench.suite.search import read_choice
 from theseus_bench.training.loop import (
@@ -70,7 +71,7 @@ def execute(plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKP
         identity = _identity(plan, run, suite_folder, inputs, hardware)
         checkpoint = Checkpoint(checkpoints / identity, plan.suite.checkpoint_every)
         record = _execute(plan, run, trial, suite_folder, folder, hardware, checkpoint, inputs)
-        write_json(folder / "run.json", record.model_dump())
+        save_record(folder, record)
         shelter(run_outputs(run, suite_folder), suite_folder)
         checkpoint.discard()
     return record
@@ -98,11 +99,11 @@ def _execute(
     inputs: dict[str, str],
 ) -> RunRecord:
     start_time = time.monotonic()
-    data = _task_data(plan, run, suite_folder)
+    data = task_data(plan, run, suite_folder)
     seed_everything(run.seed)
     method = load_method(METHODS_FOLDER / run.spec.name)
     steps = run_length(run, method, len(data.train))
-    model = method.build(_context(plan, run, suite_folder, data, steps, hardware.device))
+    model = method.build(context(plan, run, suite_folder, data, steps, hardware.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
     with count_flops(state.evaluation_flops, observed=not state.curve):
@@ -175,7 +176,7 @@ def _record(
         precision=hardware.precision,
         device=device_name(hardware.device),
         threads=torch.get_num_threads(),
-        micro_batch=run.settings["batch_size"],
+        micro_batch=state.micro_batch or run.settings["batch_size"],
         seconds={"training": state.seconds, "evaluating": state.evaluation_seconds, **seconds},
         steps_per_second=per_second,
         examples_per_second=per_second * run.settings["batch_size"],
@@ -253,7 +254,8 @@ def _hardware(plan: Plan, run: Run) -> Hardware:
     return choose_hardware(plan.suite.device, run.settings["precision"], plan.suite.threads)
 
 
-def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
+def task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
+    """What the run reads of its task, and of its predecessor's outputs."""
     folder = suite_folder / "data" / run.task.name
     teacher = None
     if "teacher_outputs" in run.needs:
@@ -263,7 +265,8 @@ def _task_data(plan: Plan, run: Run, suite_folder: Path) -> TaskData:
     return without_held_out(data) if run.settings["choose_on"] == HELD_OUT else data
 
 
-def _context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: int, device: torch.device) -> RunContext:
+def context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: int, device: torch.device) -> RunContext:
+    """What the run's method may know."""
     teacher_model = suite_folder / plan.teacher_of(run).path / "model" if "teacher_model" in run.needs else None
     source_model = suite_folder / plan.source_of(run).path / "model" if run.spec.source else None
     for folder in (teacher_model, source_model):

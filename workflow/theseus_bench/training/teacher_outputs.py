@@ -7,7 +7,6 @@ layers that some student of the suite looks at are stored.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from theseus_bench.checksums import check_folder, sign_folder
 from theseus_bench.data.batches import collate, token_budget_batches
 from theseus_bench.data.parquet import Split
-from theseus_bench.files import atomic, write_json
+from theseus_bench.files import atomic, read_json, write_json
 from theseus_bench.modeling.attention import model_inputs
 from theseus_bench.modeling.compile import prepare_for_device
 from theseus_bench.modeling.devices import autocast, to_tensors
@@ -61,12 +61,14 @@ def write_teacher_outputs(
         np.save(scratch / "logits.npy", logits)
         np.save(scratch / "cls.npy", cls)
         write_json(scratch / "teacher.json", {"layers": layers})
+        sign_folder(scratch)
 
 
 def open_teacher_outputs(folder: Path) -> TeacherOutputs:
-    """The stored outputs in `folder`, read from disk only as they are used."""
+    """The stored outputs in `folder`, in memory only as they are used; UserError if they are not what was written."""
+    check_folder(folder)
     return TeacherOutputs(
         np.load(folder / "logits.npy", mmap_mode="r"),
         np.load(folder / "cls.npy", mmap_mode="r"),
-        json.loads((folder / "teacher.json").read_text(encoding="utf-8"))["layers"],
+        read_json(folder / "teacher.json")["layers"],
     )

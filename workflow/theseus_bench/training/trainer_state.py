@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -15,7 +17,8 @@ from theseus_bench.files import atomic
 from theseus_bench.modeling.flops import new_count
 
 CHECKPOINTS = Path(".cache/checkpoints")  # a folder in it for each training
-STATE_VERSION = 2  # of what a run's checkpoint holds, to be raised with it: one of another version is not read
+CHECKSUM_SIZE = 65  # bytes of the line that a checkpoint begins with
+STATE_VERSION = 3  # of what a run's checkpoint holds, to be raised with it: one of another version is not read
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class TrainerState:
     evaluation_seconds: float = 0.0  # of these, spent evaluating
     seconds_before_resume: float = 0.0  # of these, spent before the last stop
     resumes: int = 0
+    micro_batch: int = (
+        0  # examples that go through the model at once, as many as fit in memory; 0 before the first step
+    )
     divergence: str = ""  # when and in what the run has diverged; "" if it has not
     energy_joules: float | None = 0.0  # over `seconds`; None where it cannot be measured
     training_flops: dict[str, int] = field(default_factory=new_count)
@@ -67,36 +73,63 @@ def new_state(parameters: list[nn.Parameter], device: torch.device) -> TrainerSt
 
 
 def resume_state(file: Path, parameters: list[nn.Parameter], optimizer, device: torch.device) -> TrainerState | None:
-    """The state in a checkpoint, with parameters, optimizer and generators put back; None where there is no file."""
-    if not file.is_file():
+    """The state in a checkpoint, with parameters, optimizer and generators put back; None where there is none."""
+    saved = restore_state(file, parameters, optimizer, device)
+    if saved is None:
         return None
-    state = TrainerState(**restore_state(file, parameters, optimizer, device)["trainer"])
+    state = TrainerState(**saved["trainer"])
     state.resumes += 1
     state.seconds_before_resume = state.seconds
     return state
 
 
 def save_state(file: Path, parameters: list[nn.Parameter], optimizer, **others: Any) -> None:
-    """Write a checkpoint: parameters, optimizer and torch's generators, and the caller's `others`."""
+    """Write a checkpoint: parameters, optimizer and torch's generators, and the caller's `others`.
+
+    The file begins with a line, the checksum of the rest.
+    """
     state = {
         "parameters": [p.detach() for p in parameters],
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state(parameters[0].device) if parameters[0].is_cuda else None,
     }
-    with atomic(file) as scratch:
-        torch.save(state | others, scratch)
+    with atomic(file) as scratch, scratch.open("w+b") as stream:
+        stream.write(bytes(CHECKSUM_SIZE))
+        torch.save(state | others, stream)
+        checksum = _checksum_of_rest(stream)
+        stream.seek(0)
+        stream.write(checksum)
 
 
-def restore_state(file: Path, parameters: list[nn.Parameter], optimizer, device: torch.device) -> dict[str, Any]:
-    """Put parameters, optimizer and torch's generators back as a checkpoint has them; all that is in it."""
-    state = torch.load(file, map_location=device, weights_only=True)
+def restore_state(file: Path, parameters: list[nn.Parameter], optimizer, device: torch.device) -> dict[str, Any] | None:
+    """Put parameters, optimizer and torch's generators back as a checkpoint has them; all that is in it.
+
+    None where there is no file. One that is not what was written is set aside, with a line on standard error that says
+    so, and None: the training begins anew.
+    """
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        is_whole = stream.read(CHECKSUM_SIZE) == _checksum_of_rest(stream)
+        stream.seek(CHECKSUM_SIZE)
+        state = torch.load(stream, map_location=device, weights_only=True) if is_whole else None
+    if state is None:
+        aside = file.replace(file.with_suffix(".damaged"))
+        print(f"{file}: damaged; it is set aside as {aside.name}, and the training begins anew", file=sys.stderr)
+        return None
     copy_parameters(parameters, state["parameters"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"].cpu())
     if state["random_cuda"] is not None:
         torch.cuda.set_rng_state(state["random_cuda"].cpu(), device)
     return state
+
+
+def _checksum_of_rest(stream: BinaryIO) -> bytes:
+    """The line that a checkpoint begins with, by what follows it."""
+    stream.seek(CHECKSUM_SIZE)
+    return hashlib.file_digest(stream, "sha256").hexdigest().encode() + b"\n"
 
 
 @torch.no_grad()
