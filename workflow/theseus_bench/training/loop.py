@@ -29,8 +29,8 @@ from theseus_bench.modeling.flops import count_flops, is_observed
 from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.training.method import Batch, Method, ParameterGroup, parameter_groups
-from theseus_bench.training.progress import begin_progress, tell_progress
 from theseus_bench.training.micro_batches import fit_in_memory, parts_of
+from theseus_bench.training.progress import begin_progress, tell_progress
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
     Checkpoint,
