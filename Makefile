@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo tools test quick lint docs bench faults mutants clean
+.PHONY: install demo tools slurm test test-slurm quick lint docs bench faults mutants clean
 
 install: .venv/installed
 
@@ -33,6 +33,17 @@ PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses 2 --dist loadfile
 
 test: install
 	$(PYTEST)
+
+# Slurm, from Debian's packages; nothing of it is started or configured but by the tests, in a folder of their own.
+slurm:
+	apt-get update --quiet
+	apt-get install --yes --quiet --no-install-recommends slurm-wlm munge
+
+# A small suite through a Slurm of three nodes on this machine, started and stopped by the tests; skipped where it is not
+# installed. Minutes, most of them waiting.
+test-slurm: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,cluster]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest tests/slurm -m slurm --durations=0
 
 # For the time of an edit: no training, no other programs.
 quick: install

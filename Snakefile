@@ -21,6 +21,7 @@ from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
 from theseus_bench.stopping import stop_workflow_by_signal
 from theseus_bench.strict_yaml import lay_over, read_config
+from theseus_bench.suite.job_resources import SHORT, JobResources
 from theseus_bench.suite.load import check_data, load_plan
 from theseus_bench.suite.method_code import code_checksum
 from theseus_bench.suite.method_spec import METHODS_FOLDER
@@ -59,6 +60,12 @@ except (UserError, OSError) as error:
 if workflow.is_main_process:
     for fault in PLAN.faults.values():
         print(f"theseus-bench: left out: {fault}", file=sys.stderr)
+
+
+# How many runs may be on this machine's GPUs at once, all GPUs together: a run takes the one that the fewest are on.
+# A profile or the command line says another number: --resources gpu_slots=8.
+if "gpu_slots" not in workflow.global_resources:
+    workflow.register_resource("gpu_slots", 1)
 
 
 include: "workflow/rules/common.smk"

@@ -6,6 +6,7 @@ RECORD = ("run.json", "predictions.parquet")
 KEPT = {"train", "train_teacher", "backbone", "compact"}  # rules whose outputs a job may keep (suite/run_files.py)
 PUBLISHED_FILES = sorted(map(str, PUBLISHED_FOLDER.glob("*.yaml")))
 DIAGNOSTIC_FILE = [str(Path(PLAN.suite.data.diagnostic).expanduser())] if PLAN.suite.data.diagnostic else []
+FIRST = 10**6  # a priority above that of any run, which is its estimated minutes
 SHOWN = {  # the ending of a table that Snakemake's own report shows: its caption and its label
     "": ("scores", "scores"),
     "_speed": ("speed", "speed"),
@@ -21,6 +22,66 @@ NOT_ENCODED = {
     "server_labels",
     "trained_on",
 }  # of a task: its tokens are the same
+
+
+JOBS = JobResources(PLAN, Path(SUITE))
+
+
+def runs_here():
+    """Whether jobs run on this machine, as far as it is asked in the process that hands them out, or in one of theirs.
+
+    Of a cluster's nodes the machine that submits says nothing: neither how many cores they have nor whether a GPU.
+    A dry run of a cluster's jobs is told by its having no number of cores.
+    """
+    is_sent = workflow.remote_exec or workflow.non_local_exec or workflow.resource_settings.cores is None
+    return not is_sent
+
+
+def gpu(wildcards):
+    """How many GPUs a job that computes asks a cluster for; there `device: auto` means one."""
+    return int(not runs_here() and PLAN.suite.device != "cpu")
+
+
+def gpu_slots(wildcards):
+    """How many of the places on this machine's GPUs a job that computes takes; none where it runs elsewhere."""
+    return int(runs_here() and PLAN.wants_gpu)
+
+
+def at_most(limit, value):
+    """The value, or what a profile names as the most of it (`resources: max_runtime: 1440`)."""
+    most = workflow.global_resources.get(limit).value
+    return value if most is None else min(value, most)
+
+
+def mem_mb(needs):
+    """The function that gives a job's memory, of what gives its needs by its wildcards; a retry has more."""
+    return lambda wildcards, attempt: at_most("max_mem_mb", attempt * needs(wildcards).memory)
+
+
+def runtime(needs):
+    """The function that gives a job's minutes, of what gives its needs by its wildcards; a retry has more."""
+    return lambda wildcards, attempt: at_most("max_runtime", attempt * needs(wildcards).minutes)
+
+
+def needs_of_run(wildcards):
+    return JOBS.of_run(run_of(wildcards), bool(gpu(wildcards)))
+
+
+def needs_of_teacher_outputs(wildcards):
+    return JOBS.of_teacher_outputs(run_of(wildcards), bool(gpu(wildcards)))
+
+
+def needs_of_compact(wildcards):
+    return JOBS.of_compact(wildcards.method, bool(gpu(wildcards)))
+
+
+def needs_of_speed(wildcards):
+    return JOBS.of_speed(wildcards.experiment, bool(gpu(wildcards)))
+
+
+def short(wildcards):
+    """What a job that trains nothing needs."""
+    return SHORT
 
 
 def suite_folder(wildcards):

@@ -1,6 +1,6 @@
 # From predictions and records to scores, tests and measured speed. What each reads and makes: suite/outputs.py.
 #
-# What tables and figures wait for has priority 1: when cores are free together, a job that wants several (speed,
+# What tables and figures wait for comes first: when cores are free together, a job that wants several (speed,
 # significance) must not lose them to a figure of one core.
 
 
@@ -11,7 +11,8 @@ rule score:
         outputs_of("score"),
     log:
         f"{SUITE}/logs/score/{{experiment}}.log",
-    priority: 1
+    priority: FIRST
+    localrule: True
     params:
         suite=suite_folder,
     message:
@@ -27,8 +28,12 @@ rule significance:
         outputs_of("significance"),
     log:
         f"{SUITE}/logs/significance/{{experiment}}.log",
-    priority: 1
+    priority: FIRST
     threads: lambda w: min(4, len(PLAN.experiment_tasks(PLAN.suite.experiments[w.experiment])))
+    resources:
+        gpu=0,
+        mem_mb=mem_mb(short),
+        runtime=runtime(short),
     params:
         suite=suite_folder,
         rule=lambda w: PLAN.suite.significance.model_dump_json(),
@@ -43,7 +48,8 @@ rule significance:
         " > {log:q} 2>&1"
 
 
-# All cores, so that nothing runs beside it. One record of each method tells the shape of its models.
+# All cores of this machine, so that nothing runs beside it; on a cluster as many threads as a run has, and the profile
+# asks for a node of its own. One record of each method tells the shape of its models.
 rule speed:
     input:
         ancient(inputs_of_speed),  # only shapes count, which a new record of the same settings does not change
@@ -51,8 +57,12 @@ rule speed:
         outputs_of("speed"),
     log:
         f"{SUITE}/logs/speed/{{experiment}}.log",
-    priority: 1
-    threads: workflow.cores
+    priority: FIRST
+    threads: lambda w: workflow.cores if runs_here() else PLAN.suite.threads
+    resources:
+        gpu=gpu,
+        mem_mb=mem_mb(needs_of_speed),
+        runtime=runtime(needs_of_speed),
     params:
         suite=suite_folder,
         speed=lambda w: PLAN.suite.speed.model_dump_json(),

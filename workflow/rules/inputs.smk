@@ -6,6 +6,7 @@ rule fetch:
         directory(f"{SUITE}/source/{{task}}"),
     log:
         f"{SUITE}/logs/fetch/{{task}}.log",
+    localrule: True
     params:
         suite=suite_folder,
         data=lambda w: PLAN.suite.data.model_dump_json(exclude={"samples", "diagnostic", "max_train"}),
@@ -20,9 +21,13 @@ rule backbone:
         directory(f"{SUITE}/backbone"),
     log:
         f"{SUITE}/logs/backbone.log",
+    localrule: PLAN.suite.backbone.source != "demo"  # else it is copied or fetched
     threads: PLAN.suite.threads
     resources:
-        gpu_slots=int(PLAN.wants_gpu),
+        gpu=gpu,
+        gpu_slots=gpu_slots,
+        mem_mb=mem_mb(short),
+        runtime=runtime(short),
     params:
         suite=suite_folder,
         backbone=lambda w: PLAN.suite.backbone.model_dump_json(),
@@ -40,9 +45,13 @@ rule compact:
         f"{SUITE}/logs/compact/{{method}}.log",
     wildcard_constraints:
         method="|".join(PLAN.suite.compact) or "none",
+    localrule: all(compact.source == "hub" for compact in PLAN.suite.compact.values())
     threads: PLAN.suite.threads
     resources:
-        gpu_slots=int(PLAN.wants_gpu),
+        gpu=gpu,
+        gpu_slots=gpu_slots,
+        mem_mb=mem_mb(needs_of_compact),
+        runtime=runtime(needs_of_compact),
     params:
         suite=suite_folder,
         compact=lambda w: PLAN.suite.compact[w.method].model_dump_json(),
@@ -59,6 +68,10 @@ rule encode:
         directory(f"{SUITE}/data/{{task}}"),
     log:
         f"{SUITE}/logs/encode/{{task}}.log",
+    resources:
+        gpu=0,
+        mem_mb=mem_mb(short),
+        runtime=runtime(short),
     params:
         suite=suite_folder,
         task=lambda w: PLAN.tasks[w.task].model_dump_json(exclude=NOT_ENCODED),

@@ -1,4 +1,16 @@
-# From scores and tests to tables, figures and the report. What each reads and makes: suite/outputs.py.
+# From scores and tests to tables, figures and the report. What each reads and makes: suite/outputs.py. All of it takes
+# seconds, less than a cluster's queue, so it is made where snakemake runs.
+
+
+localrules:
+    score_tables,
+    verdict_tables,
+    search_tables,
+    description_tables,
+    experiment_figures,
+    submissions,
+    suite_report,
+    ro_crate,
 
 
 rule score_tables:

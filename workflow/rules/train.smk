@@ -7,9 +7,13 @@ rule train:
         predictions=f"{SUITE}/runs/{{run}}/{{task}}/seed-{{seed}}/predictions.parquet",
     log:
         f"{SUITE}/logs/train/{{run}}/{{task}}/seed-{{seed}}.log",
+    priority: lambda w: JOBS.priority(run_of(w))
     threads: PLAN.suite.threads
     resources:
-        gpu_slots=int(PLAN.wants_gpu),
+        gpu=gpu,
+        gpu_slots=gpu_slots,
+        mem_mb=mem_mb(needs_of_run),
+        runtime=runtime(needs_of_run),
     params:
         suite=suite_folder,
         run=lambda w: run_of(w).name,
@@ -44,6 +48,7 @@ rule select_settings:
         f"{SUITE}/search/{{run}}/{{task}}.json",
     log:
         f"{SUITE}/logs/select_settings/{{run}}/{{task}}.log",
+    localrule: True
     params:
         suite=suite_folder,
     shell:
@@ -60,9 +65,13 @@ rule teacher_outputs:
         f"{SUITE}/logs/teacher_outputs/{{run}}/{{task}}/seed-{{seed}}.log",
     wildcard_constraints:
         run="|".join(TEACHERS),
+    priority: FIRST  # students wait for it
     threads: PLAN.suite.threads
     resources:
-        gpu_slots=int(PLAN.wants_gpu),
+        gpu=gpu,
+        gpu_slots=gpu_slots,
+        mem_mb=mem_mb(needs_of_teacher_outputs),
+        runtime=runtime(needs_of_teacher_outputs),
     params:
         suite=suite_folder,
         depths=sorted({run.settings["layers"] for run in PLAN.runs.values() if "teacher_outputs" in run.needs}),
