@@ -20,7 +20,7 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2", "n3")
-CPUS, MEMORY = 2, 6000  # of a node, whatever the machine has: threads, MiB
+CPUS, MEMORY = 2, 24000  # of a node, whatever the machine has: threads, MiB
 GPU = "toy"  # the type of the two GPUs that each node says it has; there are none, and jobs compute on the processor
 PATIENCE = 60  # seconds until it gives up waiting for a daemon
 

@@ -31,7 +31,8 @@ if mv "fault-$3" "taken-$3" 2> /dev/null; then . "./taken-$3"; fi
 exec {program} "$@"
 """
 STALL = "touch begun-$3; while [ -e hold ]; do sleep 0.1; done\n"
-FILL_MEMORY = "python -c 'import time; block = bytearray(b\"x\") * 4_000_000_000; time.sleep(600)'; exit 1\n"
+# More than twice what these runs ask for.
+FILL_MEMORY = "python -c 'import time; block = bytearray(b\"x\") * 3_000_000_000; time.sleep(600)'; exit 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def bare(tmp_path_factory) -> Path:
     copy_project(project)
     config = yaml.safe_load((project / "config/demo.yaml").read_text())
     methods = ["predecessor", "finetune", "vanilla_kd"]
-    config.update(suite="mini", tasks=["rte"], seeds=[1], compact={}, keep_models=[], device="auto")
+    config.update(suite="mini", tasks=["rte"], seeds=[1], compact={}, keep_models=[])
     config.update(experiments={"small": {"title": "Small", "methods": methods}})
     config["data"]["rows"] = 128
     config["backbone"]["steps"] = 100
@@ -145,7 +146,7 @@ def test_a_suite_is_made_as_on_one_machine(cluster, bare, local, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(bare, project)
     begin = time.monotonic()
-    end(project, start(project, cluster, "--default-resources", f"gpu_model={GPU}"))
+    end(project, start(project, cluster, "--default-resources", f"gpu_model={GPU}", "--config", "device=auto"))
     seconds = time.monotonic() - begin
     made = calls(project)
     print(f"{len(made)} jobs in {seconds:.0f} s")

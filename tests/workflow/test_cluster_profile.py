@@ -21,7 +21,7 @@ def project(tmp_path_factory):
 
 
 def snakemake(project, *arguments: str) -> str:
-    command = ["snakemake", *arguments, "--configfile", "config/demo.yaml", "--config", "device=auto"]
+    command = ["snakemake", *arguments, "--configfile", "config/demo.yaml", "--config", "device=auto", 'tasks=["rte"]']
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
