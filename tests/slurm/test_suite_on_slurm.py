@@ -13,7 +13,7 @@ import pytest
 import yaml
 from copies import copy_project
 from slurm_cluster import CPUS, GPU, NODES, Cluster, missing_programs, wait_until
-from theseus_bench.locks import LOCKS, lock_name
+from theseus_bench.locks import lock_file, read_holder
 
 pytestmark = pytest.mark.slurm
 
@@ -95,7 +95,14 @@ def start(project: Path, cluster: Cluster, *arguments: str) -> subprocess.Popen:
     command = ["snakemake", "--profile", "profiles/slurm", *CONFIG, "--precommand", f"export PATH={site}:$PATH"]
     command += ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20", *arguments]
     with open(project / "said.log", "a") as log:
-        return subprocess.Popen(command, cwd=project, env=cluster.environment, stdout=log, stderr=log)
+        return subprocess.Popen(
+            command,
+            cwd=project,
+            env=cluster.environment,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's & ignores it
+        )
 
 
 def end(project: Path, snakemake: subprocess.Popen) -> None:
@@ -232,24 +239,35 @@ def test_a_lost_node_costs_its_job_alone(cluster, local, project):
     assert predictions(project) == predictions(local)
 
 
-def test_a_stopped_snakemake_takes_its_jobs_with_it_and_the_same_command_goes_on(cluster, local, project):
+@pytest.mark.parametrize(
+    ("number", "calls_in_all"), [(signal.SIGTERM, 2), (signal.SIGINT, 4)], ids=["asked to end", "interrupted"]
+)
+def test_a_stopped_snakemake_leaves_nothing_half_done_and_the_same_command_goes_on(
+    number, calls_in_all, cluster, local, project
+):
+    """SIGTERM lets the jobs that have begun end; Ctrl-C cancels them."""
     stall(project, "finetune", "vanilla_kd")
     snakemake = start(project, cluster, *targets(STUDENT, OTHER))
     wait_for_stall(project, "finetune", "vanilla_kd")
-    snakemake.send_signal(signal.SIGTERM)
-    assert snakemake.wait(PATIENCE) != 0
-    wait_until(lambda: cluster.jobs() == [], "that its jobs end")
-    release(project)
+    snakemake.send_signal(number)
+    if number == signal.SIGTERM:
+        release(project)
+        snakemake.wait(PATIENCE)
+    else:
+        assert snakemake.wait(PATIENCE) != 0
+        release(project)
+    wait_until(lambda: cluster.jobs() == [], "that its jobs end", PATIENCE)
     end(project, start(project, cluster, *targets(STUDENT, OTHER)))
+    assert len(calls(project, "train")) == calls_in_all
     assert predictions(project) == predictions(local)
 
 
 def test_after_a_killed_snakemake_the_run_that_lives_on_is_waited_for(cluster, local, project):
     """Its jobs are the cluster's. The same command, called beside them, does nothing a second time."""
     snakemake = start(project, cluster, *targets(STUDENT))
-    lock = project / LOCKS / lock_name(project / SUITE / STUDENT)
-    wait_until(lambda: lock.is_file() and lock.read_text() != "", "that the run begins", PATIENCE)
-    writer = int(lock.read_text())
+    lock = lock_file(project / SUITE, STUDENT)
+    wait_until(lambda: read_holder(lock) is not None, "that the run begins", PATIENCE)
+    writer = read_holder(lock).process
     os.kill(writer, signal.SIGSTOP)
     snakemake.kill()
     snakemake.wait(PATIENCE)

@@ -6,6 +6,7 @@ the project's root. Libraries that take seconds to import are imported by the co
 
 from __future__ import annotations
 
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -207,7 +208,8 @@ def speed(folder: Folder, experiment: str) -> None:
     from theseus_bench.evaluation.speed_benchmark import measure_experiment
     from theseus_bench.locks import exclusive_lock
 
-    with exclusive_lock(folder, "speed"):  # of any experiment: two at once would slow each other down
+    machine = f"speed/{socket.gethostname()}"  # two at once on it, of whatever experiments, would slow each other down
+    with exclusive_lock(folder, f"speed/{experiment}.json"), exclusive_lock(folder, machine):
         _make("speed", measure_experiment, folder, experiment)
 
 
