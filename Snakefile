@@ -36,6 +36,7 @@ from theseus_bench.suite.outputs import (
     SOURCES,
     STEPS,
 )
+from theseus_bench.suite.overrides import read_override
 from theseus_bench.suite.plan import source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER
 from theseus_bench.suite.run_files import ASIDE, set_aside
@@ -52,7 +53,7 @@ if not workflow.overwrite_configfiles:
 # Snakemake has read the files too, but takes the last of two equal keys, and 1e-3 for text.
 try:
     files = workflow.overwrite_configfiles or ["config/config.yaml"]
-    config.update(lay_over(read_config(*map(Path, files)), dict(workflow.config_settings.config)))
+    config.update(lay_over(read_config(*map(Path, files)), read_override(dict(workflow.config_settings.config))))
     PLAN = load_plan(config)
 except (UserError, OSError) as error:
     sys.exit(f"theseus-bench: {message_of(error)}")
