@@ -172,7 +172,7 @@ def test_fit_is_bit_equal_to_a_plain_loop(checkpoints, tmp_path, outputs, start)
 def test_groups_have_their_rate_and_decay_under_one_schedule_and_one_norm(checkpoints, tmp_path):
     data = make_data()
     options = {"epochs": 2.4, "weight_decay": 0.1, "warmup": 0.25, "clip_norm": 0.5, "evaluate_every": 100}
-    ours, theirs = (build("finetune", data, checkpoints.backbone, **options) for _ in range(2))
+    setup, reference = (build("finetune", data, checkpoints.backbone, **options) for _ in range(2))
 
     def parameters(model):
         first, second = layers_of(model)
@@ -181,33 +181,33 @@ def test_groups_have_their_rate_and_decay_under_one_schedule_and_one_norm(checkp
         first = ParameterGroup(first.parameters(), rate_factor=0.25)
         return [first, *rest, ParameterGroup(second.parameters(), rate_factor=0.5, weight_decay=0.3)]
 
-    ours.method.parameters = parameters
-    named = list(theirs.model.named_parameters())
-    first, second = ([(n, p) for n, p in named if f"layer.{i}." in n] for i in (0, 1))
-    rest = [(n, p) for n, p in named if "layer." not in n]
-    rate = theirs.loop.learning_rate
+    setup.method.parameters = parameters
+    pairs = list(reference.model.named_parameters())
+    first, second = ([(n, p) for n, p in pairs if f"layer.{i}." in n] for i in (0, 1))
+    rest = [(n, p) for n, p in pairs if "layer." not in n]
+    rate = reference.loop.learning_rate
     groups = plain_groups(rest) + plain_groups(first, lr=rate / 4) + plain_groups(second, 0.3, lr=rate / 2)
     clipped = [p for _, p in rest + first + second]  # all, in the order in which their norm is summed
     assert len(first) == len(second) > 0
     seed_everything(5)
-    plain_loop(theirs.model, data, theirs.loop, seed=1, steps=12, groups=groups, clipped=clipped)
+    plain_loop(reference.model, data, reference.loop, seed=1, steps=12, groups=groups, clipped=clipped)
     seed_everything(5)
-    fit(ours.method, ours.model, data, ours.loop, 1, HARDWARE, make_checkpoint(tmp_path))
-    assert same(weights(ours.model), weights(theirs.model))
+    fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
+    assert same(weights(setup.model), weights(reference.model))
 
 
 @pytest.mark.parametrize(
-    ("given", "complaint"),
+    ("groups_of", "complaint"),
     [
         (lambda p: [p, ParameterGroup([p])], "a parameter is in two groups, or twice in one; put it in one, once"),
         (lambda p: [ParameterGroup([p], rate_factor=-0.1)], "a group's rate_factor is -0.1; give a number that is not"),
         (lambda p: [ParameterGroup([p], weight_decay=math.nan)], "a group's weight_decay is nan; give a number"),
     ],
 )
-def test_groups_that_cannot_be_trained_are_refused(given, complaint):
-    with pytest.raises(UserError) as refused:
-        parameter_groups(given(nn.Parameter(torch.zeros(1))))
-    assert str(refused.value).startswith(f"parameters(): {complaint}")
+def test_groups_that_cannot_be_trained_are_refused(groups_of, complaint):
+    with pytest.raises(UserError) as error:
+        parameter_groups(groups_of(nn.Parameter(torch.zeros(1))))
+    assert str(error.value).startswith(f"parameters(): {complaint}")
 
 
 def test_weight_decay_leaves_biases_and_norms_alone(checkpoints, tmp_path):
