@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo tools slurm test test-slurm quick lint docs bench faults mutants clean
+.PHONY: install demo tools slurm test test-slurm quick lint docs audit bench faults mutants clean
 
 install: .venv/installed
 
@@ -63,6 +63,12 @@ docs: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Whether a vulnerability of a package in constraints.txt is known, by what PyPI tells of each. It needs the network, and
+# fails where PyPI does not answer.
+audit: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 # Two hours or more, on a machine with nothing else to do; benchmarks/precision.py needs real data and is run by hand.
 bench: install

@@ -20,7 +20,7 @@ from theseus_bench.errors import UserError, message_of
 from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
 from theseus_bench.stopping import stop_workflow_by_signal
-from theseus_bench.strict_yaml import lay_over, read_config
+from theseus_bench.strict_yaml import lay_over, read_config, read_overrides
 from theseus_bench.suite.job_resources import SHORT, JobResources
 from theseus_bench.suite.load import check_data, load_plan
 from theseus_bench.suite.method_code import code_checksum
@@ -36,7 +36,6 @@ from theseus_bench.suite.outputs import (
     SOURCES,
     STEPS,
 )
-from theseus_bench.suite.overrides import read_override
 from theseus_bench.suite.plan import source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER
 from theseus_bench.suite.run_files import ASIDE, set_aside
@@ -50,10 +49,12 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
-# Snakemake has read the files too, but takes the last of two equal keys, and 1e-3 for text.
+# Snakemake has read the files and --config too, but takes the last of two equal keys, 1e-3 for text, and within a
+# block or list of --config every number.
 try:
     files = workflow.overwrite_configfiles or ["config/config.yaml"]
-    config.update(lay_over(read_config(*map(Path, files)), read_override(dict(workflow.config_settings.config))))
+    overrides = read_overrides(workflow.config_settings.config_args or [])
+    config.update(lay_over(read_config(*map(Path, files)), overrides))
     PLAN = load_plan(config)
 except (UserError, OSError) as error:
     sys.exit(f"theseus-bench: {message_of(error)}")

@@ -11,15 +11,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 from xml.sax.saxutils import escape
 
 import grimp
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.config import EFFORT, LoopSettings, Suite
@@ -121,8 +125,9 @@ def _type(field: dict[str, Any]) -> str:
         return f"list: {_type(field['items'])}"
     if kind == "object":
         return f"mapping: {_type(_definition_of_values(field))}"
-    if field.get("pattern", "").startswith("^[0-9a-f]{40}"):
-        return "commit of 40 hexadecimal digits"
+    for digits, name in ((40, "commit"), (64, "checksum")):
+        if field.get("pattern", "").startswith(f"^[0-9a-f]{{{digits}}}"):
+            return f"{name} of {digits} hexadecimal digits"
     limits = [field.get(key) for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")]
     bounds = _bounds(*limits)
     name = TYPES.get(kind, "anything")
@@ -336,6 +341,32 @@ def reference_scores() -> str:
     return _table(("", "layers", *heads), rows)
 
 
+# ---- the licences ----
+
+
+def licences_of_packages() -> str:
+    """The licence that each package states that the project depends on, of those that constraints.txt pins."""
+    pins = {canonicalize_name(line.partition("==")[0]) for line in Path("constraints.txt").read_text().splitlines()}
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [Requirement(text) for text in project["dependencies"]]
+    extras: dict[str, set[str]] = {}  # that are asked for, by package
+    for requirement in requirements:  # which grows by what they require
+        name, asked = canonicalize_name(requirement.name), {"", *requirement.extras}
+        if name in pins and not asked <= extras.get(name, set()):
+            extras[name] = extras.get(name, set()) | asked
+            inner = map(Requirement, metadata.requires(name) or [])
+            requirements += [r for r in inner if not r.marker or any(r.marker.evaluate({"extra": e}) for e in asked)]
+    return _table(("package", "licence"), [(f"`{name}`", _licence(name)) for name in sorted(extras)])
+
+
+def _licence(package: str) -> str:
+    stated = metadata.metadata(package)
+    short = stated.get("License") or ""
+    classes = [name.rpartition(" :: ")[2] for name in stated.get_all("Classifier") or [] if name.startswith("License")]
+    named = short if 0 < len(short) < 60 and "\n" not in short and "Copyright" not in short else ""
+    return stated.get("License-Expression") or named or ", ".join(sorted(classes)) or "not stated"
+
+
 # ---- what is made ----
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
@@ -346,6 +377,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "settings of the methods": method_settings,
     },
     "docs/architecture.md": {"imports": import_table},
+    "docs/licences.md": {"licences of packages": licences_of_packages},
 }
 FILES: dict[str, Callable[[], str]] = {
     "config/suite.schema.json": json_schema,

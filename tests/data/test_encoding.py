@@ -340,3 +340,11 @@ def test_an_account_of_the_data_that_is_damaged_is_named(tmp_path, text):
 def test_an_idx_without_sign_is_read_as_any_other(tmp_path):
     file = write_table(tmp_path, idx=pa.array([0, 1, 2, 2**63 - 1], pa.uint64()))
     assert read_source(file, task(), "train", sample=False, verify=False)["idx"].to_pylist() == [0, 1, 2, 2**63 - 1]
+
+
+def test_text_that_is_no_utf8_is_refused(tmp_path):
+    """Arrow reads it as it is; what takes it for text would fail later."""
+    premise = pa.Array.from_buffers(pa.string(), 4, pa.array([b"\xff", b"a", b"b", b"c"], pa.binary()).buffers())
+    file = write_table(tmp_path, premise=premise)
+    with pytest.raises(UserError, match=rf"^{file}: damaged: .*Invalid UTF8 .*; fetch it again$"):
+        read_source(file, task(), "train", sample=False, verify=False)

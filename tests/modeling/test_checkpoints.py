@@ -1,9 +1,6 @@
 """Backbones: what is not what the configuration says is refused, and what is cut or saved is what it was."""
 
 import json
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,6 @@ from theseus_bench.data.tasks import load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.modeling import architectures, attention, checkpoints
 from theseus_bench.suite.config import Backbone
-from theseus_bench.training import inputs
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -147,77 +143,6 @@ def test_a_package_is_found_without_being_imported(tmp_path, monkeypatch):
     assert "cellar holds no config.json" in complaint(tmp_path, backbone(source="package", name="cellar"))
     checkpoints.fetch_checkpoint(backbone(source="package", name="cellar/model"), tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
-
-
-# --- the hub, with a stand-in on localhost --------------------------------------------------------------------------
-
-
-def point_to(address: str, monkeypatch) -> None:
-    """Have the hub's libraries ask at `address`, as they do with HF_ENDPOINT, which they read when imported."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("datasets.config.HF_ENDPOINT", address)
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub that answers every request with the status that is put into the list, and notes what was asked."""
-    status, paths = [404], []
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self):
-            paths.append(self.path)
-            self.send_response(status[0])
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_POST = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the hub's own retries
-        point_to(f"http://127.0.0.1:{server.server_port}", monkeypatch)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield status, paths
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.parametrize("status", [404, 401, 500])
-def test_a_hub_that_refuses_is_told_in_one_line(tmp_path, hub, status):
-    hub[0][0] = status
-    text = complaint(tmp_path, backbone(source="hub", name="some/model", revision=COMMIT))
-    assert text.startswith("the hub did not give some/model at 00000000 (")
-    assert "check the network and the name, or use a local folder" in text
-    assert any("some/model" in path for path in hub[1])
-
-
-def test_a_hub_out_of_reach_is_told_in_one_line(tmp_path, hub, monkeypatch):
-    point_to("http://127.0.0.1:9", monkeypatch)
-    text = complaint(tmp_path, backbone(source="hub", name="some/model", revision=COMMIT))
-    assert text.startswith("the hub did not give some/model")
-    assert hub[1] == []
-
-
-def test_a_name_that_no_hub_can_have_is_told_in_one_line(tmp_path, hub):
-    text = complaint(tmp_path, backbone(source="hub", name="https://hub/some/model", revision=COMMIT))
-    assert text.startswith("the hub did not give https://hub/some/model")
-    assert hub[1] == []
-
-
-@pytest.mark.parametrize("status", [404, 500])
-def test_a_hub_without_the_tables_is_told_in_one_line(hub, status):
-    hub[0][0] = status
-    with pytest.raises(UserError) as error:
-        inputs._hub_split("some/tables", COMMIT, "rte", "train")
-    assert str(error.value).startswith("the hub did not give some/tables (rte, train) at 00000000 (")
-    assert "\n" not in str(error.value)
-    assert any("some/tables" in path for path in hub[1])
 
 
 # --- cutting and saving ---------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """The configuration: what is wrong in it is said on one line, all at once, where it stands and what was meant."""
 
+import json
+
 import pytest
+import yaml
 from theseus_bench.commands import run
 from theseus_bench.data.tasks import load_tasks
 from theseus_bench.errors import UserError
-from theseus_bench.strict_yaml import parse, read_config, read_yaml, suggest
+from theseus_bench.strict_yaml import parse, read_config, read_overrides, read_yaml, suggest
 from theseus_bench.suite.config import DataSource, Suite
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -207,6 +210,21 @@ def test_a_title_may_be_of_any_script():
     assert parse(Suite, values(experiments=experiments), "config").experiments["first"].title == title
 
 
+@pytest.mark.parametrize(("name", "shown"), [("\r", r"\r"), ("\x85", r"\x85"), ("\u2028", r"\u2028"), ("β", "β")])
+def test_a_complaint_is_one_line_whatever_it_names(tmp_path, capsys, name, shown):
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump(values(experiments={name: {"title": "One", "methods": ["finetune"]}})))
+    assert run(["plan", str(file)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"experiments.{shown}." in line
+
+
+def test_a_backbone_of_impossible_depth_is_refused_at_once():
+    assert "backbone.layers: Input should be less than or equal to 1000" in complaint(
+        backbone={"source": "demo", "layers": 2**64}
+    )
+
+
 def yaml_of(folder, text):
     (folder / "suite.yaml").write_text(text, encoding="utf-8")
     return read_yaml(folder / "suite.yaml")
@@ -233,6 +251,57 @@ def test_equal_keys_of_different_blocks_and_merged_ones_are_none(tmp_path):
 def test_numbers_with_an_exponent_are_numbers(tmp_path, text, number):
     value = yaml_of(tmp_path, f"rates: [{text}]")["rates"][0]
     assert (value, type(value)) == (number, type(number))
+
+
+def test_what_the_command_line_says_is_read_as_a_file_is():
+    texts = [
+        "seeds=[1, 2]",
+        "settings=[{methods: [theseus], set: {full_rate_at: 1e3, clip_frozen: true}}]",
+        "device=cpu",
+    ]
+    assert read_overrides(texts) == {
+        "seeds": [1, 2],
+        "settings": [{"methods": ["theseus"], "set": {"full_rate_at": 1000.0, "clip_frozen": True}}],
+        "device": "cpu",
+    }
+    assert read_overrides(["data={source: demo}", 'data={"rows": 16}', "threads="]) == {
+        "data": {"source": "demo", "rows": 16},
+        "threads": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seeds", "--config: 'seeds' is no KEY=VALUE"),
+        ("=1", "--config: '=1' is no KEY=VALUE"),
+        ("seeds=[1", "--config seeds: not valid YAML: "),
+        ("seeds=" + "[" * 50_000, "--config seeds: line 1: more than 100 brackets"),
+        ("seeds={a: 1, a: 2}", "--config seeds: not valid YAML: the key 'a' stands twice"),
+    ],
+)
+def test_what_the_command_line_says_wrongly_is_refused(text, said):
+    with pytest.raises(UserError) as caught:
+        read_overrides([text])
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_commands_lay_the_command_line_over_the_files(tmp_path, capsys):
+    """Several pairs after one --config, as snakemake takes them, or each after its own."""
+    folder = str(tmp_path / "suite")
+    pairs = ["seeds=[7]", "settings=[{methods: [theseus], set: {full_rate_at: 1e-1}}]"]
+    assert run(["configure", folder, "config/demo.yaml", "--config", *pairs]) == 0
+    config = json.loads((tmp_path / "suite" / "suite.json").read_text())
+    assert (config["seeds"], config["settings"][-1]["set"]) == ([7], {"full_rate_at": 0.1})
+    assert run(["plan", "config/demo.yaml", "--config", "seeds=[1]", "--config", "tasks=[rte]"]) == 0
+    few = capsys.readouterr().out
+    assert run(["plan", "config/demo.yaml"]) == 0
+    assert runs_in_all(few) < runs_in_all(capsys.readouterr().out)
+
+
+def runs_in_all(output: str) -> int:
+    return int(output.splitlines()[-1].split()[2])
 
 
 @pytest.mark.parametrize("text", ["'1e-3'", "1e", "e3", "1e3x", "theseus@learning_rate=2e-5", "0x1e3g", "1.2.3e4"])

@@ -483,6 +483,7 @@ def test_parsing_imports_nothing_heavy():
     [
         (["soft", "hard"], {"mode": "sfot"}, "did you mean 'soft'"),
         ({"min": 0, "max": 1}, {"weight": 1.5}, "1.5 is not at least 0 and at most 1"),
+        ({"min": 0}, {"mode": "soft"}, "expected a number, as allowed.mode gives a range; found 'soft'"),
     ],
 )
 def test_a_methods_own_setting_has_an_allowed_value(root, allowed, value, message):

@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from documentation import COMMAND, assert_current, load_generator
+from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.speed import read_speed
 
@@ -32,6 +34,22 @@ def test_the_arrows_of_the_architecture_are_those_of_the_imports(generator):
 
 def test_the_picture_of_the_way_of_the_data_is_drawn_by_its_command(generator):
     assert_current("docs/data-path.svg", generator.data_path_picture())
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the list is of Python 3.11, as environment.yml")
+def test_the_licences_are_those_that_the_packages_state(generator):
+    assert_current("docs/licences.md", generator.fill_blocks("docs/licences.md"))
+    table = Path("docs/licences.md").read_text(encoding="utf-8").partition("<!-- licences of packages -->")[2]
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split("[<>=]", dependency)[0].replace("_", "-") for dependency in project["dependencies"]}
+    assert named <= set(re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.MULTILINE))
+
+
+def test_every_task_has_its_terms_named():
+    rows = re.findall(
+        r"^\| `(\w+)` \| .+ \| .+ \|$", Path("docs/licences.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(rows) == sorted(load_tasks(TASKS_FILE))
 
 
 def test_every_rule_of_the_workflow_is_in_one_box_of_that_picture(generator):

@@ -90,3 +90,12 @@ def test_snakemake_says_that_a_file_is_in_the_place_of_the_results(project):
         "theseus-bench: results/mini/.lock: not a directory; a file is in the place of a folder; move it away"
     ]
     assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_a_number_within_the_command_lines_settings_is_a_number(project):
+    config = {"experiments": {"first": {"title": "One", "methods": ["theseus"]}}}
+    settings = "settings=[{methods: [theseus], set: {full_rate_at: 1e-1, clip_frozen: false}}]"
+    done = snakemake(project, config, "--config", settings, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    done = snakemake(project, config, "--config", settings.replace("1e-1", "soon"), "--dry-run")
+    assert "expected float like 1000.0, found 'soon'" in done.stderr

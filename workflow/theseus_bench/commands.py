@@ -25,29 +25,31 @@ app = typer.Typer(
 )
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
 Configs = Annotated[list[Path], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--config", help="laid over the files, as snakemake's", metavar="KEY=VALUE...", default_factory=list),
+]
 Seed = Annotated[int, typer.Argument(min=0, max=2**32 - 1)]
 Debug = Annotated[bool, typer.Option("--debug", help="with the traceback of an error in the method's code")]
 
 
 @app.command()
-def configure(folder: Folder, configs: Configs) -> None:
+def configure(folder: Folder, configs: Configs, config: Overrides) -> None:
     """Check a configuration and write it to SUITE/suite.json, where the other commands read it, as snakemake does."""
     from theseus_bench.files import write_json
-    from theseus_bench.strict_yaml import read_config
     from theseus_bench.suite.load import load_plan
 
-    values = read_config(*configs)
+    values = _read(configs, config)
     print_faults(load_plan(values).faults)
     write_json(folder / "suite.json", values, sealed=True)
 
 
 @app.command()
-def plan(configs: Configs) -> None:
+def plan(configs: Configs, config: Overrides) -> None:
     """Say what a configuration asks for: its experiments and how many runs each has."""
-    from theseus_bench.strict_yaml import read_config
     from theseus_bench.suite.load import load_plan
 
-    values = read_config(*configs)
+    values = _read(configs, config)
     suite_plan = load_plan(values)
     print_faults(suite_plan.faults)
     for name in values["experiments"].keys() - suite_plan.suite.experiments.keys():
@@ -70,6 +72,21 @@ def settings(
     from theseus_bench.suite.settings_listing import list_settings
 
     print(*list_settings(load_plan(read_config(*configs)), method, task), sep="\n")
+
+
+@app.command()
+def prefetch(
+    configs: Configs,
+    config: Overrides,
+    dry_run: Annotated[bool, typer.Option(help="list what would be fetched, and fetch no more than cards")] = False,
+) -> None:
+    """Bring all that a suite has from the hub into the hub's cache, so that its jobs need no network, and list it."""
+    from theseus_bench.suite.load import load_plan
+    from theseus_bench.training.prefetch import list_downloads, prefetch_downloads
+
+    suite_plan = load_plan(_read(configs, config))
+    for line in list_downloads(suite_plan) if dry_run else prefetch_downloads(suite_plan):
+        print(line, flush=True)
 
 
 @app.command()
@@ -428,6 +445,15 @@ def _make(step: str, write: Callable[..., None], folder: Path, experiment: str, 
 
     write(read_plan(folder, experiment), experiment, folder, *options)
     sign_step(step, experiment, folder)
+
+
+def _read(configs: list[Path], pairs: list[str]) -> dict:
+    """The configuration in files, with KEY=VALUE pairs over them: snakemake's --config takes several after one flag."""
+    from theseus_bench.strict_yaml import lay_over, read_config, read_overrides
+
+    more = [str(config) for config in configs if "=" in str(config)] if pairs else []
+    files = [config for config in configs if str(config) not in more]
+    return lay_over(read_config(*files), read_overrides([*pairs, *more]))
 
 
 COMMAND = typer.main.get_command(app)  # made here, once: the children of a fork server share it

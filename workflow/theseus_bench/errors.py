@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import unicodedata
 
 REMEDIES = {  # of what a file system refuses
     errno.EACCES: "make it readable, and writable in results/, or work in a folder of your own",
@@ -24,7 +25,13 @@ class UserError(Exception):
 def message_of(error: UserError | OSError) -> str:
     """The one line that a user reads; the error itself is raised again if it is none that a user can mend."""
     if isinstance(error, UserError):
-        return str(error)
+        return _visible(str(error))
     if error.errno not in REMEDIES:
         raise error
-    return f"{error.filename or 'writing'}: {(error.strerror or '').lower()}; {REMEDIES[error.errno]}"
+    return _visible(f"{error.filename or 'writing'}: {(error.strerror or '').lower()}; {REMEDIES[error.errno]}")
+
+
+def _visible(text: str) -> str:
+    """The text with its control characters, ends of lines and halves of surrogate pairs written out as escapes."""
+    hidden = {character for character in text if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")}
+    return text.translate({ord(character): character.encode("unicode_escape").decode() for character in hidden})

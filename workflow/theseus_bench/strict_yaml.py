@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -71,27 +72,44 @@ def read_yaml(path: Path) -> dict:
     """The mapping in a YAML file; UserError if the file is missing, malformed or not a mapping."""
     try:
         text = path.read_text(encoding="utf-8")
-        _check_depth(path, text)
-        values = yaml.load(text, Loader=Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        fault = " ".join(str(error).split()).replace(' in "<unicode string>"', "")
-        raise UserError(f"{path}: not valid YAML: {fault}") from None
+    values = _read_text(text, str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected keys and values, found {type(values).__name__}")
     return values
 
 
-def _check_depth(path: Path, text: str) -> None:
+def read_overrides(texts: Sequence[str]) -> dict:
+    """What KEY=VALUE pairs of the command line, each laid over those before it, say; a value is read as in a file."""
+    config: dict = {}
+    for text in texts:
+        key, is_pair, value = text.partition("=")
+        if not is_pair or not key.isidentifier():
+            raise UserError(f"--config: {text!r} is no KEY=VALUE, as 'seeds=[1]'")
+        config = lay_over(config, {key: _read_text(value, f"--config {key}")})
+    return config
+
+
+def _read_text(text: str, where: str) -> Any:
+    """The values of YAML; UserError, naming `where` the text stood, for what is none."""
+    try:
+        _check_depth(text, where)
+        return yaml.load(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        fault = " ".join(str(error).split()).replace(' in "<unicode string>"', "")
+        raise UserError(f"{where}: not valid YAML: {fault}") from None
+
+
+def _check_depth(text: str, where: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             line = event.start_mark.line + 1
-            raise UserError(f"{path}: line {line}: more than {DEEPEST} brackets or blocks in one another; mend it")
+            raise UserError(f"{where}: line {line}: more than {DEEPEST} brackets or blocks in one another; mend it")
 
 
 def read_scalar(text: str) -> Any:

@@ -59,6 +59,10 @@ def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) 
             f"{file}: no column {', '.join(missing)}; expected {', '.join(columns)}, found {table.column_names}"
         )
     table = table.select(columns)
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:  # text that is no UTF-8, which Arrow reads and Python does not
+        raise UserError(f"{file}: damaged: {str(error).splitlines()[0][:120]}; fetch it again") from None
     _check_values(table, file, task, split)
     official = task.rows.get(split, table.num_rows)
     if not sample and table.num_rows != official:

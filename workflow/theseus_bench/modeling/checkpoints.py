@@ -22,7 +22,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.files import atomic, write_json
 from theseus_bench.modeling.architectures import FAMILIES
 from theseus_bench.modeling.dropout import ATTENTION, use_fast_dropout
-from theseus_bench.modeling.hub import HUB_FILES, download
+from theseus_bench.modeling.hub import HUB_FILES, Repository, download
 from theseus_bench.suite.checkpoint_files import check_checkpoint_files
 from theseus_bench.suite.config import Backbone
 
@@ -82,7 +82,7 @@ def fetch_checkpoint(source: Backbone, folder: Path, root: Path = Path(".")) -> 
     """
     with atomic(folder) as scratch:
         if source.source == "hub":
-            download(source.name, source.revision, scratch)
+            download(Repository(source.name, "model", source.revision), scratch)
         else:
             origin = (
                 _package_folder(source.name) if source.source == "package" else root / Path(source.name).expanduser()

@@ -13,6 +13,7 @@ from theseus_bench.strict_yaml import Family, Name, Strict, Text
 from theseus_bench.suite.outputs import reserved_endings, reserved_names
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a 40-digit commit of a hub repository")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="the SHA-256 of a file, in hexadecimal")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what NumPy takes
 SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)?$", max_length=100)]
 Protocol = Literal["published", "equal"]
@@ -96,7 +97,7 @@ class Backbone(Strict):
     name: str | None = Field(None, description="hub: repository; folder: path; package: module or module/folder")
     revision: Commit | None = Field(None, description="hub: the pinned commit")
     family: Family = Field("bert", description="the checkpoint's model_type")
-    layers: int = Field(ge=2, description="its number of transformer layers")
+    layers: int = Field(ge=2, le=1000, description="its number of transformer layers")
     steps: int = Field(2000, ge=1, description="demo: steps of pretraining")
 
     @model_validator(mode="after")
@@ -113,7 +114,11 @@ class Compact(Strict):
 
     source: Literal["hub", "recipe"] = Field(description="fetched from the hub, or distilled here from the backbone")
     name: str | None = Field(None, description="hub: the repository")
-    revision: Commit | None = Field(None, description="hub: nothing is fetched before it is pinned")
+    revision: Commit | None = Field(None, description="hub: nothing is fetched before this or sha256 is given")
+    sha256: Sha256 | None = Field(
+        None,
+        description="hub: of model.safetensors; without a revision the main branch is taken, as long as it has it",
+    )
     objective: Literal["distillation", "masked_words"] = Field(
         "distillation", description="recipe: DistilBERT's three terms, or masked language modelling alone"
     )

@@ -211,7 +211,9 @@ def _check_allowed(spec: MethodSpec, key: str, value: Any, where: str) -> None:
     limits = spec.allowed.get(key)
     if isinstance(limits, list) and value not in limits:
         raise UserError(f"{where}: {value!r}{suggest(str(value), map(str, limits))}")
-    if isinstance(limits, Range):
+    if isinstance(limits, Range) and value is not None:
+        if not isinstance(value, int | float):
+            raise UserError(f"{where}: expected a number, as allowed.{key} gives a range; found {value!r}")
         low, high = limits.min, limits.max
         if (low is not None and value < low) or (high is not None and value > high):
             ends = [f"{word} {end:g}" for word, end in (("at least", low), ("at most", high)) if end is not None]

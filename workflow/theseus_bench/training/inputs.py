@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from theseus_bench.checksums import checksum, sign_folder
 from theseus_bench.data import synthetic
@@ -25,6 +25,7 @@ from theseus_bench.suite.checkpoint_files import WEIGHTS
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_files import keep_checkpoint, shelter, sign_checkpoint
 from theseus_bench.training import pretraining
+from theseus_bench.training.hub_sources import compact_repository, fetch_tables
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
 from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
 
@@ -38,10 +39,9 @@ def fetch_task(plan: Plan, name: str, output: Path) -> None:
             for split, frame in generate(task, data.rows).items():
                 frame.to_parquet(scratch / f"{split}.parquet", index=False)
         else:
-            with TemporaryDirectory() as cache:
-                for split in task.splits:
-                    table = _hub_split(data.name, data.revision, name, split, cache)
-                    table.to_parquet(scratch / f"{split}.parquet")
+            tables = fetch_tables(hub.Repository(data.name, "dataset", data.revision), task)
+            for split, table in tables.items():
+                pq.write_table(table, scratch / f"{split}.parquet")
         sign_folder(scratch)
 
 
@@ -88,15 +88,11 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
         return
     checkpoint = None
     if compact.source == "hub":
-        if compact.revision is None:
-            raise UserError(
-                f"config: compact.{method}: {compact.name} is not pinned, and a branch moves; set revision to the "
-                "commit (40 digits) that the model's page on the hub gives, or make the checkpoint with source: recipe"
-            )
+        repository = compact_repository(plan, method)
         with atomic(output) as scratch:
-            hub.download(compact.name, compact.revision, scratch)
+            commit = hub.download(repository, scratch, compact.sha256)
             checkpoints.check_same_vocabulary(scratch, folder / "backbone", compact.name)
-            write_json(scratch / "source.json", compact.model_dump(exclude_none=True))
+            write_json(scratch / "source.json", compact.model_dump(exclude_none=True) | {"revision": commit})
     else:
         hardware = choose_hardware(plan.suite.device, "auto", plan.suite.threads)
         checkpoint = _checkpoint(plan, folder, hardware, made_from)
@@ -131,24 +127,3 @@ def _checkpoint(plan: Plan, folder: Path, hardware: Hardware, made_from: dict[st
     parts = [str(folder.resolve()), hardware.device.type, hardware.precision, code, STATE_VERSION, made_from]
     name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     return Checkpoint(CHECKPOINTS / name, plan.suite.checkpoint_every)
-
-
-def _hub_split(name: str, revision: str, task: str, split: str, cache: str | None = None):
-    """A split of a data set on the hub.
-
-    `cache` is a folder of this fetch's own: where the hub fails, `datasets` takes the latest tables that it finds in
-    its cache, of whatever revision.
-    """
-    from datasets import disable_progress_bars, load_dataset
-    from datasets.exceptions import DatasetsError
-
-    if not sys.stderr.isatty():  # in a log they are noise
-        disable_progress_bars()
-    try:
-        hub.ask_hub(name, "dataset", revision)
-        return load_dataset(name, task, revision=revision, split=split, cache_dir=cache)
-    except (*hub.HUB_ERRORS, DatasetsError, RuntimeError) as error:  # RuntimeError: a script instead of tables
-        raise UserError(
-            f"the hub did not give {name} ({task}, {split}) at {revision[:8]} ({type(error).__name__}); check the "
-            "network, or use a local folder (data.source: local)"
-        ) from None
