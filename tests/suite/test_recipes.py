@@ -5,6 +5,7 @@ protocols, as they are resolved, and what its search tries. After a change that 
 `THESEUS_GOLDEN=write pytest tests/suite/test_recipes.py`, which fails, and read the difference before committing it.
 """
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -81,3 +82,11 @@ def test_every_curriculum_on_offer_ends(task):
         trial_run = replace(run, settings=run.settings | trial)
         length = run_length(trial_run, method, run.task.rows["train"])
         assert 2 * trial["full_rate_at"] <= length <= run.settings["max_steps"]
+
+
+@pytest.mark.parametrize(("file", "digest"), [("reference", "ee6d9b3ebb4cf2e3"), ("demo", "8e743ccbdad30f3a")])
+def test_no_fingerprint_changes_unseen(file, digest):
+    """A new key of the configuration, unused, must train nothing again; what changes results raises LOOP_VERSION."""
+    plan = load_plan(read_yaml(Path(f"config/{file}.yaml")))
+    lines = [f"{path} {plan.fingerprint(run)}" for path, run in sorted(plan.runs.items())]
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] == digest

@@ -112,14 +112,6 @@ def _check_depth(text: str, where: str) -> None:
             raise UserError(f"{where}: line {line}: more than {DEEPEST} brackets or blocks in one another; mend it")
 
 
-def read_scalar(text: str) -> Any:
-    """What a bare text stands for in YAML, as 3.0 for a number; the text itself where that is no YAML."""
-    try:
-        return yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, ValueError):  # the latter for a date that is none, as 2020-13-01
-        return text
-
-
 def read_config(*paths: Path) -> dict:
     """The configuration in YAML files, each laid over those before it, as snakemake does with several."""
     config: dict = {}

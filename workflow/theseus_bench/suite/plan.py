@@ -300,7 +300,8 @@ class Plan:
         if compact is None:
             return None
         text = {task: self._data_identity(task) for task in self.trained_tasks} if compact.source == "recipe" else None
-        return compact.model_dump() | {"text": text}
+        later_keys = {"sha256"} if compact.sha256 is None else set()  # which older fingerprints do not have
+        return compact.model_dump(exclude=later_keys) | {"text": text}
 
     def is_sample(self, task: str) -> bool:
         """Whether the suite has another training set of the task than official GLUE, or may have other rows."""

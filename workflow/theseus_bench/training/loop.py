@@ -7,10 +7,10 @@ evaluation, early stopping, checkpoint and resume are here and are nobody's to c
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from theseus_bench.modeling.compile import padded_length, prepare_for_device
 from theseus_bench.modeling.devices import Hardware, autocast, to_tensors
 from theseus_bench.modeling.energy import EnergyMeter
 from theseus_bench.modeling.flops import count_flops, is_observed
-from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.training.method import Batch, Method, ParameterGroup, parameter_groups
 from theseus_bench.training.micro_batches import fit_in_memory, parts_of
@@ -34,11 +33,12 @@ from theseus_bench.training.progress import begin_progress, tell_progress
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
     Checkpoint,
+    Expenses,
+    StateKeeper,
     TrainerState,
     copy_parameters,
     new_state,
     resume_state,
-    save_state,
 )
 
 HELD_OUT = "held_out"  # the slice of train by whose score a checkpoint is chosen, where it is not the dev set's
@@ -143,10 +143,12 @@ def fit(
     # go on from the checkpoint of a run that was stopped, or begin
     state = resume_state(checkpoint.file, trained, optimizer, hardware.device) or new_state(trained, hardware.device)
     state.micro_batch = state.micro_batch or settings.batch_size
-    start_time, save_time = time.monotonic() - state.seconds, time.monotonic()
-    meter, deadline = EnergyMeter(hardware.device, state.energy_joules), Deadline()
+    expenses, keeper = Expenses(state, hardware.device), StateKeeper(checkpoint)
     last = state.step if _is_over(settings, state, steps) else steps
     begin_progress(state.step, steps)
+
+    def state_to_keep() -> dict[str, Any]:
+        return {"trainer": vars(state) | {"energy_joules": expenses.meter.read()}}
 
     # a batch: ids, masks and token types (batch, length), labels (batch,), what the teacher says of them
     for batch in training_batches(data, settings, seed, hardware.device, state.step, last):
@@ -161,26 +163,17 @@ def fit(
             )
             state.loss_sum += loss  # ()
         state.step += 1
-        state.seconds = time.monotonic() - start_time
-        state.energy_joules = meter.read(at_most_every=60.0)
+        expenses.note_step()
 
         # evaluate, keep the best parameters
         if state.step in evaluations:
             _evaluate(method, model, data, settings, hardware, trained, state)
-            state.evaluation_seconds += time.monotonic() - start_time - state.seconds
-            state.seconds = time.monotonic() - start_time
-            state.energy_joules = meter.read()
+            expenses.note_evaluation()
         tell_progress(state.step, rate, state.curve[-1] if state.curve else {})
 
         # checkpoint: in intervals, before the process has to end, and for predictions that may not end in time either
-        is_over, reason = _is_over(settings, state, steps), deadline.reason_to_stop()
-        is_long = checkpoint.file.is_file() or deadline.end < math.inf
-        if reason or (is_over and is_long) or time.monotonic() - save_time >= checkpoint.every:
-            state.energy_joules = meter.read()
-            save_state(checkpoint.file, trained, optimizer, trainer=vars(state))
-            save_time = time.monotonic()
-        if reason:
-            raise Stopped(f"stopped at step {state.step} of {steps}, {reason}; the same command goes on from there")
+        is_over, where = _is_over(settings, state, steps), f"step {state.step} of {steps}"
+        keeper.after_step(where, trained, optimizer, state_to_keep, at_once=is_over and keeper.expects_stop)
 
         # stop where nothing is finite or nothing has got better for long
         if is_over:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +28,11 @@ from theseus_bench.modeling.checkpoints import load_masked_lm, save_checkpoint
 from theseus_bench.modeling.compile import padded_length, prepare_for_device
 from theseus_bench.modeling.devices import Hardware, autocast, seed_everything, to_tensors
 from theseus_bench.modeling.dropout import ATTENTION
-from theseus_bench.stopping import Deadline, Stopped
 from theseus_bench.suite.config import Compact, LoopSettings
 from theseus_bench.training.loop import learning_rate, make_optimizer
 from theseus_bench.training.method import ParameterGroup
 from theseus_bench.training.progress import begin_progress, tell_progress
-from theseus_bench.training.trainer_state import Checkpoint, restore_state, save_state
+from theseus_bench.training.trainer_state import Checkpoint, StateKeeper, restore_state
 
 IGNORED = -100  # the label of a position that counts in no loss
 MASKED_SHARE = 0.15  # of the tokens; of these 80 % become [MASK], 10 % a random token, 10 % stay (Devlin et al. 2019)
@@ -213,7 +211,7 @@ def _descend(
     optimizer = make_optimizer([ParameterGroup(trained)], settings)
     saved = restore_state(checkpoint.file, trained, optimizer, hardware.device)
     losses = list(saved["losses"]) if saved else []
-    save_time, deadline = time.monotonic(), Deadline()
+    keeper = StateKeeper(checkpoint)
     begin_progress(len(losses), settings.max_steps)
     for batch in _masked_batches(text, tokenizer, settings, padded_length(hardware.device), first=len(losses)):
         with autocast(hardware.device, hardware.precision):
@@ -227,13 +225,8 @@ def _descend(
         optimizer.step()
         losses.append(value.detach())
         tell_progress(len(losses), rate, {"loss": losses[-1]})
-        is_over, reason = len(losses) == settings.max_steps, deadline.reason_to_stop()
-        if reason or is_over or time.monotonic() - save_time >= checkpoint.every:
-            save_state(checkpoint.file, trained, optimizer, losses=torch.stack(losses))
-            save_time = time.monotonic()
-        if reason:
-            done = f"{len(losses)} of {settings.max_steps}"
-            raise Stopped(f"stopped at step {done} of pretraining, {reason}; the same command goes on from there")
+        where, is_over = f"step {len(losses)} of {settings.max_steps} of pretraining", len(losses) == settings.max_steps
+        keeper.after_step(where, trained, optimizer, lambda: {"losses": torch.stack(losses)}, at_once=is_over)
     return torch.stack(losses).tolist()  # only now, as the processor waits for a GPU here
 
 

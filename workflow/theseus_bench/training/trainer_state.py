@@ -6,6 +6,8 @@ import hashlib
 import math
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +16,9 @@ import torch
 from torch import nn
 
 from theseus_bench.files import atomic
+from theseus_bench.modeling.energy import EnergyMeter
 from theseus_bench.modeling.flops import new_count
+from theseus_bench.stopping import Deadline, Stopped
 
 CHECKPOINTS = Path(".cache/checkpoints")  # a folder in it for each training
 CHECKSUM_SIZE = 65  # bytes of the line that a checkpoint begins with
@@ -51,9 +55,7 @@ class TrainerState:
     evaluation_seconds: float = 0.0  # of these, spent evaluating
     seconds_before_resume: float = 0.0  # of these, spent before the last stop
     resumes: int = 0
-    micro_batch: int = (
-        0  # examples that go through the model at once, as many as fit in memory; 0 before the first step
-    )
+    micro_batch: int = 0  # examples that go through the model at once, as many as fit; 0 before the first step
     divergence: str = ""  # when and in what the run has diverged; "" if it has not
     energy_joules: float | None = 0.0  # over `seconds`; None where it cannot be measured
     training_flops: dict[str, int] = field(default_factory=new_count)
@@ -65,6 +67,57 @@ class TrainerState:
         """Over the steps since the last evaluation. A processor waits here for its GPU."""
         steps = self.step - (self.curve[-1]["step"] if self.curve else 0)
         return float(self.loss_sum) / max(1, steps)
+
+
+class Expenses:
+    """The seconds and joules that a training spends, those before a stop included, noted in its state."""
+
+    def __init__(self, state: TrainerState, device: torch.device) -> None:
+        self.state, self.start_time = state, time.monotonic() - state.seconds
+        self.meter = EnergyMeter(device, state.energy_joules)
+
+    def note_step(self) -> None:
+        """Note what has been spent so far; the energy, which takes time to read, once a minute."""
+        self.state.seconds = time.monotonic() - self.start_time
+        self.state.energy_joules = self.meter.read(at_most_every=60.0)
+
+    def note_evaluation(self) -> None:
+        """Note what has been spent so far, and since the last note on an evaluation."""
+        seconds = time.monotonic() - self.start_time
+        self.state.evaluation_seconds += seconds - self.state.seconds
+        self.state.seconds, self.state.energy_joules = seconds, self.meter.read()
+
+
+class StateKeeper:
+    """Keeps a training's state: in intervals, where it is asked to, and before the process has to end."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint, self.deadline = checkpoint, Deadline()
+        self.save_time = time.monotonic()
+
+    @property
+    def expects_stop(self) -> bool:
+        """Whether a stop is likely: there was a checkpoint already, or the process has a deadline."""
+        return self.checkpoint.file.is_file() or self.deadline.end < math.inf
+
+    def after_step(
+        self,
+        where: str,
+        parameters: list[nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        others: Callable[[], dict[str, Any]],
+        at_once: bool = False,
+    ) -> None:
+        """Save the state if it is time to, or `at_once`; Stopped, which says `where`, if the process has to end.
+
+        `others` gives what `save_state` is to keep beside parameters and optimizer.
+        """
+        reason = self.deadline.reason_to_stop()
+        if reason or at_once or time.monotonic() - self.save_time >= self.checkpoint.every:
+            save_state(self.checkpoint.file, parameters, optimizer, **others())
+            self.save_time = time.monotonic()
+        if reason:
+            raise Stopped(f"stopped at {where}, {reason}; the same command goes on from there")
 
 
 def new_state(parameters: list[nn.Parameter], device: torch.device) -> TrainerState:
