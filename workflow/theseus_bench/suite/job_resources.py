@@ -25,6 +25,7 @@ TRAINED_BYTES = 20  # of a parameter that is trained: its value, gradient, AdamW
 ACTIVATION_BYTES = 80  # of a token, layer and unit of width, kept for the backward pass
 PADDING = 1.3  # tokens of batches beside those of their sentences
 PROCESSOR, GPU = 8e9, 1e13  # operations a second: of one thread, and of a GPU that is not of the newest
+ROWS = 10_000  # of a split of which nothing is known
 START = 10  # minutes to start, to read, and to write
 FORWARD, TRAINING = 2, 6  # operations of a parameter and token, without and with the backward pass
 
@@ -199,7 +200,7 @@ class JobResources:
 
     def _rows(self, task: str, split: str) -> int:
         known = self._split(task, split).get("rows")
-        official = self.plan.suite.data.rows or self.plan.tasks[task].rows[split]
+        official = self.plan.suite.data.rows or self.plan.tasks[task].rows.get(split, ROWS)
         return int(official if known is None else known) or 1
 
     def _tokens(self, task: str, split: str) -> float:
