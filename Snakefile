@@ -40,6 +40,7 @@ from theseus_bench.suite.plan import source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER
 from theseus_bench.suite.run_files import ASIDE, set_aside
 from theseus_bench.suite.status import to_train, unsound
+from theseus_bench.wording import count_noun
 
 min_version("9.19")
 
@@ -142,6 +143,7 @@ include: "workflow/rules/present.smk"
 onstart:
     or_end(hold_suite, Path(SUITE))
     write_json(Path(SUITE) / "suite.json", config, sealed=True)
+    print_cost()
     set_aside(*kept_outputs(), Path(SUITE))
     stop_workflow_by_signal(workflow.scheduler.exit_gracefully)
     # For each job that has ended snakemake 9 looks again, every second from then on, whether its limit of 100 jobs a

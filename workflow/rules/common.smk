@@ -203,6 +203,18 @@ def diagnostic_of(experiment):
     return DIAGNOSTIC_FILE + tables_of("ax") if PLAN.tasks["ax"].trained_on in tasks else []
 
 
+def print_cost():
+    """Say what is left of the suite, and how long it will take here, where that can be told."""
+    if workflow.local_exec and workflow.is_main_process:
+        from theseus_bench.evaluation.cost import Cost  # here: parsing does without
+
+        cost = Cost(PLAN, Path(SUITE))
+        if cost.runs_left:
+            done, left = len(cost.records), count_noun(len(cost.runs_left), "run")
+            time = "on a GPU: theseus-bench plan --gpu tells more" if PLAN.wants_gpu else cost.describe_time()
+            print(f"theseus-bench: {left} of {SUITE} left, {done} done; {time}", file=sys.stderr)
+
+
 def or_end(function, *arguments):
     """What the function returns; an error that the user can mend ends this process with one line."""
     try:

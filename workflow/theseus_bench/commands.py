@@ -45,8 +45,14 @@ def configure(folder: Folder, configs: Configs, config: Overrides) -> None:
 
 
 @app.command()
-def plan(configs: Configs, config: Overrides) -> None:
-    """Say what a configuration asks for: its experiments and how many runs each has."""
+def plan(
+    configs: Configs,
+    config: Overrides,
+    gpu: Annotated[str | None, typer.Option(help="a GPU such as a100: the time on it, and not on this machine")] = None,
+) -> None:
+    """Say what a configuration asks for: runs, time, disk, downloads, and which differences its seeds can show."""
+    from theseus_bench.evaluation.cost import Cost
+    from theseus_bench.evaluation.power import describe_power
     from theseus_bench.suite.load import load_plan
 
     values = _read(configs, config)
@@ -58,6 +64,10 @@ def plan(configs: Configs, config: Overrides) -> None:
         final, total = len(suite_plan.experiment_runs(name)), len(suite_plan.all_runs(name))
         print(f"{name}: {experiment.title}: {final} runs, {total} with the searches and models that they need")
     print(f"in all {len(suite_plan.runs)} runs, each trained once")
+    cost = Cost(suite_plan, Path(suite_plan.folder), gpu)
+    print(*cost.describe(), sep="\n")
+    for name in suite_plan.suite.experiments:
+        print(*describe_power(suite_plan, name, cost.records.values()), sep="\n")
 
 
 @app.command()

@@ -38,6 +38,7 @@ class Task(Strict):
     rows: dict[str, int] = {}  # none for a split of which no official number is known
     sha256: dict[str, str] = {}
     macro: bool = True
+    mean_length: int | None = None
     max_length: int = Field(128, ge=8)
     trained_on: str | None = None
 

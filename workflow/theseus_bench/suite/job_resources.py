@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from theseus_bench.errors import UserError
-from theseus_bench.files import read_json
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_record
 from theseus_bench.suite.run_names import TRIAL
 from theseus_bench.suite.search import Settings
+from theseus_bench.suite.workload import FORWARD, TRAINING, Workload
 
 MIB = 2**20
 LIBRARIES = 1200  # MiB of a process that has imported torch, and of the two snakemakes that stand around it in a job
 CUDA = 4000  # MiB of CUDA's libraries beside it
 TRAINED_BYTES = 20  # of a parameter that is trained: its value, gradient, AdamW's two moments, the best value so far
 ACTIVATION_BYTES = 80  # of a token, layer and unit of width, kept for the backward pass
-PADDING = 1.3  # tokens of batches beside those of their sentences
 PROCESSOR, GPU = 8e9, 1e13  # operations a second: of one thread, and of a GPU that is not of the newest
-ROWS = 10_000  # of a split of which nothing is known
 START = 10  # minutes to start, to read, and to write
-FORWARD, TRAINING = 2, 6  # operations of a parameter and token, without and with the backward pass
 
 
 @dataclass(frozen=True)
@@ -42,25 +40,6 @@ SHORT = Needs(2000, 60)  # of jobs that train nothing and of which no measuremen
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The widths of a transformer; BERT-base's by default."""
-
-    hidden: int = 768
-    intermediate: int = 3072
-    vocabulary: int = 30522
-    positions: int = 512
-
-    @property
-    def layer(self) -> int:
-        """The parameters of one layer."""
-        return 4 * self.hidden**2 + 2 * self.hidden * self.intermediate
-
-    def parameters(self, layers: int) -> int:
-        """All parameters of a model of so many layers."""
-        return (self.vocabulary + self.positions) * self.hidden + layers * self.layer
-
-
-@dataclass(frozen=True)
 class JobResources:
     """What the jobs of a suite need, which has its results in `folder`; `gpu` is whether they compute on one."""
 
@@ -71,6 +50,11 @@ class JobResources:
     _priorities: dict[tuple[str, str], int] = field(default_factory=dict, init=False, repr=False)
     _estimates: dict[tuple[Any, ...], Needs] = field(default_factory=dict, init=False, repr=False)
     _kin: dict[tuple[str, str], list[str]] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def workload(self) -> Workload:
+        """How much they compute."""
+        return Workload(self.plan, self.folder)
 
     def of_run(self, run: Run, gpu: bool) -> Needs:
         """To train a run: what the others of its kind took, and half as much again, or what is estimated."""
@@ -86,13 +70,13 @@ class JobResources:
 
     def of_teacher_outputs(self, run: Run, gpu: bool) -> Needs:
         """To store what a predecessor says of its training set."""
-        shape, layers = self._shape, self.plan.suite.backbone.layers
-        minutes = self._minutes(FORWARD * layers * shape.layer * self._tokens(run.task.name, "train"), gpu)
+        shape, layers = self.workload.shape, self.plan.suite.backbone.layers
+        minutes = self._minutes(FORWARD * layers * shape.layer * self.workload.tokens(run.task.name, "train"), gpu)
         return Needs(self._memory(4 * shape.parameters(layers), gpu), minutes)
 
     def of_compact(self, method: str, gpu: bool) -> Needs:
         """To distil the compact checkpoint that a method starts from."""
-        shape, suite, compact = self._shape, self.plan.suite, self.plan.suite.compact[method]
+        shape, suite, compact = self.workload.shape, self.plan.suite, self.plan.suite.compact[method]
         layers = suite.backbone.layers
         batch_tokens = compact.batch_size * 128
         held = TRAINED_BYTES * shape.parameters(suite.student_layers) + 4 * shape.parameters(layers)
@@ -103,7 +87,7 @@ class JobResources:
 
     def of_speed(self, experiment: str, gpu: bool) -> Needs:
         """To measure the shapes of an experiment: all held at once, and the processor always measured."""
-        shape, speed = self._shape, self.plan.suite.speed
+        shape, speed = self.workload.shape, self.plan.suite.speed
         depths = {run.settings["layers"] for run in self.plan.experiment_runs(experiment) if run.spec.trained}
         depths.add(self.plan.suite.backbone.layers)
         tokens = [size.batch_size * size.length for size in speed.sizes]
@@ -126,7 +110,7 @@ class JobResources:
 
     def _estimate(self, run: Run, gpu: bool) -> Needs:
         """What the most demanding of the settings that the run may have needs."""
-        known = self._backbone_file.is_file(), self._data_file(run.task.name).is_file()
+        known = self.workload.backbone_file.is_file(), self.workload.data_file(run.task.name).is_file()
         key = run.name, run.task.name, gpu, known
         if key not in self._estimates:
             each = [self._with_settings(run, run.settings | trial, gpu) for trial in run.trials or ({},)]
@@ -136,28 +120,14 @@ class JobResources:
     def _with_settings(self, run: Run, settings: Settings, gpu: bool) -> Needs:
         if not run.spec.trained:
             return Needs(SHORT.memory, START + 5)
-        shape, depth = self._shape, self.plan.suite.backbone.layers
-        layers, batch, task = settings["layers"], settings["batch_size"], run.task
+        shape, depth = self.workload.shape, self.plan.suite.backbone.layers
+        layers = active = settings["layers"]
         held = TRAINED_BYTES * shape.parameters(layers)
-        active = layers
         if "teacher_model" in run.needs:  # which takes part in the passes
             held += 4 * shape.parameters(depth)
             active = max(layers, depth)
-        held += batch * task.max_length * active * shape.hidden * ACTIVATION_BYTES
-        examples, tokens = self._rows(task.name, "train"), self._tokens(task.name, "train")
-        trained = settings["epochs"] * examples
-        if settings["max_steps"] is not None:
-            trained = min(trained, settings["max_steps"] * batch)
-        share = trained / examples
-        evaluations = settings["evaluations"] or math.ceil(share)
-        if settings["evaluate_every"] is not None:
-            evaluations = math.ceil(trained / batch / settings["evaluate_every"])
-        predicted = sum(self._tokens(task.name, split) for split in task.dev) * evaluations
-        for name in self.plan.predicted_with(task.name):
-            predicted += sum(self._tokens(name, split) for split in self.plan.tasks[name].splits if split != "train")
-        operations = layers * shape.layer * (TRAINING * share * tokens + FORWARD * predicted)
-        operations += (active > layers) * TRAINING * depth * shape.layer * share * tokens
-        return Needs(self._memory(held, gpu), self._minutes(operations, gpu))
+        held += settings["batch_size"] * run.task.max_length * active * shape.hidden * ACTIVATION_BYTES
+        return Needs(self._memory(held, gpu), self._minutes(self.workload.operations(run, settings), gpu))
 
     def _memory(self, held: float, gpu: bool) -> int:
         """MiB for a job that holds so many bytes; on a GPU most of them are there."""
@@ -167,46 +137,6 @@ class JobResources:
         """Minutes for so many floating point operations."""
         speed = GPU if gpu else PROCESSOR * self.plan.suite.threads
         return START + math.ceil(1.5 * operations / speed / 60)
-
-    @property
-    def _backbone_file(self) -> Path:
-        return self.folder / "backbone" / "config.json"
-
-    def _data_file(self, task: str) -> Path:
-        return self.folder / "data" / task / "data.json"
-
-    @property
-    def _shape(self) -> Shape:
-        """The backbone's widths, once it is there; until then BERT-base's."""
-        try:
-            values = read_json(self._backbone_file)
-        except (OSError, UserError):
-            return Shape()
-        keys = {  # DistilBERT's own words come second
-            "hidden": ("hidden_size", "dim"),
-            "intermediate": ("intermediate_size", "hidden_dim"),
-            "vocabulary": ("vocab_size",),
-            "positions": ("max_position_embeddings",),
-        }
-        return Shape(**{key: values[name] for key, names in keys.items() for name in names if name in values})
-
-    def _split(self, task: str, split: str) -> dict[str, Any]:
-        """What is known of an encoded split: `rows` and `tokens`; {} until it is there."""
-        try:
-            values = read_json(self._data_file(task))
-            return dict(values["splits"][split])
-        except (OSError, UserError, KeyError, TypeError, ValueError):
-            return {}
-
-    def _rows(self, task: str, split: str) -> int:
-        known = self._split(task, split).get("rows")
-        official = self.plan.suite.data.rows or self.plan.tasks[task].rows.get(split, ROWS)
-        return int(official if known is None else known) or 1
-
-    def _tokens(self, task: str, split: str) -> float:
-        """Of a split, with padding; half of the most that its sentences may have, until they are counted."""
-        known = self._split(task, split).get("tokens")
-        return PADDING * (self._rows(task, split) * self.plan.tasks[task].max_length / 2 if known is None else known)
 
     def _kin_of(self, run: Run) -> list[str]:
         """The runs of the same method on the same task: of all seeds, and what its search tries."""
