@@ -19,6 +19,7 @@ from theseus_bench.data.tasks import TASKS_FILE
 from theseus_bench.errors import UserError, message_of
 from theseus_bench.files import write_json
 from theseus_bench.locks import check_suite, hold_suite
+from theseus_bench.slurm import keep_unanswered_jobs
 from theseus_bench.stopping import stop_workflow_by_signal
 from theseus_bench.strict_yaml import lay_over, read_config, read_overrides
 from theseus_bench.suite.job_resources import SHORT, JobResources
@@ -151,6 +152,8 @@ onstart:
     # queue; on one machine it is dropped, also where a profile names another.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    else:
+        keep_unanswered_jobs(workflow.scheduler._executor)
 
 
 onsuccess:

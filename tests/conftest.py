@@ -12,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 ROOT = Path(__file__).parent.parent
 
 
-SLOW = ("workflow", "methods", "training", "modeling")  # the folders whose tests train, or start processes
+SLOW = ("workflow", "slurm", "methods", "training", "modeling")  # the folders whose tests train, or start processes
 
 
 def pytest_collection_modifyitems(items):

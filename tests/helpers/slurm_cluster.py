@@ -7,6 +7,7 @@ own Slurm is touched. What has no accounting is asked for by squeue, as on a clu
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import getpass
 import os
 import shutil
@@ -22,6 +23,7 @@ CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2", "n3")
 CPUS, MEMORY = 2, 24000  # of a node, whatever the machine has: threads, MiB
 GPU = "toy"  # the type of the two GPUs that each node says it has; there are none, and jobs compute on the processor
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 PATIENCE = 60  # seconds until it gives up waiting for a daemon
 
 CONFIGURATION = """\
@@ -147,7 +149,12 @@ class Cluster:
         assert path is not None
         with open(self.folder / f"{name}.out", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [path, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [path, *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_end_with_parent,
             )
 
     def kill(self, name: str) -> None:
@@ -201,6 +208,11 @@ class Cluster:
     def jobs(self, *options: str, form: str = "%i %T %k") -> list[str]:
         """A line for each job that is waiting, running or ending."""
         return self.run("squeue", "--noheader", f"--format={form}", *options).stdout.splitlines()
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process with the one that started it, should that be killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _environment(process: int) -> list[bytes]:

@@ -30,7 +30,7 @@ echo "$1 ${{3:-none}} $SLURM_JOB_ID ${{CUDA_VISIBLE_DEVICES:-none}}" >> calls
 if mv "fault-$3" "taken-$3" 2> /dev/null; then . "./taken-$3"; fi
 exec {program} "$@"
 """
-STALL = "touch begun-$3; while [ -e hold ]; do sleep 0.1; done\n"
+STALL = "touch begun; while [ -e hold ]; do sleep 0.1; done\n"
 # More than twice what these runs ask for.
 FILL_MEMORY = "python -c 'import time; block = bytearray(b\"x\") * 3_000_000_000; time.sleep(600)'; exit 1\n"
 
@@ -78,11 +78,10 @@ def local(bare, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def project(local, tmp_path) -> Path:
-    """A copy of the complete suite, from which two students are taken."""
+    """A copy of the complete suite, from which a run is taken."""
     project = tmp_path / "project"
     shutil.copytree(local, project, symlinks=True)
-    for run in (STUDENT, OTHER):
-        shutil.rmtree(project / SUITE / run)
+    shutil.rmtree(project / SUITE / STUDENT)
     return project
 
 
@@ -128,16 +127,14 @@ def targets(*runs: str) -> list[str]:
     return ["--", *(f"{SUITE}/{run}/run.json" for run in runs)]
 
 
-def stall(project: Path, *methods: str) -> None:
-    """Have the next runs of the methods wait, before they begin, until the file `hold` goes."""
+def stall(project: Path) -> None:
+    """Have the next run of STUDENT wait, before it begins, until the file `hold` goes."""
     (project / "hold").touch()
-    for method in methods:
-        (project / f"fault-{method}").write_text(STALL)
+    (project / "fault-finetune").write_text(STALL)
 
 
-def wait_for_stall(project: Path, *methods: str) -> None:
-    for method in methods:
-        wait_until((project / f"begun-{method}").exists, f"that {method} begins", PATIENCE)
+def wait_for_stall(project: Path) -> None:
+    wait_until((project / "begun").exists, "that the run begins", PATIENCE)
 
 
 def release(project: Path) -> None:
@@ -170,21 +167,22 @@ def test_a_suite_is_made_as_on_one_machine(cluster, bare, local, tmp_path):
 
 
 def test_a_cancelled_job_is_started_again(cluster, local, project):
-    stall(project, "finetune")
-    snakemake = start(project, cluster, *targets(STUDENT, OTHER))
-    wait_for_stall(project, "finetune")
+    stall(project)
+    snakemake = start(project, cluster, *targets(STUDENT))
+    wait_for_stall(project)
     cluster.run("scancel", job_of(project, "finetune"))
     release(project)
     end(project, snakemake)
+    assert len(calls(project, "train")) == 2
     assert predictions(project) == predictions(local)
-    assert [call[1] for call in calls(project, "train")].count("vanilla_kd") == 1
 
 
 def test_jobs_that_exceed_memory_or_time_are_given_more(cluster, local, project):
-    stall(project, "finetune")
+    shutil.rmtree(project / SUITE / OTHER)
+    stall(project)
     (project / "fault-vanilla_kd").write_text(FILL_MEMORY)
     snakemake = start(project, cluster, *targets(STUDENT, OTHER))
-    wait_for_stall(project, "finetune")
+    wait_for_stall(project)
     first = {method: limits(cluster, job_of(project, method)) for method in ("finetune", "vanilla_kd")}
     cluster.run("scontrol", "update", f"JobId={job_of(project, 'finetune')}", "TimeLimit=1")
     end(project, snakemake)
@@ -206,58 +204,54 @@ def limits(cluster: Cluster, job: str) -> tuple[str, int, int]:
 
 
 def test_killed_daemons_that_come_back_cost_nothing(cluster, local, project):
-    stall(project, "finetune", "vanilla_kd")
-    snakemake = start(project, cluster, *targets(STUDENT, OTHER))
-    wait_for_stall(project, "finetune", "vanilla_kd")
+    stall(project)
+    snakemake = start(project, cluster, *targets(STUDENT))
+    wait_for_stall(project)
     node = cluster.jobs(f"--jobs={job_of(project, 'finetune')}", form="%N")[0]
     cluster.kill("slurmctld")
     cluster.kill(node)
-    release(project)  # the jobs end while nobody is there to be told
+    release(project)  # the job ends while nobody is there to be told
     wait_until((project / SUITE / STUDENT / "run.json").exists, "that the run ends", PATIENCE)
     cluster.start_controller()
     cluster.start_node(node)
     end(project, snakemake)
-    assert len(calls(project, "train")) == 2
+    assert len(calls(project, "train")) == 1
     assert predictions(project) == predictions(local)
 
 
-def test_a_lost_node_costs_its_job_alone(cluster, local, project):
-    stall(project, "finetune")
-    snakemake = start(project, cluster, *targets(STUDENT, OTHER))
-    wait_for_stall(project, "finetune")
-    job = job_of(project, "finetune")
-    node = cluster.jobs(f"--jobs={job}", form="%N")[0]
+def test_a_job_on_a_lost_node_is_started_again_on_another(cluster, local, project):
+    stall(project)
+    snakemake = start(project, cluster, *targets(STUDENT))
+    wait_for_stall(project)
+    node = cluster.jobs(f"--jobs={job_of(project, 'finetune')}", form="%N")[0]
     cluster.lose(node)
     release(project)
     try:
         end(project, snakemake)
     finally:
         cluster.start_node(node)
-    again = [call[2] for call in calls(project, "train finetune ")]
-    assert len(again) == 2
-    assert cluster.jobs("--states=all", f"--jobs={again[-1]}", form="%N") != [node]
+    assert len(calls(project, "train")) == 2
+    assert cluster.jobs("--states=all", f"--jobs={job_of(project, 'finetune')}", form="%N") != [node]
     assert predictions(project) == predictions(local)
 
 
 @pytest.mark.parametrize(
-    ("number", "calls_in_all"), [(signal.SIGTERM, 2), (signal.SIGINT, 4)], ids=["asked to end", "interrupted"]
+    ("number", "calls_in_all"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)], ids=["asked to end", "interrupted"]
 )
 def test_a_stopped_snakemake_leaves_nothing_half_done_and_the_same_command_goes_on(
     number, calls_in_all, cluster, local, project
 ):
     """SIGTERM lets the jobs that have begun end; Ctrl-C cancels them."""
-    stall(project, "finetune", "vanilla_kd")
-    snakemake = start(project, cluster, *targets(STUDENT, OTHER))
-    wait_for_stall(project, "finetune", "vanilla_kd")
+    stall(project)
+    snakemake = start(project, cluster, *targets(STUDENT))
+    wait_for_stall(project)
     snakemake.send_signal(number)
-    if number == signal.SIGTERM:
-        release(project)
-        snakemake.wait(PATIENCE)
-    else:
+    if number == signal.SIGINT:
         assert snakemake.wait(PATIENCE) != 0
-        release(project)
-    wait_until(lambda: cluster.jobs() == [], "that its jobs end", PATIENCE)
-    end(project, start(project, cluster, *targets(STUDENT, OTHER)))
+    release(project)
+    snakemake.wait(PATIENCE)
+    wait_until(lambda: cluster.jobs() == [], "that its job ends", PATIENCE)
+    end(project, start(project, cluster, *targets(STUDENT)))
     assert len(calls(project, "train")) == calls_in_all
     assert predictions(project) == predictions(local)
 
@@ -279,20 +273,19 @@ def test_after_a_killed_snakemake_the_run_that_lives_on_is_waited_for(cluster, l
     assert second.wait(PATIENCE) == 0, (project / "said.log").read_text()[-4000:]
     assert "kept, as it was made of the same" in log.read_text(errors="replace")
     assert len(calls(project, "train finetune ")) == 2
-    kept = {name: data for name, data in predictions(local).items() if STUDENT in name}
-    assert {name: predictions(project)[name] for name in kept} == kept
+    assert predictions(project) == predictions(local)
 
 
 def test_speed_is_measured_by_its_job_or_not_at_all(cluster, project, local):
-    for run in (STUDENT, OTHER):
-        shutil.copytree(local / SUITE / run, project / SUITE / run)
+    shutil.copytree(local / SUITE / STUDENT, project / SUITE / STUDENT)
     (project / SUITE / "speed/small.json").unlink()
     (project / "fault-small").write_text("exit 1\n")
-    failed = start(project, cluster, "--retries", "0")
+    speed = ["--", f"{SUITE}/speed/small.json"]
+    failed = start(project, cluster, "--retries", "0", *speed)
     assert failed.wait(PATIENCE) != 0
     assert (project / SUITE / "partial/report/index.html").is_file(), "what is there is shown"
     assert list((project / SUITE).rglob("speed/small.json")) == []
-    end(project, start(project, cluster))
+    end(project, start(project, cluster, *speed))
     assert [call[0] for call in calls(project)] == ["speed", "speed"]
     assert json.loads((project / SUITE / "speed/small.json").read_text())["threads"] == 1
 

@@ -31,10 +31,10 @@ def runs_here():
     """Whether jobs run on this machine, as far as it is asked in the process that hands them out, or in one of theirs.
 
     Of a cluster's nodes the machine that submits says nothing: neither how many cores they have nor whether a GPU.
-    A dry run of a cluster's jobs is told by its having no number of cores.
+    A dry run is not told where to: it is a cluster's where a number of jobs is given (--jobs), and not of cores alone.
     """
-    is_sent = workflow.remote_exec or workflow.non_local_exec or workflow.resource_settings.cores is None
-    return not is_sent
+    of_cluster = workflow.dryrun and workflow.resource_settings.nodes is not None
+    return not (workflow.remote_exec or workflow.non_local_exec or of_cluster)
 
 
 def gpu(wildcards):

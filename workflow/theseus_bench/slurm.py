@@ -1,9 +1,14 @@
-"""What Slurm says of a job, asked by its own commands; where there is no Slurm, or no answer, nothing is known."""
+"""What Slurm says of a job, asked by its own commands; where there is no Slurm, or no answer, nothing is known.
+
+And what a snakemake that sends its jobs there does then.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 JOB = "SLURM_JOB_ID"  # environment variable: the job that a process belongs to
 PATIENCE = 30.0  # seconds for an answer
@@ -45,3 +50,31 @@ def _ask_queue(job: str, column: str) -> subprocess.CompletedProcess[str] | None
         return subprocess.CompletedProcess(command, 1, "", "no answer")
     except OSError:
         return None
+
+
+def keep_unanswered_jobs(executor: Any) -> None:
+    """Have a snakemake's `executor` ask again for jobs of which it was told nothing, as while a controller restarts.
+
+    The plugin for Slurm forgets such jobs, and snakemake then waits for them for ever.
+    """
+    check, told = executor.check_active_jobs, set()
+
+    def telling(report: Callable[..., None]) -> Callable[..., None]:
+        def report_end(job: Any, *arguments: Any, **options: Any) -> None:
+            told.add(id(job))
+            report(job, *arguments, **options)
+
+        return report_end
+
+    async def check_all(jobs: list[Any]) -> AsyncIterator[Any]:
+        told.clear()
+        async for job in check(jobs):
+            told.add(id(job))
+            yield job
+        for job in jobs:
+            if id(job) not in told:
+                yield job
+
+    executor.check_active_jobs = check_all
+    executor.report_job_success = telling(executor.report_job_success)
+    executor.report_job_error = telling(executor.report_job_error)
