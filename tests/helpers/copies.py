@@ -39,3 +39,10 @@ def copy_project_with_small_suite(folder: Path) -> None:
     config["search"]["budget"] = {"equal": 2}
     config["speed"].update(repetitions=3, seconds=0.01, batch_sizes=[1], headline={"batch_size": 1, "length": 32})
     (folder / "config/mini.yaml").write_text(yaml.safe_dump(config))
+
+
+def link_project(folder: Path) -> None:
+    """Have `folder` hold what the commands read of the project."""
+    for name in ("config", "methods", "results/published"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(ROOT / name)

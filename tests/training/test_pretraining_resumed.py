@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from copies import link_project
 from safetensors.torch import load_file
 from theseus_bench import commands
 from theseus_bench.data.parquet import Split
@@ -24,7 +25,7 @@ from theseus_bench.suite.load import read_plan
 from theseus_bench.training import pretraining
 from theseus_bench.training.inputs import make_backbone, make_compact_checkpoint
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
-from tiny import HARDWARE, ROOT, make_checkpoint, make_split, same, write_checkpoint
+from tiny import HARDWARE, make_checkpoint, make_split, same, write_checkpoint
 
 BATCH = {"source": "recipe", "batch_size": 8, "learning_rate": 1e-2}
 
@@ -140,8 +141,7 @@ def test_a_stop_in_the_second_phase_repeats_nothing_of_the_first(backbone, tmp_p
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
     """The folder of a suite that pretrains its backbone and makes both compact checkpoints, and its configuration."""
-    for name in ("config", "methods"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results" / "tiny"
     config = {
