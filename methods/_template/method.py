@@ -15,6 +15,10 @@ class MyMethod(Method):
         imitation = functional.mse_loss(logits, batch["teacher_logits"])
         return (1 - self.weight) * task_loss(logits, batch["labels"]) + self.weight * imitation
 
+    # batch["teacher_cls"] (batch, layers stored, hidden) are the predecessor's [CLS] states, of its last layer [:, -1].
+    # Hidden states of the model: classify(model, batch, hidden_states=True).hidden_states, [0] the embeddings.
+    #
     # More of the contract, each with a default (theseus_bench/training/method.py): parameters(model), what the
-    # optimizer moves; on_step_begin(step); metrics_to_log(), numbers for the curve; compressed(model), the plain model
-    # that results.
+    # optimizer moves, in groups with rates of their own if need be; on_step_begin(step); metrics_to_log(), numbers for
+    # the curve; compressed(model), the plain model that results. docs/adding-a-method.md has all that `run` offers.
+    # Other Python files of this folder are imported with: from . import helper

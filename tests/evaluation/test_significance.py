@@ -282,6 +282,22 @@ def test_below_three_seeds_nothing_is_tested(tmp_path, seeds):
     assert word in " ".join(tables["ranks"].notes)
 
 
+@pytest.mark.parametrize("lost", [{3}, {2, 3}])
+def test_a_method_that_has_lost_seeds_is_not_tested_where_they_are_too_few(tmp_path, lost):
+    plan, skill = make_suite(), SKILL | {"pkd": 0.2}  # so bad that it would be marked
+    leave_suite(tmp_path / "whole", plan, skill=skill)
+    leave_suite(tmp_path / "lost", plan, skill=skill, skip={("pkd", "rte", seed) for seed in lost})
+    daggers = {}
+    for name in ("whole", "lost"):
+        write_significance(plan, "first", tmp_path / name)
+        results = read_significance("first", tmp_path / name)
+        daggers[name] = {key: kind for key, kind in results.daggers().items() if key[0] == "pkd"}
+    assert set(daggers["whole"].values()) == {"worse"}
+    assert {key[-1] for key in daggers["whole"]} - {key[-1] for key in daggers["lost"]} == {"rte", "macro"}
+    assert row_of(results, name="pkd", other="finetune", target="rte").p_holm is None
+    assert row_of(results, name="pkd", other="finetune", target="macro").p_holm is None
+
+
 def test_a_difference_is_tested_in_the_first_experiment_that_has_it(tmp_path):
     first = {"title": "One", "methods": ["finetune", "pkd", "theseus"]}
     second = {"title": "Two", "methods": ["finetune", "theseus", "theseus@constant"]}

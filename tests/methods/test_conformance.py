@@ -144,6 +144,17 @@ def test_python_files_beside_method_py_can_be_imported(project):
     assert complaint in problems("mine").values()
 
 
+def test_a_loss_that_relates_examples_has_to_say_so_and_its_batch_stays_whole(project):
+    file = method_spec.create_method("mine") / "method.py"
+    edit(file, ('batch["teacher_logits"])', 'batch["teacher_logits"]) + functional.pdist(logits).mean()'))
+    (problem,) = problems("mine").values()
+    assert problem.endswith("where it relates them to one another, write relates_examples = True in the class")
+    edit(file, ("class MyMethod(Method):\n", "class MyMethod(Method):\n    relates_examples = True\n\n"))
+    assert problems("mine") == {}
+    edit(file, ("        logits = classify", "        raise MemoryError\n        logits = classify"))
+    assert "methods/mine/method.py, line 16: MemoryError: " in problems("mine").values()
+
+
 def test_another_method_that_is_not_valid_does_not_stop_the_check(project):
     method_spec.create_method("mine")
     edit(method_spec.create_method("other") / "method.yaml", ("version: 1", "versoin: 1"))

@@ -62,10 +62,26 @@ def test_a_key_like_no_other_gets_the_known_ones():
     assert suggest("x", []) == " (known: none)"
 
 
+@pytest.mark.parametrize("speed", [{}, {"speed": {"repetitions": 7}}])
+def test_the_demos_speed_is_measured_at_what_its_backbone_can_read_where_no_size_is_named(speed):
+    demo = parse(Suite, values(**speed), "config").speed
+    assert [size.model_dump() for size in demo.sizes] == [
+        {"batch_size": 1, "length": 32},
+        {"batch_size": 16, "length": 32},
+    ]
+    assert demo.headline in demo.sizes
+    assert demo.repetitions == speed.get("speed", {}).get("repetitions", 100)
+    given = {"batch_sizes": [2], "lengths": [64], "headline": {"batch_size": 2, "length": 64}}
+    named = parse(Suite, values(speed=given), "config").speed
+    assert named.headline.model_dump() == {"batch_size": 2, "length": 64}
+
+
 def test_the_speed_of_the_headline_must_be_measured():
     assert "speed: headline: a batch of 32 at length 128 is not measured" in complaint(speed={"lengths": [32]})
     assert "speed.lengths names 128 twice" in complaint(speed={"lengths": [128, 128]})
-    assert parse(Suite, values(), "config").speed.headline.model_dump() == {"batch_size": 32, "length": 128}
+    backbone = {"source": "hub", "name": "a/b", "revision": COMMIT, "layers": 4}
+    default = parse(Suite, values(backbone=backbone), "config").speed
+    assert default.headline.model_dump() == {"batch_size": 32, "length": 128}
 
 
 def test_all_mistakes_are_reported_at_once():

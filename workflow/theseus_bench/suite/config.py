@@ -220,7 +220,8 @@ class Speed(Strict):
     """How the speed of the compressed models is measured: on the CPU and, where `device` allows one, the GPU.
 
     `headline` is the size whose speed-up the tables of scores show and the claims are judged by. The paper gives
-    neither batch nor length of its speed test; the default has those that it trains with.
+    neither batch nor length of its speed test; the default has those that it trains with. The demo's backbone reads no
+    such lengths: where the configuration names no size it is measured with 1 and 16 sequences of 32 tokens.
     """
 
     batch_sizes: list[Annotated[int, Field(ge=1)]] = Field([1, 32, 128], min_length=1, description="sequences")
@@ -246,6 +247,9 @@ class Speed(Strict):
         return self
 
 
+DEMO_SIZES = {"batch_sizes": [1, 16], "lengths": [32], "headline": {"batch_size": 16, "length": 32}}
+
+
 class Suite(Strict):
     """A suite: a backbone, the data, and the experiments to run with them."""
 
@@ -266,7 +270,9 @@ class Suite(Strict):
         False, description="a run whose record is there is done, though what it read is not: for records in git"
     )
     keep_models: list[str] = Field(
-        [], description="methods (or method@variant) whose models are kept, or [all]; the predecessor's always are"
+        [],
+        description="methods (or method@variant) whose models are kept, or [all]; the predecessor's always are. A run "
+        "whose model was not kept is trained again for it",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     threads: int = Field(1, ge=1, description="processor threads of one run")
@@ -292,6 +298,17 @@ class Suite(Strict):
         elsewhere = ("source", "name", "revision", "rows", "path")
         rest = {key: value for key, value in data.items() if key not in elsewhere} if isinstance(data, dict) else {}
         return values | {"data": rest | {"source": "local", "path": values["glue"]}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_speed_to_demo(cls, values: Any) -> Any:
+        """Sizes that the demo's backbone can read, where a configuration names none."""
+        if not isinstance(values, dict) or not isinstance(values.get("backbone"), dict):
+            return values
+        speed = values.get("speed", {})
+        if values["backbone"].get("source") != "demo" or not isinstance(speed, dict) or DEMO_SIZES.keys() & speed:
+            return values
+        return values | {"speed": DEMO_SIZES | speed}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -249,12 +249,15 @@ def train_step(
     still moved by its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no
     backward pass.
     """
+
     # forward and backward
-    loss, micro_batch = fit_in_memory(
-        lambda size: compute_gradients(method, model, batch, size, parameters.all, hardware),
-        micro_batch,
-        hardware.device,
-    )
+    def attempt(size: int) -> torch.Tensor:
+        return compute_gradients(method, model, batch, size, parameters.all, hardware)
+
+    if method.relates_examples:
+        loss = attempt(micro_batch)
+    else:
+        loss, micro_batch = fit_in_memory(attempt, micro_batch, hardware.device)
 
     # clip
     gradients = [p.grad for p in parameters.clipped if p.grad is not None]

@@ -117,6 +117,10 @@ class ParameterGroup:
 class Method:
     """The base of every method. `build` and `loss` must be written; the rest has the usual answer."""
 
+    # Whether the loss is of an example beside others of its batch, and so no mean over the examples. Such a batch does
+    # not go through the model in parts where memory is short: the run ends.
+    relates_examples = False
+
     def build(self, run: RunContext) -> nn.Module:
         """The module to train. In evaluation it must behave as the compressed model."""
         raise NotImplementedError
