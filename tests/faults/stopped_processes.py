@@ -207,7 +207,7 @@ STEPS = [  # commands by hand, and what of the suite each makes
     (["select-settings", "vanilla_kd@equal", "TASK"], ["search/vanilla_kd@equal/TASK.json"]),
     (["score", "equal"], ["scores"]),
     (["significance", "equal"], ["significance"]),
-    (["score-tables", "equal"], ["tables"]),
+    (["score-tables", "equal"], [f"tables/equal{ending}.csv" for ending in ("", "_significance", "_seeds")]),
     (["experiment-figures", "equal"], ["figures"]),
     (["submissions", "equal"], ["submissions"]),
     (["report"], ["report"]),
