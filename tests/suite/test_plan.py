@@ -451,7 +451,7 @@ def test_a_suite_file_whose_seal_is_damaged_is_named(tmp_path):
     write_json(tmp_path / "suite.json", {"suite": "small"}, sealed=True)
     text = (tmp_path / "suite.json").read_text()
     (tmp_path / "suite.json").write_text(text.replace('"sha256"', '"sha25v"'))
-    with pytest.raises(UserError, match=rf"^{tmp_path}/suite.json: config: unknown key 'sha25v'"):
+    with pytest.raises(UserError, match=rf"^{tmp_path}/suite.json: config: "):
         read_plan(tmp_path)
 
 
