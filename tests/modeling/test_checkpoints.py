@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from theseus_bench.data.tasks import load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.modeling import architectures, attention, checkpoints
@@ -237,16 +236,3 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path, words):
 
 def test_a_checkpoint_of_the_same_vocabulary_is_accepted(tmp_path):
     checkpoints.check_same_vocabulary(write_tokenizer(tmp_path / "theirs"), write_tokenizer(tmp_path / "ours"))
-
-
-def test_a_disk_that_is_full_while_a_model_is_saved_is_one_line(tmp_path, monkeypatch):
-    model = tiny("bert")
-
-    def save(folder):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(model, "save_pretrained", save)
-    message = r"model: the model cannot be written \(.*No space left.*\); make room on the disk$"
-    with pytest.raises(UserError, match=message):
-        checkpoints.save_checkpoint(model, write_tokenizer(tmp_path / "tokenizer"), tmp_path / "model")
-    assert not (tmp_path / "model").exists()

@@ -12,7 +12,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -69,10 +68,7 @@ def load_masked_lm(folder: Path) -> nn.Module:
 def save_checkpoint(model: nn.Module, tokenizer_folder: Path, folder: Path, card: str = "") -> None:
     """Write model and tokenizer as a folder that plain `transformers` loads, with `card` as its README.md if given."""
     with atomic(folder) as scratch, quiet_transformers():
-        try:
-            model.save_pretrained(scratch)
-        except SafetensorError as error:  # of a full disk, say, which it tells in an error of its own
-            raise UserError(f"{folder}: the model cannot be written ({error}); make room on the disk") from None
+        model.save_pretrained(scratch)
         AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(scratch)
         if card:
             (scratch / "README.md").write_text(card, encoding="utf-8")
