@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from outcomes import LOST, SURVIVED, WRONG, Outcomes
-from theseus_bench.checksums import check_folder
+from theseus_bench.checksums import LIST, check_folder
 from theseus_bench.data.encoding import open_split, summary
 from theseus_bench.data.parquet import read_source
 from theseus_bench.errors import UserError
@@ -119,12 +119,16 @@ def inject_into_files(suite: Path, count: int, seed: int, outcomes: Outcomes) ->
             after = _seen(kind, plan, file)
             unsound_paths = status.unsound(plan, runs, experiments, suite)
         relative = str(file.relative_to(suite))
-        made_again = any(
-            relative == path or relative.startswith(f"{path.removesuffix('/run.json')}/") for path in unsound_paths
-        )
+        made_again = any(_is_made_with(relative, path) for path in unsound_paths)
         made_again |= kind.name == "suite.json" or (fault == "deleted" and not kind.is_folder)  # snakemake sees that
         outcome, note = judge(before, after, made_again, fault, file)
         outcomes.add(kind.name, fault, outcome, f"{relative}: {note}")
+
+
+def _is_made_with(file: str, path: str) -> bool:
+    """Whether the job that makes `path` again, as the plan has it, also makes the file: of its folder, run or list."""
+    in_folder = file.startswith(f"{path.removesuffix('/run.json')}/")
+    return file == path or in_folder or (file.endswith(LIST) and Path(file).parent == Path(path).parent)
 
 
 def judge(before: str, after: str, made_again: bool, fault: str, file: Path) -> tuple[str, str]:

@@ -447,6 +447,14 @@ def test_a_damaged_suite_file_is_named_and_says_how_it_is_made(tmp_path, text):
     assert "\n" not in message
 
 
+def test_a_suite_file_whose_seal_is_damaged_is_named(tmp_path):
+    write_json(tmp_path / "suite.json", {"suite": "small"}, sealed=True)
+    text = (tmp_path / "suite.json").read_text()
+    (tmp_path / "suite.json").write_text(text.replace('"sha256"', '"sha25v"'))
+    with pytest.raises(UserError, match=rf"^{tmp_path}/suite.json: config: "):
+        read_plan(tmp_path)
+
+
 def test_a_suite_that_was_not_configured_says_how(tmp_path):
     with pytest.raises(UserError, match=r"suite.json: no such file; make it with: "):
         read_plan(tmp_path)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from records import RECORD
 from theseus_bench import commands
-from theseus_bench.errors import UserError
+from theseus_bench.errors import UserError, message_of
 from theseus_bench.files import atomic, write_json
 from theseus_bench.suite.provenance import code_revision, provenance
 from theseus_bench.suite.records import RunRecord, crash_reason, crash_recorded, read_predictions, read_record
@@ -21,11 +22,11 @@ from theseus_bench.training.run import predictions_table
 from tiny import make_split
 
 
-def leave_half(path):
+def leave_half(path, error=None):
     """Write half of `path` and fail."""
     with atomic(path) as scratch:
         scratch.write_text("new, but only ha")
-        raise RuntimeError("power cut")
+        raise error or RuntimeError("power cut")
 
 
 def test_atomic_leaves_the_old_file_where_the_block_fails(tmp_path):
@@ -41,6 +42,16 @@ def test_atomic_leaves_nothing_where_there_was_nothing(tmp_path):
     with pytest.raises(RuntimeError):
         leave_half(tmp_path / "deep" / "file.txt")
     assert list((tmp_path / "deep").iterdir()) == []
+
+
+@pytest.mark.parametrize(("free", "error"), [(1000, OSError), (2**30, AttributeError)])
+def test_on_a_full_disk_a_librarys_own_error_says_so(tmp_path, monkeypatch, free, error):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(error) as failure:
+        leave_half(tmp_path / "figures", AttributeError("'Stream' object has no attribute 'pos'"))
+    if error is OSError:
+        assert message_of(failure.value) == f"{tmp_path}/figures: no space left on device; make room on the disk"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_atomic_shows_nothing_before_the_block_ends(tmp_path):

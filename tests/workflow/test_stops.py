@@ -298,6 +298,7 @@ def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(comp
         change(run / file)
         os.utime(run / file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     damage(project / SUITE / "search/vanilla_kd@equal/rte.json")
+    damage(project / SUITE / "speed/equal.json")
     shutil.rmtree(project / ".snakemake")
     before = contents(project, "runs/**/run.json")
     assert_completes(project, environment)

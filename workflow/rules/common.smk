@@ -349,6 +349,10 @@ def force_unsound(runs, experiments):
             settings.rerun_triggers = set(settings.rerun_triggers) - {RerunTrigger.INPUT}
         UNSOUND.update(f"{SUITE}/{file}" for file in or_end(unsound, PLAN, runs, experiments, Path(SUITE)))
         workflow.dag.forcefiles.update(UNSOUND)
+        # What is forced behind a job that must run is left out where only ancient inputs join the two (snakemake 9).
+        for file in UNSOUND if not workflow.dryrun else []:
+            if file.startswith(f"{SUITE}/speed/"):
+                Path(file).unlink(missing_ok=True)
 
 
 def kept_outputs():

@@ -6,6 +6,7 @@ sealed: its last key is then the checksum of the text before it, which whoever r
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,6 +23,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.locks import same_file
 
 AGAIN = "the same snakemake command mends it"
+FULL = 2**20  # bytes: so little room is left on a disk where what is written did not fit
 SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
 SEAL_SIZE = 100  # bytes, at most
 
@@ -37,7 +39,8 @@ def atomic(path: Path, durable: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch, lock = _scratch_folder(path)
     try:
-        yield scratch / path.name
+        with _full_disk_named(path):
+            yield scratch / path.name
         if durable:
             _to_disk(scratch / path.name)
         if path.is_dir() and not path.is_symlink():
@@ -48,6 +51,17 @@ def atomic(path: Path, durable: bool = True) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Where the disk is full, whatever the block raises says so: some libraries tell that in errors of their own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or shutil.disk_usage(path.parent).free > FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def _scratch_folder(path: Path) -> tuple[Path, int]:

@@ -99,7 +99,10 @@ def read_plan(folder: Path, experiment: str | None = None) -> Plan:
     values = read_json(file, remedy)
     if not isinstance(values, dict):
         raise UserError(f"{file}: expected keys and values, found {type(values).__name__}; {remedy}")
-    plan = load_plan(values)
+    try:
+        plan = load_plan(values)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     if experiment is not None and experiment not in plan.suite.experiments:
         raise UserError(
             f"{folder}: the suite has no experiment {experiment!r}{suggest(experiment, plan.suite.experiments)}"

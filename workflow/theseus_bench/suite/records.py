@@ -144,7 +144,7 @@ def crash_reason(folder: Path) -> str:
     try:
         crash = read_json(file)
         return crash["reason"] if crash.get("stopped") else f"crashed: {crash['reason']}"
-    except (UserError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError, AttributeError):
         return f"crashed: {file} does not say why; its log may"
 
 

@@ -36,7 +36,7 @@ from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.training import method as method_module
 from theseus_bench.training import run
-from theseus_bench.training.loop import compute_gradients, predict, training_batch
+from theseus_bench.training.loop import compute_gradients, parameters_of, predict, training_batch
 from theseus_bench.training.run import execute, store_teacher_outputs
 
 ROWS, STEPS = 40, 3
@@ -233,6 +233,8 @@ def _check_parts(bench: Bench) -> None:
         if method.relates_examples:
             return
         model = method.build(run.context(bench.plan, task_run, bench.folder, data, STEPS, hardware.device)).train()
+        if not parameters_of(method, model).trained:  # a control has no loss
+            return
         for dropout in [module for module in model.modules() if isinstance(module, nn.Dropout)]:
             dropout.p = 0.0  # it is drawn for each part, so it cannot be the same
         parameters = list(model.parameters())
