@@ -22,6 +22,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from theseus_bench.checksums import LIST
 from theseus_bench.commands import run
 from theseus_bench.data.encoding import encode_task, open_split, summary
 from theseus_bench.data.synthetic import generate
@@ -30,7 +31,7 @@ from theseus_bench.errors import UserError, message_of
 from theseus_bench.suite.load import read_plan
 from tiny import ROOT, write_checkpoint
 
-EXAMPLES = int(os.environ.get("THESEUS_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("THESEUS_EXAMPLES", "20"))
 FEW = EXAMPLES <= 1000
 any_input = settings(
     max_examples=EXAMPLES,
@@ -108,7 +109,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | 
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3))
 
 
-PIECES = [b"\n", b": ", b"[" * 200, b"&a ", b"*a", b"- "]
+PIECES = [b"\n", b": ", b"[" * 200, b"&a ", b"*a", b"- ", b"!!int ", b"2020-13-01", b"0x" + b"f" * 5000]
 
 
 def places(tree, above=()) -> list[tuple]:
@@ -345,5 +346,6 @@ def test_any_table(tokenizer, case, sample):
             assert "\n" not in said
             assert list(output.parent.iterdir()) == []
             return
-        assert {path.name for path in output.iterdir()} == {"data.json", "validation.rows.npy", "validation.tokens.npy"}
+        files = {"data.json", "validation.rows.npy", "validation.tokens.npy", LIST}
+        assert {path.name for path in output.iterdir()} == files
         assert len(open_split(output, "validation")) == summary(output)["splits"]["validation"]["rows"]

@@ -261,6 +261,15 @@ def test_equal_keys_of_different_blocks_and_merged_ones_are_none(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["2020-13-01", "!!int abc", "!!int ''", "!!timestamp abc", "!!float x", "1" * 5000, "0x" + "f" * 5000]
+)
+def test_a_value_that_yaml_cannot_make_is_refused(tmp_path, text):
+    with pytest.raises(UserError, match=r"suite.yaml: not valid YAML: .") as error:
+        yaml_of(tmp_path, f"a: {text}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("text", "number"),
     [("1e-3", 1e-3), ("2E5", 2e5), ("-1e+2", -100.0), ("1.5e3", 1500.0), (".5e1", 5.0), ("1.0e-3", 1e-3), ("10", 10)],
 )

@@ -30,6 +30,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
 Text = Annotated[str, AfterValidator(_one_line)]
 Family = Literal["bert", "roberta", "distilbert"]
 DEEPEST = 100  # levels of a YAML file; PyYAML would go down any number, until the system ends it
+LARGEST = 8192  # bits of a whole number
 EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")  # 1e-3, which YAML 1.1 reads as text
 
 Block = TypeVar("Block", bound=BaseModel)
@@ -55,7 +56,16 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
                 keys.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number; ConstructorError where Python would not write it out again."""
+        value = super().construct_yaml_int(node)
+        if value.bit_length() > LARGEST:
+            problem = f"a whole number of more than {LARGEST} bits"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
 
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 
 
@@ -98,7 +108,7 @@ def _read_text(text: str, where: str) -> Any:
     try:
         _check_depth(text, where)
         return yaml.load(text, Loader=Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError) as error:  # a date that is none, !!int abc
         fault = " ".join(str(error).split()).replace(' in "<unicode string>"', "")
         raise UserError(f"{where}: not valid YAML: {fault}") from None
 
