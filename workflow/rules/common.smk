@@ -186,7 +186,9 @@ def predecessors_of(experiment):
 def compared_before(experiment):
     """What the experiments before this one compare: all but their titles, the files for the server and whose curves are drawn."""
     names = EXPERIMENTS[: EXPERIMENTS.index(experiment)]
-    return {name: PLAN.suite.experiments[name].model_dump_json(exclude={"title", "submission", "curves"}) for name in names}
+    return {
+        name: PLAN.suite.experiments[name].model_dump_json(exclude={"title", "submission", "curves"}) for name in names
+    }
 
 
 def labels_of(experiment):
