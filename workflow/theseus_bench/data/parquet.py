@@ -50,15 +50,15 @@ def read_source(file: Path, task: Task, split: str, sample: bool, verify: bool) 
         raise UserError(
             f"{file}: not a readable parquet file ({str(error).splitlines()[0][:120]}); fetch it again"
         ) from None
-    columns = [*task.columns, "label", "idx"]
-    if "idx" not in table.column_names:
-        table = table.append_column("idx", pa.array(range(table.num_rows), pa.int64()))
+    columns = [*task.columns, "label"]
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise UserError(
             f"{file}: no column {', '.join(missing)}; expected {', '.join(columns)}, found {table.column_names}"
         )
-    table = table.select(columns)
+    if "idx" not in table.column_names:
+        table = table.append_column("idx", pa.array(range(table.num_rows), pa.int64()))
+    table = table.select([*columns, "idx"])
     try:
         table.validate(full=True)
     except pa.ArrowInvalid as error:  # text that is no UTF-8, which Arrow reads and Python does not
