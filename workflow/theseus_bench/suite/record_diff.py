@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 
 CIRCUMSTANCES = ("precision", "device", "threads")  # in a record beside its settings and what it read
@@ -17,6 +18,26 @@ def explain_difference(before: RunRecord, after: RunRecord) -> list[str]:
     both = [name for name in before.inputs if name in after.inputs]  # versions differ in what they call a method's code
     causes += [f"other contents of {name}" for name in both if before.inputs[name] != after.inputs[name]]
     return causes + compare_values(_circumstances(before), _circumstances(after))
+
+
+def explain_staleness(plan: Plan, run: Run, record: RunRecord) -> str:
+    """What the record was made of that the plan now has otherwise: 'learning_rate 2e-05 → 3e-05, version 1 → 2'."""
+    tried = {key for trial in run.trials for key in trial}  # a search's choice is a result, not a cause
+    before, after = ({k: v for k, v in values.items() if k not in tried} for values in (record.settings, run.settings))
+    changes = compare_values(before, after)
+    changes += compare_values({"version": record.method_version}, {"version": run.spec.version})
+    for name, source, block in (
+        ("data", record.data_source, plan.suite.data),
+        ("backbone", record.backbone, plan.suite.backbone),
+    ):
+        planned_source = block.model_dump(exclude_none=True)
+        changes += compare_values({name: _identity(source)}, {name: _identity(planned_source)})
+    return ", ".join(changes) or "of what it read, as its predecessor"
+
+
+def _identity(source: dict[str, Any]) -> dict[str, Any]:
+    """What is said of data or a backbone but where they are kept."""
+    return {key: value for key, value in source.items() if key not in ("path", "diagnostic")}
 
 
 def _circumstances(record: RunRecord) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from theseus_bench.suite.method_code import has_same_code
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.outputs import CRATE_FILE, CRATE_LIST, REPORT_FILES, REPORT_LIST, STEPS, files_of, list_of
 from theseus_bench.suite.plan import Plan, Run
+from theseus_bench.suite.record_diff import explain_staleness
 from theseus_bench.suite.records import RunRecord, crash_reason, read_record
 from theseus_bench.suite.search import read_choice
 
@@ -44,7 +45,7 @@ def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[st
     if record is None:
         return "missing", _why_missing(plan, run, folder), None
     if record.fingerprint != plan.fingerprint(run):
-        return "missing", f"its record is of other settings; {AGAIN}", None
+        return "missing", f"its record is of other settings ({explain_staleness(plan, run, record)}); {AGAIN}", None
     fault = _fault_of_predictions(folder / run.path / "predictions.parquet", record.predictions_sha256)
     if fault:
         return "missing", f"its predictions are {fault}; {AGAIN}", None
