@@ -94,14 +94,14 @@ def check(folder: Path, debug: bool = False) -> Iterator[tuple[str, str]]:
         yield "metadata complete", f"it excludes {' and '.join(TASKS)}, one of which the checks need"
         return
     told: set[str] = set()
-    problem = _problem(lambda: _check_metadata(folder), told, debug)
+    problem = _problem(lambda: _check_metadata(folder), folder, told, debug)
     yield "metadata complete", problem
     if problem:
         return
     with tempfile.TemporaryDirectory() as scratch:
         bench = make_bench(spec.name, Path(scratch))
         for title, function in CHECKS[1:]:
-            yield title, _problem(lambda function=function: function(bench), told, debug)
+            yield title, _problem(lambda function=function: function(bench), folder, told, debug)
 
 
 def make_bench(method: str, folder: Path) -> Bench:
@@ -127,6 +127,7 @@ def make_bench(method: str, folder: Path) -> Bench:
     plan = Plan(parse(Suite, suite, "check"), tasks, specs, faults)
     bench = Bench(plan, folder)
     write_tokenizer(folder / "tokenizer")
+    torch.manual_seed(0)  # the same checks each time: with some weights the gradients of a batch nearly cancel out
     for path, layers in [("backbone", 4), *((f"compact/{name}", 2) for name in suite["compact"])]:
         save_checkpoint(BertForMaskedLM(_tiny_config(layers)), folder / "tokenizer", folder / path)
     (folder / "compact").mkdir(exist_ok=True)
@@ -314,10 +315,14 @@ def _audit(event: str, arguments: tuple) -> None:
         _watchers[-1].append(f"the network at {arguments[1]}")
 
 
-def _problem(function: Callable[[], None], told: set[str], debug: bool) -> str:
-    """What is wrong, added to what is `told`, and with `debug` its traceback; '' if nothing is."""
+def _problem(function: Callable[[], None], folder: Path, told: set[str], debug: bool) -> str:
+    """What is wrong with the method in `folder`, added to what is `told`; '' if nothing is.
+
+    With `debug` its traceback is printed.
+    """
     try:
-        function()
+        with method_module.name_line(folder):
+            function()
     except Exception as error:
         problem = str(error)
         if not isinstance(error, UserError):
