@@ -197,13 +197,12 @@ class Cluster:
 
     def processes_of_jobs(self, *jobs: str) -> list[int]:
         """The processes of these jobs, or of any."""
-        marks = tuple(f"SLURM_JOB_ID={job}" for job in jobs) or ("SLURM_JOB_ID=",)
-        numbers = []
-        for number in self.strays():
-            variables = [variable.decode(errors="replace") for variable in _environment(number)]
-            if any(variable in marks if jobs else variable.startswith(marks) for variable in variables):
-                numbers.append(number)
-        return numbers
+        marks = [f"SLURM_JOB_ID={job}".encode() for job in jobs]
+
+        def is_of_jobs(variable: bytes) -> bool:
+            return variable in marks if marks else variable.startswith(b"SLURM_JOB_ID=")
+
+        return [number for number in self.strays() if any(map(is_of_jobs, _environment(number)))]
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
         """A command of Slurm's."""
