@@ -167,11 +167,9 @@ class Cluster:
         """End all that is on a node at once, as when it loses power; SlurmdTimeout later Slurm takes it for lost."""
         jobs = self.run("squeue", "--noheader", "--format=%i", f"--nodelist={node}").stdout.split()
         self.kill(node)
-        for number in self.strays():
-            variables = _environment(number)
-            if any(f"SLURM_JOB_ID={job}".encode() in variables for job in jobs):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(number, signal.SIGKILL)
+        for number in self.processes_of_jobs(*jobs):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
     def stop(self) -> None:
         """Cancel all jobs and end all daemons, and whatever of the jobs is still there then."""
@@ -196,6 +194,15 @@ class Cluster:
         mark = f"SLURM_CONF={self.folder}/slurm.conf".encode()
         numbers = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
         return [number for number in numbers if mark in _environment(number)]
+
+    def processes_of_jobs(self, *jobs: str) -> list[int]:
+        """The processes of these jobs, or of any."""
+        marks = [f"SLURM_JOB_ID={job}".encode() for job in jobs]
+
+        def is_of_jobs(variable: bytes) -> bool:
+            return variable in marks if marks else variable.startswith(b"SLURM_JOB_ID=")
+
+        return [number for number in self.strays() if any(map(is_of_jobs, _environment(number)))]
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
         """A command of Slurm's."""
