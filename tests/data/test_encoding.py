@@ -127,8 +127,15 @@ def test_a_rating_must_lie_between_0_and_5(tmp_path):
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path):
     file = tmp_path / "train.parquet"
-    pq.write_table(pa.table(COLUMNS).drop_columns(["guess", "idx"]), file)
-    assert "no column guess, idx; expected premise, guess, label, idx, found ['premise', 'label']" in complaint(file)
+    pq.write_table(pa.table(COLUMNS).drop_columns(["guess", "label"]), file)
+    assert "no column guess, label; expected premise, guess, label, found ['premise', 'idx']" in complaint(file)
+
+
+def test_without_a_column_of_numbers_the_rows_are_numbered_in_order(tmp_path):
+    file = tmp_path / "train.parquet"
+    pq.write_table(pa.table(COLUMNS).drop_columns(["idx"]), file)
+    table = read_source(file, task(), "train", sample=False, verify=False)
+    assert table["idx"].to_pylist() == list(range(table.num_rows))
 
 
 @pytest.mark.parametrize("keep", [0, 7, 0.5, 0.9])

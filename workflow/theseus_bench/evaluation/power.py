@@ -82,7 +82,7 @@ def describe_power(plan: Plan, experiment: str, records: Iterable[RunRecord]) ->
 
 def least_permutation_p(seeds: int) -> float:
     """The smallest p that a permutation test over so many seeds can give: all differences have one sign."""
-    return min(1.0, 2 / 2**seeds)
+    return float(min(1.0, 2.0 ** (1 - seeds)))
 
 
 def _power_of(plan: Plan, task: Task, records: Iterable[RunRecord]) -> TaskPower:

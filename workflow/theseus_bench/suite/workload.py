@@ -101,13 +101,13 @@ class Workload:
         """Optimizer steps that the settings plan."""
         if not run.spec.trained:
             return 0
-        return math.ceil(self._trained_rows(run, settings) / settings["batch_size"])
+        return math.ceil(self._trained_rows(run, settings) / int(settings["batch_size"]))
 
     def operations(self, run: Run, settings: Settings) -> float:
         """Of training a run with these settings, its evaluations and its predictions."""
         if not run.spec.trained:
             return 0.0
-        task, layer, layers = run.task, self.shape.layer, settings["layers"]
+        task, layer, layers = run.task, self.shape.layer, int(settings["layers"])
         share = self._trained_rows(run, settings) / self.rows(task.name, "train")
         evaluations = settings["evaluations"] or math.ceil(share)
         if settings["evaluate_every"] is not None:
@@ -116,7 +116,7 @@ class Workload:
         for name in self.plan.predicted_with(task.name):
             predicted += sum(self.tokens(name, split) for split in self.plan.tasks[name].splits if split != "train")
         trained = share * self.tokens(task.name, "train")
-        operations = layers * layer * (TRAINING * trained + FORWARD * predicted)
+        operations: float = layers * layer * (TRAINING * trained + FORWARD * predicted)
         depth = self.plan.suite.backbone.layers
         if "teacher_model" in run.needs and depth > layers:  # which takes part in the passes
             operations += TRAINING * depth * layer * trained
