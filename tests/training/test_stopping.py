@@ -307,7 +307,7 @@ def test_a_stopped_run_says_75_and_the_same_command_goes_on_to_the_same_predicti
     assert first.wait(PATIENCE) == os.EX_TEMPFAIL
     line = first.stdout.read().splitlines()[-1]  # those before it tell how far it is
     assert line.startswith("theseus-bench: stopped at step ")
-    assert line.endswith(f" of {STEPS}, by {number.name}; the sameand goes on from there")
+    assert line.endswith(f" of {STEPS}, by {number.name}; the same command goes on from there")
     plan = read_plan(project / "results/check")
     (reason,) = (text for a, _, text in states(plan, project / "results/check") if a.path == "runs/finetune/rte/seed-1")
     assert f"theseus-bench: {reason}" == line
@@ -397,7 +397,7 @@ def test_a_pretraining_that_is_asked_to_stop_goes_on_too(tmp_path):
             wait_for(lambda: is_training(tmp_path), first)
             first.terminate()
             assert first.wait(PATIENCE) == os.EX_TEMPFAIL
-            assert "of 120 of pretraining, by SIGTERM; the sameand goes on" in first.stdout.read()
+            assert "of 120 of pretraining, by SIGTERM; the same command goes on" in first.stdout.read()
             assert is_training(tmp_path)
         assert command(tmp_path, *words).wait(PATIENCE) == 0
         assert not is_training(tmp_path)
