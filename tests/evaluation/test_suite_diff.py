@@ -23,7 +23,7 @@ def suites(tmp_path):
     """A suite with three runs, and a copy of it."""
     before, after = tmp_path / "before", tmp_path / "after"
     for seed in (1, 2):
-        leave(before, "theseus", "rte", seed, dev_score=0.60 + 0.02 * seed, threads=1)
+        leave(before, "theseus", "rte", seed, dev_score=0.60 + 0.02 * seed, threads=1, inputs={"data/rte": "1" * 64})
     leave(before, "finetune", "cola", 1, dev_score=0.5)
     write_json(before / "suite.json", {"suite": "one", "equal": {"set": {"epochs": 4}}, "tasks": ["cola", "rte"]})
     shutil.copytree(before, after)
@@ -41,8 +41,8 @@ def test_each_difference_is_told_once_with_its_cause(suites, capsys):
     leave(after, "predecessor", "rte", 2)
     for seed in (1, 2):
         settings = PLAN.run("theseus", "rte", seed).settings | {"base_rate": 0.7}
-        inputs = {"data/rte": "2" * 64}
-        leave(after, "theseus", "rte", seed, (1, 0), dev_score=0.5, threads=2, settings=settings, inputs=inputs)
+        others = {"settings": settings, "inputs": {"data/rte": "2" * 64}}
+        leave(after, "theseus", "rte", seed, (1, 0), dev_score=0.5, threads=2, **others)
     write_json(after / "suite.json", {"suite": "one", "equal": {"set": {"epochs": 5}}, "tasks": ["rte"], "threads": 2})
     assert run_command(["diff", *map(str, suites)]) == 1
     base_rate = PLAN.run("theseus", "rte", 1).settings["base_rate"]

@@ -326,7 +326,8 @@ def test_commands_lay_the_command_line_over_the_files(tmp_path, capsys):
 
 
 def runs_in_all(output: str) -> int:
-    return int(output.splitlines()[-1].split()[2])
+    line = next(line for line in output.splitlines() if line.startswith("in all "))
+    return int(line.split()[2])
 
 
 @pytest.mark.parametrize("text", ["'1e-3'", "1e", "e3", "1e3x", "theseus@learning_rate=2e-5", "0x1e3g", "1.2.3e4"])

@@ -22,7 +22,7 @@ from theseus_bench.data.parquet import Split
 from theseus_bench.files import write_json
 from theseus_bench.suite.config import Compact
 from theseus_bench.suite.load import read_plan
-from theseus_bench.training import pretraining
+from theseus_bench.training import pretraining, trainer_state
 from theseus_bench.training.inputs import make_backbone, make_compact_checkpoint
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
 from tiny import HARDWARE, make_checkpoint, make_split, same, write_checkpoint
@@ -67,7 +67,7 @@ def steps(monkeypatch):
 @pytest.fixture
 def every_third_step(monkeypatch):
     """A clock by which a step lasts a second, and a machine that keeps its state every three."""
-    monkeypatch.setattr(pretraining, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    monkeypatch.setattr(trainer_state, "time", SimpleNamespace(monotonic=itertools.count().__next__))
     return 3.0
 
 
