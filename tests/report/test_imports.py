@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from copies import ROOT
 from theseus_bench.files import write_json
 from worked import copy_of
 
@@ -25,7 +26,7 @@ def modules_after(code: str) -> set[str]:
     """The modules that are imported once `code` has run in a process of its own."""
     command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60)
+    process = subprocess.run(command, cwd=ROOT, env=paths, capture_output=True, text=True, timeout=60)
     assert process.returncode == 0, process.stderr
     return set(process.stdout.splitlines()[-1].split())
 

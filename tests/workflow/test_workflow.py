@@ -487,7 +487,7 @@ def test_a_job_of_each_rule_reads_its_declared_inputs_alone(complete_project, pr
                 complete_project / name, target
             )
         (folders[rule] / command.rpartition(" > ")[2].split()[0]).parent.mkdir(parents=True, exist_ok=True)
-    script = "\n".join(f"cd {folders[rule]}; {command} || echo {rule} failed" for rule, (*_, command) in jobs.items())
+    script = "\n".join(f"cd {folders[rule]}; ({command}) || echo {rule} failed" for rule, (*_, command) in jobs.items())
     process = subprocess.run(["theseus-bench", "with-preload", "bash", "-c", script], capture_output=True, text=True)
     assert process.stdout == ""
     for rule, (_, outputs, _) in jobs.items():
