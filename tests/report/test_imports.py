@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from copies import ROOT
 from theseus_bench.files import write_json
 from worked import copy_of
 
@@ -26,7 +25,7 @@ def modules_after(code: str) -> set[str]:
     """The modules that are imported once `code` has run in a process of its own."""
     command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.run(command, cwd=ROOT, env=paths, capture_output=True, text=True, timeout=60)
+    process = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60)
     assert process.returncode == 0, process.stderr
     return set(process.stdout.splitlines()[-1].split())
 
@@ -42,6 +41,8 @@ def test_tables_of_scores_are_made_without_what_computed_the_scores(worked_examp
     folder = copy_of(worked_example.folder, tmp_path)
     write_json(folder / "suite.json", worked_example.plan.suite.model_dump())
     arguments = ["score-tables", str(folder), "glue"]
-    modules = modules_after(f"from theseus_bench.commands import run\nassert run({arguments}) == 0")
+    # The example has published numbers of its own, in which the methods' rows are not.
+    unchecked = "from theseus_bench.suite import load\nload.check_spec = lambda *_: None\n"
+    modules = modules_after(f"{unchecked}from theseus_bench.commands import run\nassert run({arguments}) == 0")
     assert (folder / "tables/glue.csv").is_file()
     assert modules & NOT_IMPORTED["tables.experiment"] == set()
