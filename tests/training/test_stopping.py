@@ -33,6 +33,14 @@ STEPS = 200
 PATIENCE = 600  # seconds until a test gives up waiting
 
 
+@pytest.fixture(autouse=True)
+def heard_interrupts():
+    """Interrupts as a terminal sends them: a shell that starts the tests in the background has them ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 @pytest.fixture
 def deadline(monkeypatch):
     """A clock that stands still, and a function that asks a deadline of so many seconds from then."""
