@@ -102,7 +102,11 @@ FORGOTTEN = {
     "run.load_start() ": ("run.load_compact()", 10, "no compact checkpoint was asked for; write needs: [compact_chec"),
     "run.load_start()  ": ("run.load_source()", 10, "the method has no source; write source: {method: …, task: …}"),
     "needs: [teacher_outputs]": ("needs: []", 15, "teacher_logits was not asked for; write needs: [teacher_outputs]"),
-    'batch["teacher_logits"]': ('batch["teacher_logit"]', 15, "teacher_logit was not asked for; write needs: [teacher"),
+    'batch["teacher_logits"]': (
+        'batch["teacher_logit"]',
+        15,
+        "a batch has no 'teacher_logit' (did you mean 'teacher_logits'?)",
+    ),
     'batch["labels"]': ('batch["label"]', 16, "a batch has no 'label' (did you mean 'labels'?)"),
 }
 

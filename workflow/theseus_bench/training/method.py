@@ -100,7 +100,7 @@ class Batch(dict[str, torch.Tensor]):
     """A training batch, by the names that `Method.loss` lists."""
 
     def __missing__(self, key: str) -> torch.Tensor:
-        if key.startswith("teacher_"):
+        if key in ("teacher_logits", "teacher_cls"):
             raise ContractError(f"{key} was not asked for; write needs: [teacher_outputs] in method.yaml")
         raise ContractError(f"a batch has no {key!r}{suggest(key, self)}")
 
