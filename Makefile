@@ -43,7 +43,7 @@ slurm:
 # installed. Minutes, most of them waiting.
 test-slurm: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,cluster]'
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest tests/slurm -m slurm --durations=0
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest tests/slurm tests/workflow/test_cluster_profile.py -m "slurm or slow" --durations=0
 
 # For the time of an edit: no training, no other programs.
 quick: install

@@ -44,6 +44,8 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
     try:
         cluster.start()
         yield cluster
+        assert cluster.jobs() == [], "no test leaves a job"
+        wait_until(lambda: cluster.processes_of_jobs() == [], "that the processes of jobs end")
     finally:
         cluster.stop()
 
@@ -211,9 +213,11 @@ def test_killed_daemons_that_come_back_cost_nothing(cluster, local, project):
     cluster.kill("slurmctld")
     cluster.kill(node)
     release(project)  # the job ends while nobody is there to be told
-    wait_until((project / SUITE / STUDENT / "run.json").exists, "that the run ends", PATIENCE)
-    cluster.start_controller()
-    cluster.start_node(node)
+    try:
+        wait_until((project / SUITE / STUDENT / "run.json").exists, "that the run ends", PATIENCE)
+    finally:
+        cluster.start_controller()
+        cluster.start_node(node)
     end(project, snakemake)
     assert len(calls(project, "train")) == 1
     assert predictions(project) == predictions(local)
@@ -288,8 +292,3 @@ def test_speed_is_measured_by_its_job_or_not_at_all(cluster, project, local):
     end(project, start(project, cluster, *speed))
     assert [call[0] for call in calls(project)] == ["speed", "speed"]
     assert json.loads((project / SUITE / "speed/small.json").read_text())["threads"] == 1
-
-
-def test_nothing_is_left_behind(cluster):
-    assert cluster.jobs() == []
-    wait_until(lambda: cluster.processes_of_jobs() == [], "that the processes of jobs end")

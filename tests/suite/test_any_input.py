@@ -218,7 +218,7 @@ def project(tmp_path_factory):
     return project
 
 
-def planned_with(project: Path, file: Path, content: bytes) -> None:
+def plan_with(project: Path, file: Path, content: bytes) -> None:
     """Make a plan with the file changed, and change it back."""
     original = file.read_bytes()
     file.write_bytes(content)
@@ -243,7 +243,7 @@ METHODS = {
 )
 def test_any_method(project, case):
     name, content = case
-    planned_with(project, project / "methods" / name / "method.yaml", content)
+    plan_with(project, project / "methods" / name / "method.yaml", content)
 
 
 PAPERS = {file.name: yaml.safe_load(file.read_bytes()) for file in sorted((ROOT / "results/published").glob("*.yaml"))}
@@ -255,12 +255,12 @@ PAPERS = {file.name: yaml.safe_load(file.read_bytes()) for file in sorted((ROOT 
         lambda name: st.tuples(st.just(name), changed(PAPERS[name]).map(as_yaml) | damaged(as_yaml(PAPERS[name])))
     )
 )
-def test_any_published_numbers(project, monkeypatch, case):
+def test_any_published_numbers(project, case):
     from theseus_bench.suite.published import _load
 
     _load.cache_clear()
     name, content = case
-    planned_with(project, project / "results/published" / name, content)
+    plan_with(project, project / "results/published" / name, content)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,13 @@ Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite
 Configs = Annotated[list[Path], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
 Overrides = Annotated[
     list[str],
-    typer.Option("--config", help="laid over the files, as snakemake's", metavar="KEY=VALUE...", default_factory=list),
+    typer.Option(
+        "--config",
+        help="laid over the files, as snakemake's",
+        metavar="KEY=VALUE...",
+        default_factory=list,
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Argument(min=0, max=2**32 - 1)]
 Debug = Annotated[bool, typer.Option("--debug", help="with the traceback of an error in the method's code")]
