@@ -40,7 +40,7 @@ from theseus_bench.suite.outputs import (
 from theseus_bench.suite.plan import source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER
 from theseus_bench.suite.run_files import ASIDE, set_aside
-from theseus_bench.suite.status import to_train, unsound
+from theseus_bench.suite.status import state, to_train, unsound
 from theseus_bench.wording import count_noun
 
 min_version("9.19")

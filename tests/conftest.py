@@ -16,7 +16,11 @@ SLOW = ("workflow", "slurm", "methods", "training", "modeling")  # the folders w
 
 
 def pytest_collection_modifyitems(items):
-    """`slow`: what trains or starts the workflow; `tools`: what needs programs besides Python's packages."""
+    """`slow`: what trains or starts the workflow; `tools`: what needs programs besides Python's packages.
+
+    The files of the longest tests come first, so that of two processes none waits for the other in the end.
+    """
+    items.sort(key=lambda item: (item.path.stem != "test_demo", item.path.parent.name != "workflow"))
     for item in items:
         if item.path.relative_to(ROOT / "tests").parts[0] in SLOW:
             item.add_marker("slow")

@@ -39,7 +39,7 @@ def test_the_operations_of_a_run_are_those_of_its_tokens(tmp_path):
 
 
 def test_runs_of_a_kind_that_has_finished_take_as_long(tmp_path):
-    seconds = {"all": 500.0, "training": 400.0, "evaluating": 10.0}
+    seconds = {"all": 500.0, "training": 410.0, "evaluating": 10.0}
     flops = {"training": 8e14, "evaluation": 1e12}
     for name in ("majority", "finetune"):
         leave_run(PLAN, PLAN.run(name, "rte", 1), tmp_path, {}, seconds=seconds, flops=flops, device="cpu", threads=1)
@@ -49,6 +49,24 @@ def test_runs_of_a_kind_that_has_finished_take_as_long(tmp_path):
     assert what.device_seconds == pytest.approx(2 * 500.0 + 2 * estimate)
     assert what.describe()[0] == f"done: 2 runs; left: 4 runs, {3 * STEPS} steps"
     assert "(by 2 finished runs)" in what.describe()[1]
+
+
+def test_the_time_of_runs_on_a_gpu_says_nothing_of_a_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "_measure_processor", lambda: 1e12)
+    before = Cost(PLAN, tmp_path).device_seconds
+    run = PLAN.run("finetune", "rte", 1)
+    leave_run(PLAN, run, tmp_path, {}, seconds={"all": 1.0}, device="cuda: a GPU")
+    seconds = RUN_SECONDS + Workload(PLAN, tmp_path).operations(run, run.settings) / 1e12
+    assert Cost(PLAN, tmp_path).device_seconds == pytest.approx(before - seconds)
+
+
+def test_of_the_runs_to_train_now_and_the_cores_to_be_had(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "_measure_processor", lambda: 1e12)
+    run = PLAN.run("finetune", "rte", 1)
+    what = Cost(PLAN, tmp_path, cores=8, runs=(run,))
+    seconds = RUN_SECONDS + Workload(PLAN, tmp_path).operations(run, run.settings) / 1e12
+    assert (what.device_seconds, what.machine_seconds) == pytest.approx((seconds, seconds / 8))
+    assert what.describe_time().endswith(" on 8 of them")
 
 
 def test_a_named_gpu_has_its_data_sheets_speed(tmp_path):

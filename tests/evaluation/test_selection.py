@@ -6,7 +6,7 @@ from suites import leave_run, make_plan
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.suite.records import read_predictions
 from theseus_bench.tables.selection import selection_table
-from theseus_bench.training.conformance import make_bench
+from theseus_bench.training.conformance_bench import make_bench
 from theseus_bench.training.run import execute
 
 PLAN = make_plan(

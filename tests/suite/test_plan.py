@@ -318,7 +318,7 @@ def test_a_local_folder_must_be_there_with_every_table(root):
     ("changes", "message"),
     [
         ({"name": "plane"}, "name is 'plane' but the folder is 'plain'"),
-        ({"role": "teacher"}, "exactly one method may have the role teacher, found ['elder', 'plain']"),
+        ({"role": "teacher"}, "one method has the role teacher, but elder and plain have it"),
         ({"per_task": {"rte": {"epoch": 1}}}, "per_task.rte: method plain has no setting 'epoch'"),
         ({"variants": {"long": {"epoch": 1}}}, "variants.long: method plain has no setting 'epoch'"),
         ({"defaults": {"lr": 1.0e-5}}, "defaults: 'lr' is easily taken for the loop's 'learning_rate'"),
@@ -347,7 +347,8 @@ def test_a_method_without_code_is_refused_and_a_draft_is_not_read(root):
         ({"versoin": 1}, "unknown key 'versoin' (did you mean 'version'?)"),
         ({"defaults": {"lr": 1e-5}}, "defaults: 'lr' is easily taken for the loop's 'learning_rate'"),
         ({"per_task": {"rtee": {"epochs": 1}}}, "per_task: there is no task 'rtee'"),
-        ({"source": {"method": "nobody", "task": "mnli"}}, "source: 'nobody' is no method that makes a compressed"),
+        ({"source": {"method": "nobody", "task": "mnli"}}, "source: there is no method 'nobody'"),
+        ({"source": {"method": "elder", "task": "mnli"}}, "source: 'elder' is no method that makes a compressed model"),
         ({"published": {"pdk": ["plain"]}}, "published: no table has a row 'pdk' (did you mean 'pkd'?)"),
         ({"published": {"pkd": ["pupil"]}}, "published.pkd: 'pupil' is not a run of this method"),
     ],
@@ -368,6 +369,22 @@ def test_a_method_that_is_not_valid_stops_the_suites_that_name_it_alone(root, ch
         values(["pupil"], significance={"control": "plain"}),
     ):
         assert fault in complaint(root, named)
+
+
+def test_an_invalid_predecessor_is_the_reason_that_no_suite_has_one(root):
+    write_methods(root / "methods", {"elder": METHODS["elder"] | {"versoin": 1}})
+    text = complaint(root, values())
+    assert "one method has the role teacher, but none has it; left out: " in text
+    assert "methods/elder/method.yaml: unknown key 'versoin' (did you mean 'version'?)" in text
+
+
+@pytest.mark.parametrize("fault", [{"versoin": 1}, {"per_task": {"rtee": {"epochs": 1}}}], ids=["itself", "beside"])
+def test_a_method_whose_source_is_invalid_is_left_out_and_says_why(root, fault):
+    sources = {"source": {"method": "plain", "task": "mnli"}}
+    write_methods(root / "methods", {"plain": METHODS["plain"] | fault, "child": METHODS["plain"] | sources})
+    plan = load_plan(values(["pupil"]), root)
+    assert plan.faults["child"] == f"methods/child/method.yaml: source: {plan.faults['plain']}"
+    assert next(iter(fault)) in plan.faults["plain"]
 
 
 def test_loading_does_not_change_the_configuration_it_is_given(root):

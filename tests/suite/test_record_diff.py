@@ -44,6 +44,30 @@ def test_a_record_of_another_version_of_the_method_says_so(tmp_path):
 
 
 def test_a_student_of_another_predecessor_has_nothing_changed_of_its_own(tmp_path):
-    leave(make_plan(compact={}), "vanilla_kd", tmp_path)
+    plan = make_plan(compact={})
+    leave(plan, "vanilla_kd", tmp_path, teacher=plan.fingerprint(plan.run("predecessor", "rte", 1)))
     changed = make_plan(compact={}, settings=[{"methods": ["predecessor"], "set": {"epochs": 9.0}}])
-    assert "(of what it read, as its predecessor)" in reason_of(changed, "vanilla_kd", tmp_path)
+    assert "settings (its predecessor is of other settings)" in reason_of(changed, "vanilla_kd", tmp_path)
+
+
+def test_what_is_said_of_the_data_of_other_tasks_is_no_cause(tmp_path):
+    data = {"source": "demo", "rows": 40}
+    leave(make_plan(compact={}, data=data | {"max_train": {"rte": 20, "mrpc": 20}}), "finetune", tmp_path)
+    changed = make_plan(compact={}, data=data | {"max_train": {"rte": 30}, "samples": ["mrpc"]})
+    assert "settings (data.max_train 20 → 30)" in reason_of(changed, "finetune", tmp_path)
+
+
+def test_another_compact_checkpoint_is_named(tmp_path):
+    compact = {"source": "hub", "name": "some/compact", "revision": "1" * 40}
+    plan = make_plan(compact={"distilbert": compact})
+    leave(plan, "distilbert", tmp_path, compact=plan.suite.compact["distilbert"].model_dump(exclude_none=True))
+    changed = make_plan(compact={"distilbert": compact | {"revision": "2" * 40}})
+    text = reason_of(changed, "distilbert", tmp_path)
+    assert f"settings (compact.revision {'1' * 40} → {'2' * 40})" in text
+
+
+def test_a_record_of_other_code_of_its_method_does_not_hold_unless_records_are_trusted(tmp_path):
+    plan = make_plan(compact={})
+    leave(plan, "finetune", tmp_path, inputs={"methods/finetune/*.py": "0" * 64})
+    assert reason_of(plan, "finetune", tmp_path).startswith("its record is of other code of its method; ")
+    assert reason_of(make_plan(compact={}, trust_records=True), "finetune", tmp_path) == ""

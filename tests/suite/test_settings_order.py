@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from theseus_bench.commands import run as run_command
 from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.errors import UserError
 from theseus_bench.strict_yaml import parse, read_config
@@ -152,3 +153,13 @@ def test_the_list_of_settings_ends_with_what_a_search_tries():
 def test_settings_of_what_is_not_there_end_in_one_line(name, task, message):
     with pytest.raises(UserError, match=re.escape(message)):
         list_settings(load_plan(read_config(Path("config/demo.yaml"))), name, task)
+
+
+def test_the_command_takes_overrides_after_its_words(capsys):
+    words = ["settings", "config/demo.yaml", "finetune@learning_rate=0.5", "rte"]
+    assert run_command([*words, "--config", "student_layers=1", "suite=mine"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["layers", "1", "student_layers"] in lines
+    assert ["learning_rate", "0.5", "finetune@learning_rate=0.5"] in lines
+    assert run_command(words[:3]) == 1
+    assert "settings: name one configuration or more, a method and a task" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.modeling.architectures import layers_of
 from theseus_bench.modeling.devices import Hardware, autocast, choose_precision, seed_everything
 from theseus_bench.training import run as runs_module
-from theseus_bench.training.conformance import make_bench
+from theseus_bench.training.conformance_bench import make_bench
 from theseus_bench.training.loop import fit, learning_rate, planned_steps, predict, without_held_out
 from theseus_bench.training.method import Method, ParameterGroup, classify, parameter_groups, task_loss
 from theseus_bench.training.run import majority_score, run_status

@@ -7,7 +7,7 @@ import pytest
 import torch
 from theseus_bench.errors import UserError
 from theseus_bench.training import run as run_module
-from theseus_bench.training.conformance import make_bench
+from theseus_bench.training.conformance_bench import STEPS, make_bench
 from theseus_bench.training.loop import compute_gradients, fit
 from theseus_bench.training.micro_batches import fit_in_memory, is_out_of_memory, parts_of
 from theseus_bench.training.objectives import objective
@@ -144,7 +144,7 @@ def test_the_record_says_how_many_examples_fitted(tmp_path, monkeypatch):
     assert record.micro_batch == 8
     monkeypatch.setattr(run_module, "load_method", loss_with_limit)
     record, _ = bench.execute("rte", "loss_with_limit")
-    assert (record.micro_batch, record.settings["batch_size"], record.steps) == (4, 8, 3)
+    assert (record.micro_batch, record.settings["batch_size"], record.steps) == (4, 8, STEPS)
 
 
 def test_a_real_limit_is_met_by_halving():

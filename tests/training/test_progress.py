@@ -8,7 +8,7 @@ from theseus_bench.commands import run as run_command
 from theseus_bench.files import write_json
 from theseus_bench.suite.progress_file import TrainingProgress, progress_file, read_progress
 from theseus_bench.training import progress
-from theseus_bench.training.conformance import make_bench
+from theseus_bench.training.conformance_bench import STEPS, make_bench
 from theseus_bench.training.progress import begin_progress, progress_told, tell_progress
 
 
@@ -96,7 +96,7 @@ def test_a_training_by_hand_tells_of_its_evaluations(tmp_path, capsys):
     assert run_command(["train", str(tmp_path), "finetune", "rte", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(",")[0] + line.partition(",")[2].partition(",")[0] for line in lines[:3]] == [
-        f"finetune on rte seed 1: step {step} of 3" for step in (1, 2, 3)
+        f"finetune on rte seed 1: step {step} of {STEPS}" for step in (3, 6, 9)
     ]
     assert all(re.search(r", loss \d\.\d+, score \d+\.\d, ", line) for line in lines[:3])
     assert lines[-1].startswith("runs/finetune/rte/seed-1: ")

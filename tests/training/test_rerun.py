@@ -7,7 +7,7 @@ from suites import make_plan
 from theseus_bench.commands import run as run_command
 from theseus_bench.errors import UserError
 from theseus_bench.files import write_json
-from theseus_bench.training.conformance import make_bench
+from theseus_bench.training.conformance_bench import make_bench
 from theseus_bench.training.rerun import rerun
 from theseus_bench.training.run import execute
 

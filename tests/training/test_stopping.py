@@ -22,8 +22,8 @@ from theseus_bench.locks import lock_file
 from theseus_bench.suite.load import read_plan
 from theseus_bench.suite.run_files import ASIDE
 from theseus_bench.suite.status import states
-from theseus_bench.training import loop, run
-from theseus_bench.training.conformance import make_bench
+from theseus_bench.training import conformance_bench, loop, run
+from theseus_bench.training.conformance_bench import make_bench
 from theseus_bench.training.loop import fit
 from theseus_bench.training.trainer_state import Checkpoint
 from tiny import HARDWARE, build, make_checkpoint, make_data, same, weights, write_checkpoint
@@ -211,7 +211,7 @@ def test_what_is_trained_is_kept_where_the_predictions_may_not_end_in_time(tmp_p
     steps = []
     observed = loop.train_step
     monkeypatch.setattr(loop, "train_step", lambda *a: steps.append(1) or observed(*a))
-    for deadline, again in ((None, 3), (time.time() + 10**6, 0)):
+    for deadline, again in ((None, conformance_bench.STEPS), (time.time() + 10**6, 0)):
         place = f"deadline-{deadline}"
         if deadline:
             monkeypatch.setenv(stopping.DEADLINE, str(deadline))

@@ -77,7 +77,7 @@ import subprocess, sys
 from pathlib import Path
 from theseus_bench.locks import hold_suite
 hold_suite(Path(sys.argv[1]))
-child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, close_fds=False)
+child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, close_fds=False)
 print(child.pid)
 """
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -307,6 +307,15 @@ def test_what_is_unsound_is_made_again_also_where_snakemakes_notes_are_gone(comp
     assert predictions(project) == predictions(complete_project)
 
 
+@pytest.mark.parametrize("arguments", [["--summary"], ["--dag"], ["--list"], ["--dry-run"]], ids=" ".join)
+def test_what_runs_no_job_deletes_nothing(project, environment, arguments):
+    damage(project / SUITE / "speed/equal.json")
+    before = contents(project, "[!.]*/**/*.*")
+    process = subprocess.run([*COMMAND, *arguments], cwd=project, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert contents(project, "[!.]*/**/*.*") == before
+
+
 def test_no_fault_in_a_file_is_lost_or_becomes_another_number(project, monkeypatch):
     """A short turn of tests/faults/inject.py: `make faults` injects more, into processes and disks too."""
     monkeypatch.chdir(project)

@@ -268,6 +268,15 @@ def test_another_number_of_training_examples_encodes_that_task_again(project):
     assert "train finetune mnli 1" not in runs
 
 
+def test_what_says_nothing_of_a_tasks_tokens_encodes_nothing_again(project):
+    file = project / "config" / "tasks.yaml"
+    tasks = yaml.safe_load(file.read_text())
+    for task in tasks.values():
+        task |= {"label": "Another", "mean_length": 99, "macro": False}
+    file.write_text(yaml.safe_dump(tasks, sort_keys=False))
+    assert not {job for job in plan_jobs(project) if job.startswith("train") or job in ("fetch", "encode")}
+
+
 def test_an_added_seed_trains_only_that_seed(project):
     edit_config(project, lambda config: config["seeds"].append(3))
     runs = {job for job in plan_jobs(project) if job.startswith("train")}

@@ -14,14 +14,15 @@ SHOWN = {  # the ending of a table that Snakemake's own report shows: its captio
     "_verdicts": ("verdicts", "verdicts and claims"),
     "_claims": ("verdicts", "verdicts and claims"),
 }
-NOT_ENCODED = {
+NOT_ENCODED = {  # of a task: its tokens are the same
     "label",
+    "mean_length",
     "metrics",
     "macro",
     "server",
     "server_labels",
     "trained_on",
-}  # of a task: its tokens are the same
+}
 
 
 JOBS = JobResources(PLAN, Path(SUITE))
@@ -206,15 +207,17 @@ def diagnostic_of(experiment):
 
 
 def print_cost():
-    """Say what is left of the suite, and how long it will take here, where that can be told."""
+    """Say how many runs will be trained now, and how long that takes here, where it can be told."""
     if workflow.local_exec and workflow.is_main_process:
         from theseus_bench.evaluation.cost import Cost  # here: parsing does without
 
-        cost = Cost(PLAN, Path(SUITE))
-        if cost.runs_left:
-            done, left = len(cost.records), count_noun(len(cost.runs_left), "run")
+        jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "train_teacher")]
+        runs = [(run_of(job.wildcards), is_forced(job)) for job in jobs]
+        left = tuple(run for run, forced in runs if forced or state(PLAN, run, Path(SUITE), remember=False)[2] is None)
+        if left:
+            cost = Cost(PLAN, Path(SUITE), cores=workflow.cores, runs=left)
             time = "on a GPU: theseus-bench plan --gpu tells more" if PLAN.wants_gpu else cost.describe_time()
-            print(f"theseus-bench: {left} of {SUITE} left, {done} done; {time}", file=sys.stderr)
+            print(f"theseus-bench: {count_noun(len(left), 'run')} of {SUITE} to train; {time}", file=sys.stderr)
 
 
 def or_end(function, *arguments):
@@ -352,18 +355,24 @@ def force_unsound(runs, experiments):
         UNSOUND.update(f"{SUITE}/{file}" for file in or_end(unsound, PLAN, runs, experiments, Path(SUITE)))
         workflow.dag.forcefiles.update(UNSOUND)
         # What is forced behind a job that must run is left out where only ancient inputs join the two (snakemake 9).
-        for file in UNSOUND if not workflow.dryrun else []:
-            if file.startswith(f"{SUITE}/speed/"):
-                Path(file).unlink(missing_ok=True)
+        # So it is made to be missing; but not by --summary, --dag and what else runs no job.
+        if workflow.executor_plugin is not None and not (workflow.dryrun or workflow.touch):
+            for file in UNSOUND:
+                if file.startswith(f"{SUITE}/speed/"):
+                    Path(file).unlink(missing_ok=True)
+
+
+def is_forced(job):
+    """Whether the user forces the job to run."""
+    settings = workflow.dag_settings
+    named = settings.forcerun & {job.rule.name, *map(str, job.output)}
+    return bool(settings.forceall or settings.forcetargets or named)
 
 
 def kept_outputs():
     """The outputs of each job that is about to run and may keep them, and of each that the user forces to run."""
-    settings = workflow.dag_settings
     outputs_to_keep, outputs_to_renew = [], []
     for job in workflow.dag.needrun_jobs():
         if job.rule.name in KEPT:
-            outputs = [str(file) for file in job.output]
-            is_forced = settings.forceall or settings.forcetargets or settings.forcerun & {job.rule.name, *outputs}
-            (outputs_to_renew if is_forced else outputs_to_keep).append(outputs)
+            (outputs_to_renew if is_forced(job) else outputs_to_keep).append([str(file) for file in job.output])
     return [outputs for outputs in outputs_to_keep if UNSOUND.isdisjoint(outputs)], outputs_to_renew

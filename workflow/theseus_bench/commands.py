@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
 )
 Folder = Annotated[Path, typer.Argument(help="the suite's folder, results/<suite>", metavar="SUITE")]
-Configs = Annotated[list[Path], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
+Configs = Annotated[list[str], typer.Argument(help="a configuration's files, each over the last", metavar="CONFIG...")]
 Overrides = Annotated[
     list[str],
     typer.Option(
@@ -78,16 +78,22 @@ def plan(
 
 @app.command()
 def settings(
-    configs: Configs,
-    method: Annotated[str, typer.Argument(help="METHOD or METHOD@VARIANT, such as theseus@equal")],
-    task: str,
+    words: Annotated[
+        list[str], typer.Argument(help="METHOD may be METHOD@VARIANT: theseus@equal", metavar="CONFIG... METHOD TASK")
+    ],
+    config: Overrides,
 ) -> None:
     """Print every setting of METHOD on TASK as a configuration has it, with the layer that set it."""
-    from theseus_bench.strict_yaml import read_config
     from theseus_bench.suite.load import load_plan
     from theseus_bench.suite.settings_listing import list_settings
 
-    print(*list_settings(load_plan(read_config(*configs)), method, task), sep="\n")
+    words, pairs = _split_pairs(words, config)
+    if len(words) < 3:
+        raise UserError("settings: name one configuration or more, a method and a task: config/demo.yaml theseus rte")
+    *configs, method, task = words
+    suite_plan = load_plan(_read(configs, pairs))
+    print_faults(suite_plan.faults)
+    print(*list_settings(suite_plan, method, task), sep="\n")
 
 
 @app.command()
@@ -463,13 +469,18 @@ def _make(step: str, write: Callable[..., None], folder: Path, experiment: str, 
     sign_step(step, experiment, folder)
 
 
-def _read(configs: list[Path], pairs: list[str]) -> dict:
-    """The configuration in files, with KEY=VALUE pairs over them: snakemake's --config takes several after one flag."""
+def _read(configs: list[str], pairs: list[str]) -> dict:
+    """The configuration in files, with KEY=VALUE pairs over them."""
     from theseus_bench.strict_yaml import lay_over, read_config, read_overrides
 
-    more = [str(config) for config in configs if "=" in str(config)] if pairs else []
-    files = [config for config in configs if str(config) not in more]
-    return lay_over(read_config(*files), read_overrides([*pairs, *more]))
+    files, pairs = _split_pairs(configs, pairs)
+    return lay_over(read_config(*map(Path, files)), read_overrides(pairs))
+
+
+def _split_pairs(words: list[str], pairs: list[str]) -> tuple[list[str], list[str]]:
+    """The words that are no KEY=VALUE, and all pairs: snakemake's --config takes several after one flag."""
+    more = [word for word in words if word.partition("=")[0].isidentifier() and "=" in word] if pairs else []
+    return [word for word in words if word not in more], [*pairs, *more]
 
 
 COMMAND = typer.main.get_command(app)  # made here, once: the children of a fork server share it

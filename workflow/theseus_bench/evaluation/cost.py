@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Cost:
     plan: Plan
     folder: Path
     gpu: str | None = None
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)  # of this machine that its runs may have
+    runs: tuple[Run, ...] | None = None  # to train now; by default all that have no sound record
 
     @cached_property
     def records(self) -> dict[str, RunRecord]:
@@ -59,7 +61,9 @@ class Cost:
 
     @cached_property
     def runs_left(self) -> list[Run]:
-        """The runs that have no sound record."""
+        """The runs to train."""
+        if self.runs is not None:
+            return list(self.runs)
         return [run for run in self.plan.runs.values() if run.path not in self.records]
 
     @cached_property
@@ -76,9 +80,9 @@ class Cost:
             source = f"{GPU_SHARE:.0%} of its data sheet's peak, not measured"
             return Throughput(GPUS[self.gpu] * GPU_SHARE, self.gpu, source)
         rates = [
-            record.flops["training"] / record.seconds["training"] / record.threads
+            record.flops["training"] / (record.seconds["training"] - record.seconds["evaluating"]) / record.threads
             for record in self.records.values()
-            if record.device == "cpu" and record.flops and record.flops["training"] and record.seconds["training"]
+            if record.device == "cpu" and record.flops and record.flops["training"] and record.steps_per_second
         ]
         if rates:
             source = f"by {count_noun(len(rates), 'finished run')}"
@@ -89,13 +93,15 @@ class Cost:
     def device_seconds(self) -> float:
         """Of all runs that are left, on one device: as long as finished runs of their kind took, or as is estimated."""
         times = defaultdict(list)
-        for record in self.records.values():
+        for record in self.records.values() if self.gpu is None else []:
+            if record.device.startswith("cuda") != self.plan.wants_gpu:
+                continue
             name = RunName.of(record.method, record.variant).without(TRIAL)
             times[str(name), record.task].append(record.seconds["all"])
         speed = self.throughput.operations * (1 if self.gpu else self.plan.suite.threads)
         seconds = 0.0
         for run in self.runs_left:
-            known = times.get(_cell(run)) if self.gpu is None else None
+            known = times.get(_cell(run))
             operations = [self.workload.operations(run, run.settings | trial) for trial in run.trials or ({},)]
             seconds += statistics.mean(known) if known else RUN_SECONDS + max(operations) / speed
         return seconds
@@ -103,7 +109,7 @@ class Cost:
     @property
     def machine_seconds(self) -> float:
         """Of all runs that are left, side by side on this machine's processor."""
-        return self.device_seconds / max(1, (os.cpu_count() or 1) // self.plan.suite.threads)
+        return self.device_seconds / max(1, self.cores // self.plan.suite.threads)
 
     @property
     def disk_bytes(self) -> float:
@@ -142,7 +148,7 @@ class Cost:
         if self.gpu is not None:
             return f"{duration(self.device_seconds)} of one {device} ({source})"
         text = f"{duration(self.device_seconds * self.plan.suite.threads)} of one {device} ({source})"
-        text += f", {duration(self.machine_seconds)} on this machine's {os.cpu_count()}"
+        text += f", {duration(self.machine_seconds)} on {self.cores} of them"
         if self.machine_seconds > LONG:
             text += "; config/minilm.yaml and config/demo.yaml are made for a machine without a GPU"
         return text

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from theseus_bench.checksums import check_folder
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation.speed import save_speed
 from theseus_bench.modeling.architectures import count_parameters
+from theseus_bench.modeling.checkpoints import build_classifier
 from theseus_bench.modeling.devices import autocast, choose_device, choose_precision, use_threads
 from theseus_bench.suite.config import Size, Speed
 from theseus_bench.suite.plan import Plan, Run
@@ -64,7 +65,7 @@ def measure_experiment(plan: Plan, experiment: str, folder: Path) -> None:
     shapes = {name: tuple(values.get(key) for key in SHAPE) for name, values in architectures.items()}
     architecture_of = {shape: architectures[name] for name, shape in reversed(shapes.items())}
     descriptions = {shape: describe(architecture_of[shape], speed.lengths) for shape in dict.fromkeys(shapes.values())}
-    models = {shape: _build(architecture_of[shape]).eval() for shape in descriptions}
+    models = {shape: build_classifier(architecture_of[shape]).eval() for shape in descriptions}
     machine = provenance()
     devices: dict[str, dict[str, str]] = {}
     rows_of: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in descriptions}
@@ -116,7 +117,9 @@ def describe(architecture: Architecture, lengths: list[int]) -> dict[str, Any]:
     addition being two: products of matrices only, those of attention among them. Nothing is computed for it.
     """
     with torch.device("meta"), torch.inference_mode():
-        model = _build(architecture, attn_implementation="eager").eval()  # attention as products that can be counted
+        model = build_classifier(
+            architecture, attn_implementation="eager"
+        ).eval()  # attention as products that can be counted
         flops = {}
         for length in lengths:
             if length <= _positions(model):
@@ -277,13 +280,6 @@ def _architectures(plan: Plan, runs: list[Run], folder: Path) -> dict[str, Archi
         if record is not None and record.architecture is not None:
             architectures[run.name] = record.architecture
     return architectures
-
-
-def _build(architecture: Architecture, **options: Any) -> PreTrainedModel:
-    """A classifier of this architecture with random weights."""
-    config = AutoConfig.for_model(**architecture)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, **options)
-    return model
 
 
 def _positions(model: PreTrainedModel) -> int:

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from theseus_bench.checksums import check_folder, sign_folder
@@ -53,6 +59,27 @@ def load_classifier(folder: Path, task: Task, fresh_head: bool = False) -> nn.Mo
                 nn.init.normal_(module.weight, std=model.config.initializer_range)
                 nn.init.zeros_(module.bias)
     return use_fast_dropout(model)
+
+
+def rebuild_classifier(model: nn.Module) -> nn.Module:
+    """The classifier that plain `transformers` builds of a model's config and weights, as if it was saved and loaded.
+
+    It has a copy of the weights. UserError if the model is none of a family that is known, or has not these weights.
+    """
+    if getattr(getattr(model, "config", None), "model_type", None) not in FAMILIES:
+        raise UserError(
+            f"compressed() gave a {type(model).__name__}, no transformers model of one of {', '.join(FAMILIES)}"
+        )
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):
+        plain = build_classifier(architecture(model), attn_implementation=ATTENTION, dtype=torch.float32)
+    try:
+        plain.load_state_dict(model.state_dict())
+    except RuntimeError as error:
+        fault = str(error).splitlines()[1].strip()
+        raise UserError(
+            f"compressed() gave weights that are not those of a plain {type(plain).__name__}: {fault}"
+        ) from None
+    return plain
 
 
 def load_masked_lm(folder: Path) -> nn.Module:
@@ -145,6 +172,11 @@ class quiet_transformers:
     def __exit__(self, *exception):
         self.warning_filters.__exit__(*exception)
         transformers_logging.set_verbosity(self.verbosity)
+
+
+def build_classifier(values: dict, **options) -> PreTrainedModel:
+    """A classifier of the architecture that a config's plain values say, with random weights."""
+    return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**values), **options)
 
 
 def architecture(model: nn.Module) -> dict:

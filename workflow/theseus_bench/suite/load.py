@@ -59,20 +59,23 @@ def load_methods(folder: Path, tasks: dict[str, Task]) -> tuple[dict[str, Method
     specs, faults = load_specs(folder)
     for spec in specs.values():
         try:
-            check_spec(spec, specs, tasks)
+            check_spec(spec, specs, tasks, faults)
         except UserError as error:
             faults[spec.name] = str(error)
+    for spec in specs.values():  # again, since a source may only now have been found to be invalid
+        if spec.source and spec.source.method in faults:
+            faults.setdefault(spec.name, f"{_file_of(spec)}: source: {faults[spec.source.method]}")
     return {name: spec for name, spec in specs.items() if name not in faults}, faults
 
 
-def check_spec(spec: MethodSpec, specs: dict[str, MethodSpec], tasks: dict[str, Task]) -> None:
-    """UserError if a method.yaml names a method, task or published row that is not there."""
-    file = METHODS_FOLDER / spec.name / "method.yaml"
-    if spec.source and (spec.source.method not in specs or not specs[spec.source.method].compressed):
-        raise UserError(
-            f"{file}: source: {spec.source.method!r} is no method that makes a compressed model"
-            f"{suggest(spec.source.method, specs)}"
-        )
+def check_spec(spec: MethodSpec, specs: dict[str, MethodSpec], tasks: dict[str, Task], faults: dict[str, str]) -> None:
+    """UserError if a method.yaml names a method, task or published row that is not there.
+
+    `faults` says what is wrong with the methods that are not in `specs`.
+    """
+    file = _file_of(spec)
+    if spec.source and not find_spec(specs, spec.source.method, faults, f"{file}: source: ").compressed:
+        raise UserError(f"{file}: source: {spec.source.method!r} is no method that makes a compressed model")
     for key in ("per_task", "search_per_task", "exclude"):
         for task in getattr(spec, key):
             find_task(tasks, task, f"{file}: {key}")
@@ -85,6 +88,10 @@ def check_spec(spec: MethodSpec, specs: dict[str, MethodSpec], tasks: dict[str, 
         for name in names:
             if RunName.parse(name).method != spec.name:
                 raise UserError(f"{file}: published.{row}: {name!r} is not a run of this method")
+
+
+def _file_of(spec: MethodSpec) -> Path:
+    return METHODS_FOLDER / spec.name / "method.yaml"
 
 
 def read_plan(folder: Path, experiment: str | None = None) -> Plan:
@@ -150,7 +157,9 @@ def _check_methods(plan: Plan) -> None:
     suite = plan.suite
     teachers = [spec.name for spec in plan.specs.values() if spec.role == "teacher"]
     if len(teachers) != 1:
-        raise UserError(f"methods: exactly one method may have the role teacher, found {teachers}")
+        invalid = "".join(f"; left out: {fault}" for fault in plan.faults.values())
+        count = f"{' and '.join(teachers)} have" if teachers else "none has"
+        raise UserError(f"methods: one method has the role teacher, but {count} it{invalid}")
     for key, experiment in suite.experiments.items():
         _check_experiment(plan, f"config: experiments.{key}", experiment)
     _check_search(plan)

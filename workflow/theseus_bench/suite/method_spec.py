@@ -138,18 +138,28 @@ def load_spec(folder: Path) -> MethodSpec:
     for where, block in blocks:
         for key in block:
             check_option(spec, key, f"{file}: {where}")
+    _check_values(spec, [block for block in blocks if block not in grids and block[0] != "allowed"], grids, file)
     return spec
 
 
-def find_spec(
-    specs: dict[str, MethodSpec], method: str, faults: dict[str, str] | None = None, where: str = ""
-) -> MethodSpec:
+def _check_values(spec: MethodSpec, blocks: Overlays, grids: Overlays, file: Path) -> None:
+    """UserError unless each value that the file gives a setting could be a run's."""
+    resolve_settings(spec, 1, [])
+    for where, block in blocks:
+        resolve_settings(spec, 1, [(f"{file}: {where}", block)])
+    for where, grid in grids:
+        for key, values in grid.items():
+            for value in values:
+                resolve_settings(spec, 1, [(f"{file}: {where}", {key: value})])
+
+
+def find_spec(specs: dict[str, MethodSpec], method: str, faults: dict[str, str], where: str = "") -> MethodSpec:
     """The method of this name; UserError with what is wrong with it (`faults`), or the closest names if there is none.
 
     `where` says for messages who asks for it: 'config: keep_models: '.
     """
-    if method in (faults or {}):
-        raise UserError(f"{where}{(faults or {})[method]}")
+    if method in faults:
+        raise UserError(f"{where}{faults[method]}")
     if method not in specs:
         raise UserError(f"{where}there is no method {method!r}{suggest(method, specs)}")
     return specs[method]

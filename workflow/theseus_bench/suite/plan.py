@@ -111,7 +111,7 @@ class Plan:
     @cached_property
     def run_settings(self) -> RunSettings:
         """What the suite sets its runs to."""
-        return RunSettings(self.suite, self.specs)
+        return RunSettings(self.suite, self.specs, self.faults)
 
     @property
     def folder(self) -> str:

@@ -26,18 +26,34 @@ def explain_staleness(plan: Plan, run: Run, record: RunRecord) -> str:
     before, after = ({k: v for k, v in values.items() if k not in tried} for values in (record.settings, run.settings))
     changes = compare_values(before, after)
     changes += compare_values({"version": record.method_version}, {"version": run.spec.version})
-    for name, source, block in (
-        ("data", record.data_source, plan.suite.data),
-        ("backbone", record.backbone, plan.suite.backbone),
-    ):
-        planned_source = block.model_dump(exclude_none=True)
-        changes += compare_values({name: _identity(source)}, {name: _identity(planned_source)})
-    return ", ".join(changes) or "of what it read, as its predecessor"
+    before, after = _sources(record), _sources_of_plan(plan, run)
+    before["data"], after["data"] = (_data_of(run.task.name, sources["data"]) for sources in (before, after))
+    changes += compare_values(before, after)
+    if run.learns and record.teacher != plan.fingerprint(plan.teacher_of(run)):
+        changes.append("its predecessor is of other settings")
+    if run.spec.source and record.source != plan.fingerprint(plan.source_of(run)):
+        changes.append("the model that it starts from is of other settings")
+    return ", ".join(changes) or "the definition of its task, or the code of the loop"
 
 
-def _identity(source: dict[str, Any]) -> dict[str, Any]:
-    """What is said of data or a backbone but where they are kept."""
-    return {key: value for key, value in source.items() if key not in ("path", "diagnostic")}
+def _sources(record: RunRecord) -> dict[str, Any]:
+    """Data, backbone and compact checkpoint that the record is of."""
+    return {"data": record.data_source, "backbone": record.backbone, "compact": record.compact or {}}
+
+
+def _sources_of_plan(plan: Plan, run: Run) -> dict[str, Any]:
+    """Data, backbone and compact checkpoint that the run is to have, in a record's words."""
+    compact = plan.suite.compact[run.spec.name] if "compact_checkpoint" in run.needs else None
+    blocks = {"data": plan.suite.data, "backbone": plan.suite.backbone, "compact": compact}
+    return {name: {} if block is None else block.model_dump(exclude_none=True) for name, block in blocks.items()}
+
+
+def _data_of(task: str, source: dict[str, Any]) -> dict[str, Any]:
+    """What counts of the data for one task: not where it is kept, nor what is said of other tasks."""
+    values = {key: value for key, value in source.items() if key in ("source", "name", "revision", "rows")}
+    limit = source.get("max_train", {}).get(task)
+    values |= {} if limit is None else {"max_train": limit}
+    return values | {"samples": task in source.get("samples", [])}
 
 
 def _circumstances(record: RunRecord) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class RunSettings:
 
     suite: Suite
     specs: dict[str, MethodSpec]
+    faults: dict[str, str]  # what is wrong with the methods that are not in `specs`
     # What was computed once, since the workflow asks for each run a dozen times.
     _resolutions: dict[tuple[str, str], Resolution] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -53,7 +54,7 @@ class RunSettings:
 
     def _settings_and_trials(self, name: str, task: str) -> Resolution:
         run_name = RunName.parse(name)
-        spec = find_spec(self.specs, run_name.method)
+        spec = find_spec(self.specs, run_name.method, self.faults)
         settings = resolve_settings(spec, self._layers(spec), self._overlays(run_name, task))
         if run_name.trial is not None:
             return settings, ()
@@ -71,7 +72,7 @@ class RunSettings:
 
     def _overlays(self, run_name: RunName, task: str) -> Overlays:
         """What is laid over the defaults of the method and the loop, in order: the last word wins."""
-        spec = find_spec(self.specs, run_name.method)
+        spec = find_spec(self.specs, run_name.method, self.faults)
         overlays = [(f"methods/{spec.name}/method.yaml: per_task.{task}", spec.per_task.get(task, {}))]
         for index, override in enumerate(self.suite.settings):
             if spec.name in (override.methods or [spec.name]) and task in (override.tasks or [task]):
@@ -89,7 +90,7 @@ class RunSettings:
 
     def _variant_overlays(self, run_name: RunName) -> Overlays:
         """What the parts of a name set, but for its protocol and its trial."""
-        spec = find_spec(self.specs, run_name.method)
+        spec = find_spec(self.specs, run_name.method, self.faults)
         parts = run_name.without(TRIAL).without(EQUAL).parts
         return [(f"{run_name.method}@{part}", self._changes(spec, part)) for part in parts]
 

@@ -36,7 +36,8 @@ def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
 def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[str, str, RunRecord | None]:
     """One run's state, its reason, and its record where it has one.
 
-    A record that other settings have left counts as missing: its numbers are not those that the suite asks for.
+    A record that other settings or other code have left counts as missing: its numbers are not those that the suite
+    asks for.
     """
     try:
         record = read_record(folder / run.path, remember)
@@ -46,6 +47,8 @@ def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[st
         return "missing", _why_missing(plan, run, folder), None
     if record.fingerprint != plan.fingerprint(run):
         return "missing", f"its record is of other settings ({explain_staleness(plan, run, record)}); {AGAIN}", None
+    if not plan.suite.trust_records and not has_same_code(record.inputs, METHODS_FOLDER / run.spec.name):
+        return "missing", f"its record is of other code of its method; {AGAIN}", None
     fault = _fault_of_predictions(folder / run.path / "predictions.parquet", record.predictions_sha256)
     if fault:
         return "missing", f"its predictions are {fault}; {AGAIN}", None
@@ -135,7 +138,7 @@ def _is_unsound(plan: Plan, run: Run, folder: Path) -> bool:
     record = state(plan, run, folder, remember=False)[2]
     if record is None or plan.suite.trust_records:
         return record is None
-    return not (has_model(plan, run, record, folder) and has_same_code(record.inputs, METHODS_FOLDER / run.spec.name))
+    return not has_model(plan, run, record, folder)
 
 
 def to_train(plan: Plan, runs: Iterable[Run], folder: Path) -> list[Run]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ class Workload:
 
     plan: Plan
     folder: Path
+    # Read once each, when it is there: a suite asks for thousands of runs.
+    _shapes: list[Shape] = field(default_factory=list, init=False, repr=False)
+    _splits: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def backbone_file(self) -> Path:
@@ -59,10 +63,21 @@ class Workload:
     @property
     def shape(self) -> Shape:
         """The backbone's widths; as long as it is out of reach BERT-base's."""
-        if self.plan.suite.backbone.source == "demo" and not self.backbone_file.is_file():
-            return DEMO
+        if not self._shapes:
+            if not self.backbone_file.is_file():
+                return self._expected_shape
+            self._shapes.append(self._read_shape([self.backbone_file]))
+        return self._shapes[0]
+
+    @cached_property
+    def _expected_shape(self) -> Shape:
+        """The widths that the backbone will have, where they can be known."""
+        return DEMO if self.plan.suite.backbone.source == "demo" else self._read_shape(self._sources)
+
+    def _read_shape(self, files: list[Path]) -> Shape:
+        """Of the first configuration that is there; BERT-base's where it cannot be read."""
         try:
-            values = next(read_json(file) for file in (self.backbone_file, *self._sources) if file.is_file())
+            values = next(read_json(file) for file in files if file.is_file())
         except (StopIteration, OSError, UserError):
             return Shape()
         keys = {  # DistilBERT's own words come second
@@ -131,8 +146,12 @@ class Workload:
 
     def _split(self, task: str, split: str) -> dict[str, Any]:
         """What is known of an encoded split: `rows` and `tokens`; {} until it is there."""
-        try:
-            values = read_json(self.data_file(task))
-            return dict(values["splits"][split])
-        except (OSError, UserError, KeyError, TypeError, ValueError):
-            return {}
+        if task not in self._splits:
+            if not self.data_file(task).is_file():
+                return {}
+            try:
+                values = read_json(self.data_file(task))
+                self._splits[task] = {name: dict(known) for name, known in values["splits"].items()}
+            except (OSError, UserError, KeyError, TypeError, ValueError, AttributeError):
+                self._splits[task] = {}  # what is damaged is made again; it is an estimate
+        return self._splits[task].get(split, {})

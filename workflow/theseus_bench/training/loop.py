@@ -21,6 +21,7 @@ from theseus_bench.data.held_out import hold_out, take
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.data.parquet import Split
 from theseus_bench.data.tasks import Task
+from theseus_bench.errors import UserError
 from theseus_bench.modeling.attention import model_inputs
 from theseus_bench.modeling.compile import padded_length, prepare_for_device
 from theseus_bench.modeling.devices import Hardware, autocast, to_tensors
@@ -179,6 +180,12 @@ def fit(
         if is_over:
             break
 
+    if not optimizer.state:  # AdamW's, of the parameters that it has moved
+        raise UserError(
+            "no trained parameter ever had a gradient: loss() detaches what it computes, or does not use what "
+            "parameters() gives"
+        )
+
     # the best parameters are the run's
     copy_parameters(trained, state.best_parameters)
     return state
@@ -301,6 +308,7 @@ def _evaluate(method, model, data, settings, hardware, trained, state: TrainerSt
     epoch = state.step / batches_per_epoch(settings, len(data.train))
     entry = {"step": state.step, "epoch": epoch, "loss": state.mean_loss}
     state.loss_sum.zero_()
+    check_training_mode(model, trained)
     if not math.isfinite(entry["loss"]):
         state.divergence = f"diverged: the loss was no longer finite before step {state.step}"
         return
@@ -320,6 +328,14 @@ def _evaluate(method, model, data, settings, hardware, trained, state: TrainerSt
     dev_score = {"dev_score": score(dev)} if dev else {}
     metrics = {f"{split}/{metric}": value for (split, metric), value in (values | dev).items()}
     state.curve.append(entry | {"score": result} | dev_score | metrics | method.metrics_to_log())
+
+
+def check_training_mode(model: nn.Module, trained: list[nn.Parameter]) -> None:
+    """UserError if a module whose parameters are trained was left in evaluation mode, in which dropout is off."""
+    identities = {id(parameter) for parameter in trained}
+    for name, module in model.named_modules():
+        if not module.training and any(id(p) in identities for p in module.parameters(recurse=False)):
+            raise UserError(f"{name or 'the model'} is trained, but was left in evaluation mode; call train() on it")
 
 
 def measure_splits(

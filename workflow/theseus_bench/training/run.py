@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN, atomic
 from theseus_bench.modeling import architectures
 from theseus_bench.modeling import checkpoints as checkpoints_module
+from theseus_bench.modeling.compile import prepare_for_device
 from theseus_bench.modeling.devices import (
     Hardware,
     choose_hardware,
@@ -54,6 +56,8 @@ from theseus_bench.training.method import Method, RunContext, load_method, name_
 from theseus_bench.training.model_card import model_card
 from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
 from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
+
+SCORE_TOLERANCE = 0.02  # rounding may turn a few decisions of a GPU's, of a small dev set; another model turns many
 
 
 def execute(plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKPOINTS) -> RunRecord:
@@ -106,12 +110,17 @@ def _execute(
     model = method.build(context(plan, run, suite_folder, data, steps, hardware.device))
     seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
     state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
+    compressed_model = compress(run, method, model)
     with count_flops(state.evaluation_flops, observed=not state.curve):
-        predictions = _predict_all(plan, run, suite_folder, model, data, hardware)
+        # a control has no compressed model
+        result = model if compressed_model is None else prepare_for_device(compressed_model, hardware.device)
+        predictions = _predict_all(plan, run, suite_folder, result, data, hardware)
+    if state.curve:
+        check_score(state.best_score, _score_of(run.task, predictions, data.chosen_by))
+    check_inputs(inputs, inputs_of(plan, run, suite_folder))
     table = pa.concat_tables([predictions_table(split, *part) for split, part in predictions.items()])
-    dev_score = _dev_score(run.task, predictions) if state.curve else None
+    dev_score = _score_of(run.task, predictions, run.task.dev) if state.curve else None
     seconds = {"all": state.seconds_before_resume + time.monotonic() - start_time}
-    compressed_model = method.compressed(model)
     with atomic(folder / "predictions.parquet") as scratch:
         pq.write_table(table, scratch, compression="zstd")
     results = {"inputs": inputs, "predictions_sha256": checksum(folder / "predictions.parquet"), "dev_score": dev_score}
@@ -134,12 +143,45 @@ def run_length(run: Run, method: Method, examples: int) -> int:
     return steps if run.protocol == EQUAL or adapted else method.run_length(SimpleNamespace(**run.settings), steps)
 
 
-def _dev_score(task: Task, predictions: dict[str, tuple[Split, np.ndarray]]) -> float | None:
-    """The task's score of the predictions on its dev splits; None where they are not finite."""
-    dev = {split: predictions[split] for split in task.dev}
-    value = score(
-        measure_task(task, {k: logits for k, (_, logits) in dev.items()}, {k: r.labels for k, (r, _) in dev.items()})
-    )
+def compress(run: Run, method: Method, model: nn.Module) -> nn.Module | None:
+    """What the method makes of its model, as plain `transformers` builds it; None for a control that has none.
+
+    UserError unless it is a model that plain `transformers` knows, of the run's depth. Whatever else the method's
+    module does in its forward pass has no part in the predictions.
+    """
+    model = method.compressed(model)
+    if model is None:
+        if run.spec.role != "control":
+            raise UserError("compressed() gave no model; only a control may have none")
+        return None
+    model = checkpoints_module.rebuild_classifier(model)
+    depth = len(architectures.layers_of(model))
+    if depth != run.settings["layers"]:
+        raise UserError(f"compressed() gave a model of {depth} layers, but the run is of {run.settings['layers']}")
+    return model
+
+
+def check_score(in_training: float, of_result: float | None) -> None:
+    """UserError unless the compressed model scores as the method's own did when it was chosen, in [-1, 1]."""
+    if of_result is None or abs(of_result - in_training) > SCORE_TOLERANCE:
+        value = "nothing finite" if of_result is None else f"{of_result:.3f}"
+        raise UserError(
+            f"the model of build() scored {in_training:.3f} while it was trained, but that of compressed(), loaded by "
+            f"plain transformers, scores {value}; in evaluation the one must behave as the other"
+        )
+
+
+def check_inputs(before: dict[str, str], after: dict[str, str]) -> None:
+    """UserError unless all that the run reads has the contents that it had when it began."""
+    changes = [name for name in before if after.get(name) != before[name]]
+    if changes:
+        raise UserError(f"{', '.join(changes)}: changed while the run was trained, which may only read it; {AGAIN}")
+
+
+def _score_of(task: Task, predictions: dict[str, tuple[Split, np.ndarray]], splits: Iterable[str]) -> float | None:
+    """The task's score of the predictions on these splits; None where they are not finite."""
+    logits = {split: predictions[split][1] for split in splits}
+    value = score(measure_task(task, logits, {split: predictions[split][0].labels for split in splits}))
     return value if np.isfinite(value) else None
 
 
