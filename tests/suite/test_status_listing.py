@@ -17,7 +17,7 @@ from theseus_bench.commands import run as run_command
 from theseus_bench.files import write_json
 from theseus_bench.locks import exclusive_lock, is_held, lock_file
 from theseus_bench.suite.progress_file import TrainingProgress, progress_file, write_progress
-from theseus_bench.suite.status_listing import Picture, StateReader
+from theseus_bench.suite.status_listing import Picture, StateReader, fit
 
 DEV = {"validation": (range(2), [0, 1], deciding([0, 1], 2))}
 PATIENCE = 60.0  # seconds
@@ -216,22 +216,25 @@ def test_a_low_terminal_shows_what_is_at_work_and_the_sums(tmp_path):
             leave(plan, tmp_path, "majority", task, seed)
     run = "runs/finetune/rte/seed-2"
     with maker(tmp_path, run):
-        picture = Picture(StateReader(tmp_path).read(), 80, only_active=True)
-    lines = picture.crop(10)
+        state = StateReader(tmp_path).read()
+    assert fit(state, 80, 13) == Picture(state, 80).lines, "legend 2, head 2, rows 6, an empty line, running, sums"
+    lines = fit(state, 80, 10)
     assert len(lines) <= 10
     assert "not drawn: 1 row done, 4 rows waiting" in lines, "pkd, theseus, vanilla_kd and their predecessor wait"
     assert cells(lines, "finetune") == ["·▶·", "···"]
     assert lines[-2:] == [f"running  {run}: no step yet", "6 complete, 0 failed, 30 missing (1 running, 29 waiting)"]
 
 
-def test_a_picture_that_does_not_fit_at_all_keeps_its_sums(tmp_path):
+def test_reasons_give_way_before_rows_and_the_sums_never(tmp_path):
     plan = make_suite(tmp_path)
     for seed in (1, 2, 3):
         leave(plan, tmp_path, "finetune", "rte", seed, status="failed", reason="diverged")
-    lines = Picture(StateReader(tmp_path).read(), 80).crop(6)
-    assert len(lines) <= 6
-    assert lines[-1] == "0 complete, 3 failed, 9 missing (9 waiting)"
-    assert "… and 3 lines more" in lines, "why they failed, as the matrix comes first"
+    state = StateReader(tmp_path).read()
+    for height, more in ((9, "… and 3 lines more"), (10, "… and 2 lines more"), (6, "… and 3 lines more")):
+        lines = fit(state, 80, height)
+        assert len(lines) <= height
+        assert lines[-2:] == [more, "0 complete, 3 failed, 9 missing (9 waiting)"]
+        assert any(line.startswith("finetune ") for line in lines) == (height > 6)
 
 
 def test_a_done_run_that_is_lost_or_made_anew_is_read_again(tmp_path):

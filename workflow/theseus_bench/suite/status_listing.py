@@ -134,9 +134,7 @@ def watch_status(folder: Path) -> None:
                 start = time.monotonic()
                 state = reader.read()
                 lines = Picture(state, console.width).lines
-                is_tall = len(lines) >= console.height
-                shown = Picture(state, console.width, only_active=True).crop(console.height - 1) if is_tall else lines
-                live.update(_colour(shown), refresh=True)
+                live.update(_colour(fit(state, console.width, console.height - 1)), refresh=True)
                 if state.is_done:
                     break
                 time.sleep(max(INTERVAL, REST * (time.monotonic() - start)))
@@ -273,6 +271,15 @@ class Picture:
         if self.state.unsealed:
             lines.append(f"{count_noun(self.state.unsealed, 'record')} without a checksum, of an earlier version")
         return lines
+
+
+def fit(state: SuiteState, width: int, height: int) -> list[str]:
+    """The state in `height` lines: without the last faults, else without rows in which nothing goes on."""
+    picture = Picture(state, width)
+    if len(picture.lines) <= height:
+        return picture.lines
+    needed = len(picture.matrix) + len(picture.trainings) + len(picture.sums) + 2  # an empty line, and how many more
+    return (picture if needed <= height else replace(picture, only_active=True)).crop(height)
 
 
 def _part(widths: dict[str, int], room: int, gap: int) -> list[list[str]]:
