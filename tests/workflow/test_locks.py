@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from theseus_bench import locks
 from theseus_bench.errors import UserError
-from theseus_bench.locks import LOCKS, check_suite, exclusive_lock, hold_suite, lock_file
+from theseus_bench.locks import LOCKS, check_suite, exclusive_lock, hold_suite, is_held, lock_file
 
 HOLDER = """
 import sys
@@ -149,6 +149,13 @@ def test_nobody_waits_for_a_writer_whose_job_has_ended(tmp_path, squeue, capsys,
     with exclusive_lock(tmp_path, "place"):
         pass
     assert capsys.readouterr().out == ""
+
+
+def test_who_looks_sees_the_job_of_another_machine_while_it_runs(tmp_path, squeue):
+    squeue("echo RUNNING", "true")
+    say_held(tmp_path, 12, "node3", "77")
+    assert is_held(tmp_path, "place")
+    assert not is_held(tmp_path, "place"), "the job has ended"
 
 
 def test_a_second_snakemake_is_refused_while_the_first_ones_job_runs_on_another_machine(tmp_path, squeue):

@@ -355,34 +355,18 @@ def ro_crate(folder: Folder) -> None:
 
 @app.command()
 def status(
-    folder: Folder, strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound")] = False
+    folder: Folder,
+    strict: Annotated[bool, typer.Option(help="exit 1 unless all is there and sound; list runs that wait too")] = False,
+    watch: Annotated[bool, typer.Option(help="draw it again as it changes, until nothing is left or Ctrl-C")] = False,
 ) -> None:
-    """Say which runs of a suite are complete, failed or missing, and why, and what else of it is unsound."""
-    from theseus_bench.suite.load import read_plan
-    from theseus_bench.suite.status import count_unsealed, faults, states
-    from theseus_bench.wording import count_noun
+    """Draw which runs of a suite are done, failed, running, missing or waiting; say why, and what else is unsound."""
+    from theseus_bench.suite.status_listing import print_status, watch_status
 
-    suite_plan = read_plan(folder)
-    # A trial that failed is a result of its search, not a fault of the suite.
-    rows = [
-        (run, "failed trial" if run.is_trial and state == "failed" else state, reason)
-        for run, state, reason in states(suite_plan, folder)
-    ]
-    for run, state, reason in rows:
-        if state in ("failed", "missing"):
-            print(f"{state:8} {run.path}: {reason}")
-    unsound = faults(suite_plan, suite_plan.runs.values(), suite_plan.suite.experiments, folder)
-    for path, reason in unsound.items():
-        print(f"{'unsound':8} {path}: {reason}")
-    counts = {kind: sum(s == kind for _, s, _ in rows) for kind in ("complete", "failed", "missing")}
-    trials = sum(state == "failed trial" for _, state, _ in rows)
-    parts = [f"{count} {state}" for state, count in counts.items()]
-    parts += [count_noun(trials, "failed trial")] if trials else []
-    print(", ".join(parts + ([count_noun(len(unsound), "unsound output")] if unsound else [])))
-    unsealed = count_unsealed(suite_plan, folder)
-    if unsealed:
-        print(f"{count_noun(unsealed, 'record')} without a checksum, of an earlier version")
-    if strict and counts["failed"] + counts["missing"] + len(unsound):
+    if watch and strict:
+        raise UserError("status: --strict judges what is there now, and --watch waits for it: give one of them")
+    if watch:
+        watch_status(folder)
+    elif not print_status(folder, strict) and strict:
         raise typer.Exit(1)
 
 

@@ -87,6 +87,23 @@ def check_suite(folder: Path) -> None:
         raise UserError(_busy_message(folder)) from None
 
 
+def is_held(folder: Path, place: str) -> bool:
+    """Whether a process is making `place` of the suite in `folder`; nothing is written.
+
+    Who asks for the lock during the look, which is no longer than two calls of the system, waits for its end.
+    """
+    file = lock_file(folder, place)
+    try:
+        with open(file, "rb") as stream:
+            is_locked = _lock(stream.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    holder = read_holder(file)
+    return holder is not None and _is_at_work(holder, is_locked)
+
+
 def read_holder(file: Path) -> Holder | None:
     """Who holds the lock on `file`, as far as it has said."""
     try:

@@ -24,6 +24,7 @@ from theseus_bench.strict_yaml import Strict
 from theseus_bench.suite.result_files import read_result
 
 SCHEMA = 4
+NOT_RUN = "not run"  # why most runs have no record
 
 
 class RunRecord(Strict):
@@ -140,7 +141,7 @@ def crash_reason(folder: Path) -> str:
     """Why the run in `folder` has no record, as far as it could say."""
     file = folder / "error.json"
     if not file.is_file():
-        return "not run"
+        return NOT_RUN
     try:
         crash = read_json(file)
         return crash["reason"] if crash.get("stopped") else f"crashed: {crash['reason']}"

@@ -22,10 +22,10 @@ from theseus_bench.suite.search import read_choice
 MADE_FROM = "made_from.json"  # of a checkpoint: what it was made of, and its files; written last
 
 
-def states(plan: Plan, folder: Path) -> list[tuple[Run, str, str]]:
-    """Every run of the suite with its state (complete, failed, missing) and the reason for the latter two."""
+def states(plan: Plan, folder: Path, runs: Iterable[Run] | None = None) -> list[tuple[Run, str, str]]:
+    """Every run of the suite, or of `runs`, with its state (complete, failed, missing) and why it is not complete."""
     rows = []
-    for run in plan.runs.values():
+    for run in plan.runs.values() if runs is None else runs:
         status, reason, record = state(plan, run, folder)
         if record is not None and not plan.suite.trust_records and not has_model(plan, run, record, folder):
             status, reason = "missing", f"its model is gone or damaged; {AGAIN}"
