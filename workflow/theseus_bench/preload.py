@@ -28,7 +28,6 @@ from collections.abc import Callable
 from theseus_bench.errors import UserError
 
 SOCKET = "THESEUS_BENCH_PRELOAD"  # environment variable: the server's session, and after a colon its socket
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 NOT_PRELOADED = {"theseus_bench.commands", "theseus_bench.cli"}  # they import this module
 LAZY_IMPORTS = [  # what our modules and the libraries import only when it is first used
     "matplotlib.backends.backend_agg",
@@ -47,6 +46,8 @@ def run_with_preload(command: list[str], run: Callable[[list[str]], int]) -> int
     import subprocess
     import tempfile
 
+    from theseus_bench.stopping import end_with_parent
+
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         path = os.path.join(folder, "socket")
         try:
@@ -59,7 +60,7 @@ def run_with_preload(command: list[str], run: Callable[[list[str]], int]) -> int
             process = subprocess.Popen(
                 command,
                 env=os.environ | {SOCKET: f"{os.getsid(0)}:{path}"},
-                preexec_fn=lambda: _end_with(server),
+                preexec_fn=lambda: end_with_parent(server),
             )
         except OSError as error:
             raise UserError(f"with-preload: cannot run {command[0]!r}: {error.strerror}") from None
@@ -133,6 +134,8 @@ def forward_command(arguments: list[str]) -> int | None:
 
 def _fork_child(listener: socket.socket, run: Callable[[list[str]], int]) -> set[int]:
     """Accept a request and fork a child that runs it; the child's number, or none if the client was gone already."""
+    from theseus_bench.stopping import end_with_parent
+
     connection, _ = listener.accept()
     with connection:
         size, files, _, _ = socket.recv_fds(connection, 8, 3)
@@ -145,7 +148,7 @@ def _fork_child(listener: socket.socket, run: Callable[[list[str]], int]) -> set
         server = os.getpid()
         pid = os.fork() if request else None
         if pid == 0:
-            _end_with(server)
+            end_with_parent(server)
             listener.close()
             _run_request(connection, files, request, run)
         for file in files:
@@ -178,19 +181,6 @@ def _run_request(connection: socket.socket, files: list[int], request: dict, run
             connection.sendall(bytes([code & 0xFF]))
         finally:  # whatever happens, a child never goes back into the server's loop
             os._exit(code & 0xFF)
-
-
-def _end_with(server: int) -> None:
-    """Have the system kill this process when its parent, the `server`, dies, however that dies; on Linux alone.
-
-    So nothing of a command whose server was killed is left at work, and it can be called again at once.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != server:  # it died before the system was told
-            os._exit(1)
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

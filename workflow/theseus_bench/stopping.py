@@ -7,9 +7,11 @@ any other, which its `retries` starts again.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ GO_ON = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
 DEADLINE = "THESEUS_BENCH_DEADLINE"  # environment variable: seconds since 1970 at which the process will be killed
 SLURM_DEADLINE = "SLURM_JOB_END_TIME"  # the same, as newer versions of Slurm set it
 RESERVE = 30.0  # seconds before the deadline that are left for keeping the state, beside the longest time it has taken
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 TRAININGS = ("train", "backbone", "compact")  # the commands that keep their state when they are asked to stop
 IMPATIENCE = 2.0  # seconds after which a second interrupt is another one; a terminal and its clients send one twice
 
@@ -83,6 +86,17 @@ def stop_workflow_by_signal(finish: Callable[[], None]) -> None:
             time.sleep(1.0)
 
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop, daemon=True).start())
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the system kill this process when its `parent` dies, however that dies; on Linux alone.
+
+    So nothing that was started is left at work, and the same command can be called again at once.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the system was told
+            os._exit(1)
 
 
 def _stop_trainings(asked: set[int]) -> set[int]:

@@ -109,9 +109,12 @@ def to_tensors(batch: dict[str, np.ndarray], device: torch.device) -> dict[str, 
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far in MiB: of the process (resident), or of the GPU's allocator."""
-    if device.type == "cuda":
+def peak_memory_mb(device: torch.device, of_children: bool = False) -> float:
+    """Peak memory so far in MiB: of the process (resident), or of the GPU's allocator.
+
+    With `of_children` it is that of the largest process which this one has started, and is not told of a GPU.
+    """
+    if device.type == "cuda" and not of_children:
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

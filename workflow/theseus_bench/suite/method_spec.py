@@ -70,6 +70,7 @@ class MethodSpec(Strict):
     version: int = Field(ge=1)
     role: Literal["control", "teacher", "baseline", "proposed"]
     citation: str
+    command: list[Text] | None = None
     needs: list[Need] = []
     source: Source | None = None
     families: list[Family] = ["bert", "roberta", "distilbert"]
@@ -120,8 +121,7 @@ def load_spec(folder: Path) -> MethodSpec:
     spec = parse(MethodSpec, read_yaml(file), str(file))
     if spec.name != folder.name:
         raise UserError(f"{file}: name is {spec.name!r} but the folder is {folder.name!r}; make them equal")
-    if not (folder / "method.py").is_file():
-        raise UserError(f"{folder}: method.py is missing")
+    _check_code(spec, folder)
     blocks = [("per_task." + k, v) for k, v in spec.per_task.items()]
     blocks += [("variants." + k, v) for k, v in spec.variants.items()]
     grids = [("search", spec.search)] + [("search_per_task." + k, v) for k, v in spec.search_per_task.items()]
@@ -140,6 +140,23 @@ def load_spec(folder: Path) -> MethodSpec:
             check_option(spec, key, f"{file}: {where}")
     _check_values(spec, [block for block in blocks if block not in grids and block[0] != "allowed"], grids, file)
     return spec
+
+
+def _check_code(spec: MethodSpec, folder: Path) -> None:
+    """UserError unless the method is either Python code of ours or a command."""
+    has_code, file = (folder / "method.py").is_file(), folder / "method.yaml"
+    if spec.command is None:
+        if not has_code:
+            raise UserError(f"{folder}: method.py is missing; or write in method.yaml which command is the method")
+        return
+    if not spec.command:
+        raise UserError(f"{file}: command: no word; write the program and its arguments, as [python3, train.py]")
+    if has_code:
+        raise UserError(f"{file}: command: {folder}/method.py is there too; drop one of the two")
+    if "teacher_outputs" in spec.needs:
+        raise UserError(f"{file}: command: a command gets no teacher_outputs; it can need teacher_model")
+    if not spec.compressed:
+        raise UserError(f"{file}: command: a {spec.role} cannot be one; only what makes a compressed model")
 
 
 def _check_values(spec: MethodSpec, blocks: Overlays, grids: Overlays, file: Path) -> None:
@@ -248,15 +265,19 @@ def _like(default: Any, value: Any, where: str) -> Any:
     return value
 
 
-def create_method(name: str) -> Path:
-    """Copy methods/_template to methods/`name`, named accordingly; UserError for a name that is taken or cannot be."""
+def create_method(name: str, is_command: bool = False) -> Path:
+    """Copy methods/_template, or methods/_command, to methods/`name`, named accordingly.
+
+    UserError for a name that is taken or cannot be.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"new-method: {name!r} cannot name a method; use lower-case letters, digits and underscores")
     folder = METHODS_FOLDER / name
     if folder.exists():
         raise UserError(f"new-method: {folder} exists already; choose another name")
     with atomic(folder) as scratch:
-        shutil.copytree(METHODS_FOLDER / "_template", scratch, ignore=shutil.ignore_patterns("__pycache__"))
+        template = METHODS_FOLDER / ("_command" if is_command else "_template")
+        shutil.copytree(template, scratch, ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("method.yaml", "README.md"):
             text = (scratch / file).read_text(encoding="utf-8")
             (scratch / file).write_text(text.replace("my_method", name), encoding="utf-8")

@@ -22,7 +22,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.modeling.devices import Hardware, seed_everything
 from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.load import check_spec
-from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, load_specs
+from theseus_bench.suite.method_spec import METHODS_FOLDER, MethodSpec, load_spec, load_specs
 from theseus_bench.training import method as method_module
 from theseus_bench.training import run
 from theseus_bench.training.conformance_bench import STEPS, TASKS, Bench, make_bench
@@ -57,8 +57,13 @@ def check(folder: Path, debug: bool = False) -> Iterator[tuple[str, str]]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         bench = make_bench(spec.name, Path(scratch))
-        for title, function in CHECKS[1:]:
+        for title, function in checks_of(spec)[1:]:
             yield title, _problem(lambda function=function: function(bench), folder, told, debug)
+
+
+def checks_of(spec: MethodSpec) -> list[tuple[str, Callable]]:
+    """The checks that are made of the method: of a command those that need not look inside."""
+    return [(title, function) for title, function in CHECKS if spec.command is None or function not in INSIDE]
 
 
 def _check_metadata(folder: Path) -> None:
@@ -69,7 +74,8 @@ def _check_metadata(folder: Path) -> None:
     teachers = [spec.name for spec in specs.values() if spec.role == "teacher"]
     if folder.name in teachers[:-1] + teachers[1:]:
         raise UserError(f"{folder}/method.yaml: role: there is one teacher, but {' and '.join(teachers)} are")
-    method_module.load_method(folder)
+    if specs[folder.name].command is None:
+        method_module.load_method(folder)
 
 
 def _check_words(bench: Bench) -> None:
@@ -292,3 +298,4 @@ CHECKS: list[tuple[str, Callable]] = [
     ("nothing is fetched and nothing written outside the run's folder", _check_contained),
     ("the template's words are replaced", _check_words),
 ]
+INSIDE = (_check_learns, _check_batch, _check_resumes, _check_parts)  # they look into, or change, the code of a method

@@ -44,6 +44,7 @@ from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded, save_
 from theseus_bench.suite.run_files import inputs_of, run_outputs, shelter
 from theseus_bench.suite.run_names import EQUAL
 from theseus_bench.suite.search import read_choice
+from theseus_bench.training.command_method import CommandJob
 from theseus_bench.training.loop import (
     HELD_OUT,
     TaskData,
@@ -55,7 +56,7 @@ from theseus_bench.training.loop import (
 from theseus_bench.training.method import Method, RunContext, load_method, name_line
 from theseus_bench.training.model_card import model_card
 from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
-from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint
+from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint, TrainerState
 
 SCORE_TOLERANCE = 0.02  # rounding may turn a few decisions of a GPU's, of a small dev set; another model turns many
 
@@ -104,17 +105,28 @@ def _execute(
 ) -> RunRecord:
     start_time = time.monotonic()
     data = task_data(plan, run, suite_folder)
-    seed_everything(run.seed)
-    method = load_method(METHODS_FOLDER / run.spec.name)
-    steps = run_length(run, method, len(data.train))
-    model = method.build(context(plan, run, suite_folder, data, steps, hardware.device))
-    seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
-    state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
-    compressed_model = compress(run, method, model)
-    with count_flops(state.evaluation_flops, observed=not state.curve):
-        # a control has no compressed model
-        result = model if compressed_model is None else prepare_for_device(compressed_model, hardware.device)
-        predictions = _predict_all(plan, run, suite_folder, result, data, hardware)
+    splits = _splits_to_predict(plan, run, suite_folder, data)
+    if run.spec.command:
+        steps = planned_steps(_loop(run), len(data.train))
+        job_context = context(plan, run, suite_folder, data, steps, hardware.device)
+        job = CommandJob(run, job_context, data, splits, hardware, folder / "job", checkpoint.folder / "command")
+        state, compressed_model = job.execute()
+        check_depth(run, compressed_model)
+        predictions = _predict_all(prepare_for_device(compressed_model, hardware.device), splits, data.pad, hardware)
+        job.check_logits({split: logits for split, (_, logits) in predictions.items()})
+        job.remove()
+    else:
+        seed_everything(run.seed)
+        method = load_method(METHODS_FOLDER / run.spec.name)
+        steps = run_length(run, method, len(data.train))
+        model = method.build(context(plan, run, suite_folder, data, steps, hardware.device))
+        seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
+        state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
+        compressed_model = compress(run, method, model)
+        with count_flops(state.evaluation_flops, observed=not state.curve):
+            # a control has no compressed model
+            result = model if compressed_model is None else prepare_for_device(compressed_model, hardware.device)
+            predictions = _predict_all(result, splits, data.pad, hardware)
     if state.curve:
         check_score(state.best_score, _score_of(run.task, predictions, data.chosen_by))
     check_inputs(inputs, inputs_of(plan, run, suite_folder))
@@ -155,10 +167,15 @@ def compress(run: Run, method: Method, model: nn.Module) -> nn.Module | None:
             raise UserError("compressed() gave no model; only a control may have none")
         return None
     model = checkpoints_module.rebuild_classifier(model)
+    check_depth(run, model)
+    return model
+
+
+def check_depth(run: Run, model: nn.Module) -> None:
+    """UserError unless the compressed model has the run's depth."""
     depth = len(architectures.layers_of(model))
     if depth != run.settings["layers"]:
-        raise UserError(f"compressed() gave a model of {depth} layers, but the run is of {run.settings['layers']}")
-    return model
+        raise UserError(f"the compressed model has {depth} layers, but the run is of {run.settings['layers']}")
 
 
 def check_score(in_training: float, of_result: float | None) -> None:
@@ -222,11 +239,8 @@ def _record(
         seconds={"training": state.seconds, "evaluating": state.evaluation_seconds, **seconds},
         steps_per_second=per_second,
         examples_per_second=per_second * run.settings["batch_size"],
-        peak_memory_mb=peak_memory_mb(hardware.device),
-        flops={
-            "training": total_flops(state.training_flops),
-            "evaluation": total_flops(state.evaluation_flops),
-        },
+        peak_memory_mb=peak_memory_mb(hardware.device, of_children=bool(run.spec.command)),
+        flops=None if run.spec.command else _flops(state),  # what a command computes is not seen
         energy_joules=state.energy_joules,
         data=summary(suite_folder / "data" / run.task.name)["splits"],
         data_source=plan.suite.data.model_dump(exclude_none=True),
@@ -237,6 +251,11 @@ def _record(
         **results,
         provenance=provenance(),
     )
+
+
+def _flops(state: TrainerState) -> dict[str, float]:
+    counts = {"training": state.training_flops, "evaluation": state.evaluation_flops}
+    return {name: total_flops(count) for name, count in counts.items()}
 
 
 def store_teacher_outputs(plan: Plan, run: Run, suite_folder: Path) -> None:
@@ -330,11 +349,9 @@ def context(plan: Plan, run: Run, suite_folder: Path, data: TaskData, steps: int
     )
 
 
-def _predict_all(
-    plan: Plan, run: Run, suite_folder: Path, model: nn.Module, data: TaskData, hardware: Hardware
-) -> dict[str, tuple[Split, np.ndarray]]:
-    """Rows and logits of every dev and test split of the task, of the tasks that its model predicts (AX), and of the
-    slice that was held out."""
+def _splits_to_predict(plan: Plan, run: Run, suite_folder: Path, data: TaskData) -> dict[str, Split]:
+    """Every dev and test split of the task, of the tasks that its model predicts (AX), and the slice that was held
+    out."""
     splits = data.dev | data.chosen_by
     parts = {split: rows for split, rows in data.chosen_by.items() if split not in run.task.splits}
     for name in plan.predicted_with(run.task.name):
@@ -344,7 +361,14 @@ def _predict_all(
                 own = name == run.task.name
                 key = split if own else f"{name}/{split}"
                 parts[key] = splits[split] if own and split in splits else open_split(folder, split)
-    return {key: (rows, predict(model, rows, data.pad, hardware)) for key, rows in parts.items()}
+    return parts
+
+
+def _predict_all(
+    model: nn.Module, splits: dict[str, Split], pad: int, hardware: Hardware
+) -> dict[str, tuple[Split, np.ndarray]]:
+    """Rows and logits of each split."""
+    return {key: (rows, predict(model, rows, pad, hardware)) for key, rows in splits.items()}
 
 
 def predictions_table(split: str, rows: Split, logits: np.ndarray) -> pa.Table:
