@@ -28,8 +28,8 @@ tools:
 	apt-get update --quiet
 	apt-get install --yes --quiet --no-install-recommends chromium poppler-utils texlive-latex-base texlive-latex-recommended
 
-# Two files of tests side by side: many of them wait for the processes that they have started.
-PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses 2 --dist loadfile
+# Two files of tests side by side, since many of them wait for processes that they have started; in the order of conftest.py.
+PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(PYTEST)

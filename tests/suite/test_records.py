@@ -17,7 +17,7 @@ from theseus_bench import commands
 from theseus_bench.errors import UserError, message_of
 from theseus_bench.files import atomic, write_json
 from theseus_bench.suite.provenance import code_revision, provenance
-from theseus_bench.suite.records import RunRecord, crash_reason, crash_recorded, read_predictions, read_record
+from theseus_bench.suite.records import RunRecord, crash_reason, read_predictions, read_record, record_crash
 from theseus_bench.training.run import predictions_table
 from tiny import make_split
 
@@ -189,7 +189,7 @@ def test_predictions_come_back_by_split_in_their_order(tmp_path):
 
 
 def crash(folder, error):
-    with crash_recorded(folder):
+    with record_crash(folder):
         raise error
 
 
@@ -208,7 +208,7 @@ def test_a_users_mistake_is_recorded_in_its_own_words(tmp_path):
 def test_a_later_success_clears_the_crash(tmp_path):
     with pytest.raises(OSError, match="disk"):
         crash(tmp_path, OSError("disk"))
-    with crash_recorded(tmp_path):
+    with record_crash(tmp_path):
         assert crash_reason(tmp_path) == "not run"  # while it runs, the earlier reason is not its own
     assert crash_reason(tmp_path) == "not run"
 

@@ -16,7 +16,7 @@ from theseus_bench.errors import UserError
 from theseus_bench.modeling.architectures import layers_of
 from theseus_bench.modeling.devices import Hardware, autocast, choose_precision, seed_everything
 from theseus_bench.training import run as runs_module
-from theseus_bench.training.conformance_bench import make_bench
+from theseus_bench.training.conformance_bench import STEPS, make_bench
 from theseus_bench.training.loop import fit, learning_rate, planned_steps, predict, without_held_out
 from theseus_bench.training.method import Method, ParameterGroup, classify, parameter_groups, task_loss
 from theseus_bench.training.run import majority_score, run_status
@@ -406,11 +406,12 @@ def test_no_run_goes_on_from_a_checkpoint_of_other_contents(tmp_path, monkeypatc
 
 
 def test_the_record_says_what_the_run_computed(tmp_path):
-    """Three steps of 8 examples beside three passes over the dev set and a last one over dev and test."""
+    """Steps of 8 examples beside four passes over the dev set and a last one over dev and test."""
     record, _ = make_bench("finetune", tmp_path).execute("rte", "one")
+    assert len(record.curve) == 4
     rows = record.data["validation"]["rows"]
-    forward = record.flops["evaluation"] / (4 * rows + record.data["test"]["rows"])
-    assert record.flops["training"] == pytest.approx(3 * 3 * 8 * forward, rel=0.2)  # lengths differ
+    forward = record.flops["evaluation"] / (5 * rows + record.data["test"]["rows"])
+    assert record.flops["training"] == pytest.approx(3 * STEPS * 8 * forward, rel=0.2)  # lengths differ
 
 
 # -- the two seeds of a run

@@ -9,7 +9,7 @@ from theseus_bench.files import write_json
 from theseus_bench.suite.progress_file import TrainingProgress, progress_file, read_progress
 from theseus_bench.training import progress
 from theseus_bench.training.conformance_bench import STEPS, make_bench
-from theseus_bench.training.progress import begin_progress, progress_told, tell_progress
+from theseus_bench.training.progress import begin_progress, show_progress, update_progress
 
 
 class Terminal(io.StringIO):
@@ -28,12 +28,12 @@ def clock(monkeypatch) -> list[float]:
 
 
 def test_a_log_has_a_line_for_each_evaluation_and_for_each_minute_without_one(clock, capsys):
-    with progress_told("theseus on rte, seed 1"):
+    with show_progress("theseus on rte, seed 1"):
         begin_progress(0, 100)
         for step in range(1, 101):
             clock[0] += 8.0
             evaluation = {"step": 50, "loss": 0.5, "score": 0.625} if step >= 50 else {}
-            tell_progress(step, 1e-4, evaluation)
+            update_progress(step, 1e-4, evaluation)
     lines = capsys.readouterr().out.splitlines()
     steps = [int(re.search(r"step (\d+) of 100", line).group(1)) for line in lines]
     assert steps == [8, 16, 24, 32, 40, 48, 50, 58, 66, 74, 82, 90, 98]
@@ -44,21 +44,21 @@ def test_a_log_has_a_line_for_each_evaluation_and_for_each_minute_without_one(cl
 
 
 def test_the_time_left_is_by_the_steps_since_it_went_on(clock, capsys):
-    with progress_told("run"):
+    with show_progress("run"):
         begin_progress(90, 100)
         clock[0] += 60.0
-        tell_progress(92, 1e-4, {"step": 80, "loss": 0.5, "score": 0.5})  # told before it was stopped
+        update_progress(92, 1e-4, {"step": 80, "loss": 0.5, "score": 0.5})  # told before it was stopped
     assert capsys.readouterr().out == "run: step 92 of 100, learning rate 1.0e-04, loss 0.500, score 50.0, 4 min left\n"
 
 
 def test_a_terminal_has_a_bar_in_the_place_of_lines(clock, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
-    with progress_told("theseus on rte, seed 1"):
+    with show_progress("theseus on rte, seed 1"):
         begin_progress(0, 4)
         for step in range(1, 5):
             clock[0] += 1.0
-            tell_progress(step, 1e-4, {})
+            update_progress(step, 1e-4, {})
     pictures = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", part) for part in re.split(r"[\r\n]+", terminal.getvalue())]
     bars = [picture for picture in pictures if picture.startswith("theseus on rte, seed 1 ━")]
     assert "step 2 of 4" in " ".join(bars)
@@ -68,11 +68,11 @@ def test_a_terminal_has_a_bar_in_the_place_of_lines(clock, monkeypatch):
 def fail_at_step_four(file, clock) -> list[TrainingProgress]:
     """A training that ends in an error; what its file said after each step."""
     states = []
-    with progress_told("run", file):
+    with show_progress("run", file):
         begin_progress(0, 10)
         for step, seconds in ((3, 6.0), (4, 1.0)):
             clock[0] += seconds
-            tell_progress(step, 1e-4, {})
+            update_progress(step, 1e-4, {})
             states.append(read_progress(file))
             if step == 4:
                 raise InterruptedError(states)

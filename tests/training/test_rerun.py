@@ -1,9 +1,11 @@
 """A run done again beside its suite: whether it is the same, and what differs if it is not."""
 
 import json
+import time
 
 import pytest
 from suites import make_plan
+from theseus_bench import stopping
 from theseus_bench.commands import run as run_command
 from theseus_bench.errors import UserError
 from theseus_bench.files import write_json
@@ -36,6 +38,15 @@ def test_a_run_done_again_is_equal_to_the_bit_and_changes_nothing_of_the_suite(b
     )
     assert all(line.startswith("theseus on rte, seed 1, once more: step ") for line in lines[:-1])
     assert files_of(bench.folder) == before
+
+
+def test_a_rerun_whose_job_ends_says_that_nothing_is_kept(bench, monkeypatch):
+    monkeypatch.setenv(stopping.DEADLINE, str(time.time()))
+    message = (
+        r"runs/theseus/rte/seed-1: stopped at step 1 of \d+, as its job ends at \S+, and nothing of it is kept; run it"
+    )
+    with pytest.raises(UserError, match=message):
+        rerun(bench.plan, bench.run("rte"), bench.folder)
 
 
 def test_a_record_whose_settings_were_others_is_told_with_what_differs(bench, capsys, tmp_path):

@@ -15,14 +15,16 @@ from types import SimpleNamespace
 
 import pytest
 from copies import link_project
+from suites import make_plan
 from theseus_bench import stopping
+from theseus_bench.commands import run as run_command
 from theseus_bench.errors import UserError
 from theseus_bench.files import write_json
 from theseus_bench.locks import lock_file
 from theseus_bench.suite.load import read_plan
 from theseus_bench.suite.run_files import ASIDE
 from theseus_bench.suite.status import states
-from theseus_bench.training import conformance_bench, loop, run
+from theseus_bench.training import conformance_bench, inputs, loop, run
 from theseus_bench.training.conformance_bench import make_bench
 from theseus_bench.training.loop import fit
 from theseus_bench.training.trainer_state import Checkpoint
@@ -251,6 +253,22 @@ def test_the_checkpoint_goes_after_the_record_was_set_aside(tmp_path, monkeypatc
     monkeypatch.setattr(Checkpoint, "discard", lambda self: seen.extend(aside.glob("runs/finetune/rte/seed-1/*")))
     bench.execute("rte", "one")
     assert {file.name for file in seen} == {"run.json", "predictions.parquet"}
+
+
+@pytest.mark.parametrize(("source", "ends_at_once"), [("hub", True), ("demo", False)])
+def test_a_download_ends_at_once_where_it_is_asked_to_and_a_pretraining_keeps_its_state_first(
+    tmp_path, monkeypatch, source, ends_at_once
+):
+    blocks = {
+        "hub": {"source": "hub", "name": "some/bert", "revision": "1" * 40, "layers": 12},
+        "demo": {"source": "demo"},
+    }
+    plan = make_plan(backbone={"layers": 12} | blocks[source], compact={})
+    write_json(tmp_path / "suite.json", plan.suite.model_dump())
+    handlers = []
+    monkeypatch.setattr(inputs, "make_backbone", lambda *_: handlers.append(signal.getsignal(signal.SIGTERM)))
+    assert run_command(["backbone", str(tmp_path)]) == 0
+    assert (handlers == [signal.getsignal(signal.SIGTERM)]) == ends_at_once
 
 
 # -- as processes

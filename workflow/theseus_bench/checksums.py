@@ -44,7 +44,7 @@ def checksum(path: Path, from_disk: bool = False) -> str:
                 digest.update(f"{file.name} {checksum(file, from_disk)}\n".encode())
         return digest.hexdigest()
     if stat.st_size < LARGE:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _digest(path)
     cache_file = CACHE / hashlib.sha256(os.path.abspath(path).encode()).hexdigest()[:24]
     identity = {"size": stat.st_size, "written": stat.st_mtime_ns, "changed": stat.st_ctime_ns, "inode": stat.st_ino}
     try:
@@ -52,10 +52,14 @@ def checksum(path: Path, from_disk: bool = False) -> str:
     except (OSError, UserError):
         entry = {}
     if from_disk or {key: entry.get(key) for key in identity} != identity:
-        with path.open("rb") as stream:
-            entry = identity | {"sha256_of_file": hashlib.file_digest(stream, "sha256").hexdigest()}
+        entry = identity | {"sha256_of_file": _digest(path)}
         write_json(cache_file, entry, sealed=True)
     return str(entry["sha256_of_file"])
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sign_folder(folder: Path) -> None:
@@ -65,7 +69,8 @@ def sign_folder(folder: Path) -> None:
 
 def sign(files: Iterable[Path], listing: Path) -> None:
     """Write the list of `files`, which are in the folder of `listing` or below it."""
-    lines = "".join(f"{checksum(file)}  {file.relative_to(listing.parent)}\n" for file in sorted(files))
+    # not by `checksum`, which would remember what is still to be moved into its place
+    lines = "".join(f"{_digest(file)}  {file.relative_to(listing.parent)}\n" for file in sorted(files))
     with atomic(listing, durable=False) as scratch:
         scratch.write_text(f"{lines}# {hashlib.sha256(lines.encode()).hexdigest()}\n", encoding="utf-8")
 

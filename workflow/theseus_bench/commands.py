@@ -127,10 +127,11 @@ def backbone(folder: Folder) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.suite.progress_file import progress_file
     from theseus_bench.training.inputs import make_backbone
-    from theseus_bench.training.progress import progress_told
+    from theseus_bench.training.progress import show_progress
 
     suite_plan, place = read_plan(folder), "backbone"
-    with exclusive_lock(folder, place), progress_told(place, progress_file(folder, place)), stop_by_signal():
+    pretrains = suite_plan.suite.backbone.source == "demo"  # a download ends at once where it is asked to
+    with exclusive_lock(folder, place), show_progress(place, progress_file(folder, place)), stop_by_signal(pretrains):
         make_backbone(suite_plan, folder)
 
 
@@ -141,10 +142,12 @@ def compact(folder: Folder, method: str) -> None:
     from theseus_bench.suite.load import read_plan
     from theseus_bench.suite.progress_file import progress_file
     from theseus_bench.training.inputs import make_compact_checkpoint
-    from theseus_bench.training.progress import progress_told
+    from theseus_bench.training.progress import show_progress
 
     suite_plan, place = read_plan(folder), f"compact/{method}"
-    with exclusive_lock(folder, place), progress_told(place, progress_file(folder, place)), stop_by_signal():
+    source = suite_plan.suite.compact.get(method)
+    distils = source is not None and source.source == "recipe"  # a download ends at once where it is asked to
+    with exclusive_lock(folder, place), show_progress(place, progress_file(folder, place)), stop_by_signal(distils):
         make_compact_checkpoint(suite_plan, method, folder)
 
 
@@ -203,11 +206,11 @@ def train(
             print(f"{run.path}: kept, as it was made of the same")
             return
         from theseus_bench.suite.progress_file import progress_file
-        from theseus_bench.training.progress import progress_told
+        from theseus_bench.training.progress import show_progress
         from theseus_bench.training.run import execute
 
         title = f"{run.name} on {task}, seed {seed}"
-        with progress_told(title, progress_file(folder, run.path)), stop_by_signal():
+        with show_progress(title, progress_file(folder, run.path)), stop_by_signal():
             record = execute(suite_plan, run, folder)
     score = "no score" if record.dev_score is None else f"dev score {100 * record.dev_score:.1f}"
     print(f"{run.path}: {record.status} {record.reason}: {score}, {record.seconds['all']:.1f} s".replace(" : ", ": "))
@@ -399,11 +402,11 @@ def diff(before: Folder, after: Folder) -> None:
 def rerun(folder: Folder, method: str, task: str, seed: Seed) -> None:
     """Train a run once more, beside the suite, and say whether its predictions are the same; exit 1 if not."""
     from theseus_bench.suite.load import read_plan
-    from theseus_bench.training.progress import progress_told
+    from theseus_bench.training.progress import show_progress
     from theseus_bench.training.rerun import rerun
 
     suite_plan = read_plan(folder)
-    with progress_told(f"{method} on {task}, seed {seed}, once more"):
+    with show_progress(f"{method} on {task}, seed {seed}, once more"):
         is_identical, lines = rerun(suite_plan, suite_plan.run(method, task, seed), folder)
     print(*lines, sep="\n")
     if not is_identical:

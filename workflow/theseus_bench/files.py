@@ -39,7 +39,7 @@ def atomic(path: Path, durable: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch, lock = _scratch_folder(path)
     try:
-        with _full_disk_named(path):
+        with _name_full_disk(path):
             yield scratch / path.name
         if durable:
             _to_disk(scratch / path.name)
@@ -54,7 +54,7 @@ def atomic(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
+def _name_full_disk(path: Path) -> Iterator[None]:
     """Where the disk is full, whatever the block raises says so: some libraries tell that in errors of their own."""
     try:
         yield

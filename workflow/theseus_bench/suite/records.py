@@ -150,7 +150,7 @@ def crash_reason(folder: Path) -> str:
 
 
 @contextmanager
-def crash_recorded(folder: Path) -> Iterator[None]:
+def record_crash(folder: Path) -> Iterator[None]:
     """Leave error.json in `folder` if the block raises, and none from an earlier try if it does not."""
     (folder / "error.json").unlink(missing_ok=True)
     try:

@@ -30,7 +30,7 @@ from theseus_bench.modeling.flops import count_flops, is_observed
 from theseus_bench.suite.config import LoopSettings
 from theseus_bench.training.method import Batch, Method, ParameterGroup, parameter_groups
 from theseus_bench.training.micro_batches import fit_in_memory, parts_of
-from theseus_bench.training.progress import begin_progress, tell_progress
+from theseus_bench.training.progress import begin_progress, update_progress
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from theseus_bench.training.trainer_state import (
     Checkpoint,
@@ -170,7 +170,7 @@ def fit(
         if state.step in evaluations:
             _evaluate(method, model, data, settings, hardware, trained, state)
             expenses.note_evaluation()
-        tell_progress(state.step, rate, state.curve[-1] if state.curve else {})
+        update_progress(state.step, rate, state.curve[-1] if state.curve else {})
 
         # checkpoint: in intervals, before the process has to end, and for predictions that may not end in time either
         is_over, where = _is_over(settings, state, steps), f"step {state.step} of {steps}"

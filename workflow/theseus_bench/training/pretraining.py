@@ -31,7 +31,7 @@ from theseus_bench.modeling.dropout import ATTENTION
 from theseus_bench.suite.config import Compact, LoopSettings
 from theseus_bench.training.loop import learning_rate, make_optimizer
 from theseus_bench.training.method import ParameterGroup
-from theseus_bench.training.progress import begin_progress, tell_progress
+from theseus_bench.training.progress import begin_progress, update_progress
 from theseus_bench.training.trainer_state import Checkpoint, StateKeeper, restore_state
 
 IGNORED = -100  # the label of a position that counts in no loss
@@ -224,7 +224,7 @@ def _descend(
             group["lr"] = rate
         optimizer.step()
         losses.append(value.detach())
-        tell_progress(len(losses), rate, {"loss": losses[-1]})
+        update_progress(len(losses), rate, {"loss": losses[-1]})
         where, is_over = f"step {len(losses)} of {settings.max_steps} of pretraining", len(losses) == settings.max_steps
         keeper.after_step(where, trained, optimizer, lambda: {"losses": torch.stack(losses)}, at_once=is_over)
     return torch.stack(losses).tolist()  # only now, as the processor waits for a GPU here

@@ -16,41 +16,41 @@ from rich.progress import Progress as Bars
 from theseus_bench.suite.progress_file import TrainingProgress, write_progress
 
 SECONDS_BETWEEN = {"bar": 0.2, "line": 60.0, "file": 5.0}  # two states of each, so that telling costs nothing
-_teller: Teller | None = None  # of the training in this process
+_display: ProgressDisplay | None = None  # of the training in this process
 
 
 @contextmanager
-def progress_told(title: str, file: Path | None = None) -> Iterator[None]:
+def show_progress(title: str, file: Path | None = None) -> Iterator[None]:
     """Tell how far the trainings in this block are: on a terminal by a bar, else by lines on standard output.
 
     There is a line for each evaluation, and for each minute without one. `file` is written anew every few seconds, for
     who looks from outside, and removed in the end.
     """
-    global _teller
-    _teller = Teller(title, file)
+    global _display
+    _display = ProgressDisplay(title, file)
     try:
         yield
     finally:
-        _teller.end()
-        _teller = None
+        _display.end()
+        _display = None
 
 
 def begin_progress(step: int, steps: int) -> None:
     """Say that a training of `steps` begins, or goes on, after `step`."""
-    if _teller is not None:
-        _teller.begin(step, steps)
+    if _display is not None:
+        _display.begin(step, steps)
 
 
-def tell_progress(step: int, learning_rate: float, evaluation: dict[str, Any]) -> None:
+def update_progress(step: int, learning_rate: float, evaluation: dict[str, Any]) -> None:
     """Say that `step` is done, where it is time to; `evaluation` is the curve's last entry, {} before the first.
 
     Without a `step` it is no evaluation, but has the loss of the step.
     """
-    if _teller is not None:
-        _teller.update(step, learning_rate, evaluation)
+    if _display is not None:
+        _display.update(step, learning_rate, evaluation)
 
 
-class Teller:
+class ProgressDisplay:
     """Tells of one training at a time; most calls of `update` cost a look at the clock."""
 
     def __init__(self, title: str, file: Path | None) -> None:

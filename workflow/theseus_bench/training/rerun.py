@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from theseus_bench.errors import UserError
+from theseus_bench.stopping import Stopped
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.record_diff import explain_difference
 from theseus_bench.suite.records import RunRecord, read_predictions
@@ -32,7 +33,13 @@ def rerun(plan: Plan, run: Run, suite_folder: Path) -> tuple[bool, list[str]]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _link_inputs(plan, run, suite_folder, folder)
-        again = execute(plan, run, folder, folder / "checkpoints")
+        try:
+            again = execute(plan, run, folder, folder / "checkpoints")
+        except Stopped as stop:
+            reason = str(stop).partition(";")[0]
+            raise UserError(
+                f"{run.path}: {reason}, and nothing of it is kept; run it again where there is time"
+            ) from None
         differences = _count_differences(run, suite_folder / run.path, folder / run.path)
     return _compare(run, record, again, differences)
 

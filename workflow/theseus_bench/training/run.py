@@ -40,7 +40,7 @@ from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.provenance import provenance
-from theseus_bench.suite.records import SCHEMA, RunRecord, crash_recorded, save_record
+from theseus_bench.suite.records import SCHEMA, RunRecord, record_crash, save_record
 from theseus_bench.suite.run_files import inputs_of, run_outputs, shelter
 from theseus_bench.suite.run_names import EQUAL
 from theseus_bench.suite.search import read_choice
@@ -69,7 +69,7 @@ def execute(plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKP
     """
     folder = suite_folder / run.path
     folder.mkdir(parents=True, exist_ok=True)
-    with crash_recorded(folder), name_line(METHODS_FOLDER / run.spec.name):
+    with record_crash(folder), name_line(METHODS_FOLDER / run.spec.name):
         run, trial = with_chosen(run, suite_folder)
         inputs = inputs_of(plan, run, suite_folder)
         hardware = _hardware(plan, run)
