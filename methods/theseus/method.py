@@ -89,6 +89,11 @@ class Theseus(Method):
         """The replacing rate, and in how many steps so far no successor was drawn, so that none had a gradient."""
         return {"replacing_rate": float(self.rates[self.step]), "undrawn_steps": int(self.undrawn_steps[self.step])}
 
+    def compressed_layers(self, run):
+        """With one module replaced alone, the predecessor's other layers stay."""
+        size = run.predecessor_layers // run.settings.layers
+        return run.settings.layers if run.settings.module == 0 else run.predecessor_layers - size + 1
+
     def compressed(self, model):
         result = list(self.modules.eval())
         set_layers(model, nn.ModuleList(result))

@@ -42,6 +42,7 @@ from theseus_bench.training.trainer_state import (
     resume_state,
 )
 
+SURELY_DRAWN = 20  # steps in which a method that draws what it trains has drawn something; in fewer it may have not
 HELD_OUT = "held_out"  # the slice of train by whose score a checkpoint is chosen, where it is not the dev set's
 
 
@@ -180,7 +181,7 @@ def fit(
         if is_over:
             break
 
-    if not optimizer.state:  # AdamW's, of the parameters that it has moved
+    if not optimizer.state and state.step >= SURELY_DRAWN:  # AdamW's, of the parameters that it has moved
         raise UserError(
             "no trained parameter ever had a gradient: loss() detaches what it computes, or does not use what "
             "parameters() gives"

@@ -166,6 +166,10 @@ class Method:
         """Numbers worth a place in the curve at each evaluation."""
         return {}
 
+    def compressed_layers(self, run: RunContext) -> int:
+        """How many layers the compressed model has: those that the run asks for, unless a variant has another depth."""
+        return run.settings.layers
+
     def compressed(self, model: nn.Module) -> nn.Module | None:
         """The result as a plain `transformers` model; None for a control that has none."""
         return model

@@ -111,7 +111,7 @@ def _execute(
         job_context = context(plan, run, suite_folder, data, steps, hardware.device)
         job = CommandJob(run, job_context, data, splits, hardware, folder / "job", checkpoint.folder / "command")
         state, compressed_model = job.execute()
-        check_depth(run, compressed_model)
+        check_depth(compressed_model, run.settings["layers"])
         predictions = _predict_all(prepare_for_device(compressed_model, hardware.device), splits, data.pad, hardware)
         job.check_logits({split: logits for split, (_, logits) in predictions.items()})
         job.remove()
@@ -119,10 +119,11 @@ def _execute(
         seed_everything(run.seed)
         method = load_method(METHODS_FOLDER / run.spec.name)
         steps = run_length(run, method, len(data.train))
-        model = method.build(context(plan, run, suite_folder, data, steps, hardware.device))
+        run_context = context(plan, run, suite_folder, data, steps, hardware.device)
+        model = method.build(run_context)
         seed_everything(run.seed)  # however much building drew, dropout begins alike in every method
         state = fit(method, model, data, _loop(run), run.seed, hardware, checkpoint, steps)
-        compressed_model = compress(run, method, model)
+        compressed_model = compress(run, method, model, run_context)
         with count_flops(state.evaluation_flops, observed=not state.curve):
             # a control has no compressed model
             result = model if compressed_model is None else prepare_for_device(compressed_model, hardware.device)
@@ -155,11 +156,11 @@ def run_length(run: Run, method: Method, examples: int) -> int:
     return steps if run.protocol == EQUAL or adapted else method.run_length(SimpleNamespace(**run.settings), steps)
 
 
-def compress(run: Run, method: Method, model: nn.Module) -> nn.Module | None:
+def compress(run: Run, method: Method, model: nn.Module, run_context: RunContext) -> nn.Module | None:
     """What the method makes of its model, as plain `transformers` builds it; None for a control that has none.
 
-    UserError unless it is a model that plain `transformers` knows, of the run's depth. Whatever else the method's
-    module does in its forward pass has no part in the predictions.
+    UserError unless it is a model that plain `transformers` knows, of the depth that the method names. Whatever else the
+    method's module does in its forward pass has no part in the predictions.
     """
     model = method.compressed(model)
     if model is None:
@@ -167,15 +168,15 @@ def compress(run: Run, method: Method, model: nn.Module) -> nn.Module | None:
             raise UserError("compressed() gave no model; only a control may have none")
         return None
     model = checkpoints_module.rebuild_classifier(model)
-    check_depth(run, model)
+    check_depth(model, method.compressed_layers(run_context))
     return model
 
 
-def check_depth(run: Run, model: nn.Module) -> None:
-    """UserError unless the compressed model has the run's depth."""
+def check_depth(model: nn.Module, layers: int) -> None:
+    """UserError unless the compressed model has so many layers."""
     depth = len(architectures.layers_of(model))
-    if depth != run.settings["layers"]:
-        raise UserError(f"the compressed model has {depth} layers, but the run is of {run.settings['layers']}")
+    if depth != layers:
+        raise UserError(f"the compressed model has {depth} layers, but the run is of {layers}")
 
 
 def check_score(in_training: float, of_result: float | None) -> None:
