@@ -159,8 +159,8 @@ def run_length(run: Run, method: Method, examples: int) -> int:
 def compress(run: Run, method: Method, model: nn.Module, run_context: RunContext) -> nn.Module | None:
     """What the method makes of its model, as plain `transformers` builds it; None for a control that has none.
 
-    UserError unless it is a model that plain `transformers` knows, of the depth that the method names. Whatever else the
-    method's module does in its forward pass has no part in the predictions.
+    UserError unless it is a model that plain `transformers` knows, of the depth that the method names. Whatever else
+    the method's module does in its forward pass has no part in the predictions.
     """
     model = method.compressed(model)
     if model is None:
