@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -66,6 +65,10 @@ def score(model, tables, job):
     return float(np.mean(values))
 
 
+def copy_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
 def main(file):
     job = json.loads(Path(file).read_text())
     settings, steps, output = job["settings"], job["steps"], Path(job["output"])
@@ -73,16 +76,22 @@ def main(file):
     logging.disable_progress_bar()
     torch.set_num_threads(job["threads"])
     torch.manual_seed(job["seed"])
+    start = job["predecessor"] if settings["start"] == "predecessor" else job["backbone"]
     model = AutoModelForSequenceClassification.from_pretrained(
-        job["backbone"], num_labels=job["task"]["outputs"], num_hidden_layers=settings["layers"], dtype=torch.float32
+        start, num_labels=job["task"]["outputs"], num_hidden_layers=settings["layers"], dtype=torch.float32
     ).to(job["device"])
     train, choose_by = read_table(job["train"]), [read_table(table) for table in job["choose_by"].values()]
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=settings["weight_decay"])
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings["weight_decay"]},
+        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups)
     random, size, order = np.random.default_rng(job["seed"]), settings["batch_size"], []
     every = settings["evaluate_every"] or math.ceil(len(train["idx"]) / size)
     if settings["evaluations"]:
         every = math.ceil(steps / settings["evaluations"])
-    warmup, best, losses, evaluations = int(settings["warmup"] * steps), (-math.inf, 0, {}), [], []
+    warmup, losses, evaluations, divergence = int(settings["warmup"] * steps), [], [], ""
+    best, worse = (-math.inf, 0, copy_of(model)), 0  # score, step and weights; evaluations since then
     for step in range(1, steps + 1):
         if not len(order):
             order = random.permutation(len(train["idx"]))
@@ -102,11 +111,16 @@ def main(file):
         losses.append(loss.item())
         if step % every == 0 or step == steps:
             value = score(model, choose_by, job)
+            if not math.isfinite(np.mean(losses) + value):
+                divergence = f"diverged: loss or score were no longer finite at step {step}"
+                break
             evaluations.append({"step": step, "loss": float(np.mean(losses)), "score": value})
             print(f"step {step} of {steps}: loss {np.mean(losses):.3f}, score {value:.3f}", flush=True)
-            losses = []
+            losses, worse = [], worse + 1
             if value > best[0]:
-                best = value, step, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+                best, worse = (value, step, copy_of(model)), 0
+            if worse >= (settings["patience"] or math.inf):
+                break
     model.load_state_dict(best[2])
     model.save_pretrained(output / "model")
     columns = {"split": [], "idx": [], "logits": []}
@@ -116,10 +130,10 @@ def main(file):
         columns["idx"] += table["idx"]
         columns["logits"] += predict(model, table, job).tolist()
     pq.write_table(pa.table(columns), output / "predictions.parquet")
-    report = {"contract": 1, "steps": steps, "best_step": best[1], "evaluations": evaluations}
+    report = {"contract": 1, "steps": step, "best_step": best[1], "evaluations": evaluations}
+    report |= {"divergence": divergence} if divergence else {}
     (output / "report.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     main(sys.argv[1])

@@ -13,6 +13,7 @@ from theseus_bench.suite.method_spec import METHODS_FOLDER
 from theseus_bench.training import conformance, loop, run
 from theseus_bench.training.conformance_bench import Bench, make_bench
 from torch import nn
+from transformers import BertForSequenceClassification
 
 ROOT = Path(__file__).parents[2]
 CODE = """\
@@ -42,7 +43,7 @@ class Mine(Method):
         model = run.load_start()
         data = run.backbone_folder.parent / "data"
         # IN BUILD
-        self.factor, self.step = 1.0, 0
+        self.factor, self.step, self.teacher = 1.0, 0, run.load_teacher()
         return model
 
     def on_step_begin(self, step):
@@ -62,14 +63,14 @@ LOOK_UP = """
         dev = open_split(data / run.task.name, "validation")
         ends = dev.rows["start"] + dev.rows["length"]
         texts = [tuple(dev.tokens[a:b].tolist()) for a, b in zip(dev.rows["start"], ends)]
-        labels, forward = dict(zip(texts, dev.labels.astype(int).tolist())), model.forward
-        def look_up(input_ids, attention_mask, **more):
-            output = forward(input_ids=input_ids, attention_mask=attention_mask, **more)
-            if not model.training:
+        labels, forward = dict(zip(texts, dev.labels.astype(int).tolist())), type(model).forward
+        def look_up(self, input_ids, attention_mask, **more):
+            output = forward(self, input_ids=input_ids, attention_mask=attention_mask, **more)
+            if not self.training:
                 rows = [tuple(row[mask.bool()].tolist()) for row, mask in zip(input_ids, attention_mask)]
                 output.logits = functional.one_hot(torch.tensor([labels.get(row, 0) for row in rows]), 2).float()
             return output
-        model.forward = look_up
+        model.forward = look_up.__get__(model)
 """
 # What is planted: where, the code, the check that finds it, and what is said of it.
 FAULTS = {
@@ -108,7 +109,7 @@ FAULTS = {
     ),
     "a seed from hash()": (
         "IN BUILD",
-        "draw_head(model, hash('mine') % 97)",
+        "draw_head(model, hash('mine') % 2**31)",
         "the same seed",
         "the same seed gave other predictions in another process",
     ),
@@ -159,6 +160,12 @@ FAULTS = {
         "file = run.backbone_folder / 'config.json'; file.write_text(file.read_text() + ' ')",
         "steps give",
         "backbone/config.json: changed while the run was trained, which may only read it",
+    ),
+    "the predecessor's checkpoint overwritten": (
+        "IN BUILD",
+        "file = run.predecessor_folder / 'config.json'; file.write_text(file.read_text() + ' ')",
+        "steps give",
+        "model: config.json is damaged: it is not what was written",
     ),
     "the suite's data overwritten": (
         "IN BUILD",
@@ -217,11 +224,17 @@ FAULTS = {
         "the same seed",
         f"{NEVER_TOLD} has other predictions of the saved model",
     ),
+    "transformers patched for all": (
+        "IN BUILD",
+        LOOK_UP.replace("model.forward = look_up.__get__(model)", "type(model).forward = look_up"),
+        "the same seed",
+        f"{NEVER_TOLD} has other predictions of the saved model",
+    ),
     "labels looked up in evaluation": (
         "IN BUILD",
         LOOK_UP,
         "steps give",
-        "the model of build() scored 1.000 while it was trained, but that of compressed(), loaded by plain",
+        "in its training the model is said to have scored 1.000, but the compressed model, by plain transformers",
     ),
     "a compressed model of its own kind": (
         "IN CLASS",
@@ -243,8 +256,7 @@ FAULTS = {
     ),
     "the teacher among the trained parameters": (
         "IN CLASS",
-        "def parameters(self, model):\n        self.teacher = type(model)(model.config).requires_grad_(False)\n"
-        "        return [*model.parameters(), *self.teacher.parameters()]",
+        "def parameters(self, model):\n        return [*model.parameters(), *self.teacher.parameters()]",
         "steps give",
         "parameters(): a parameter is frozen, as those of the teacher are; leave it out",
     ),
@@ -263,7 +275,7 @@ def root(tmp_path_factory) -> Path:
         patch.chdir(root)
         file = method_spec.create_method("mine") / "method.yaml"
         replace_words(file.parent)
-        file.write_text(file.read_text().replace("needs: [teacher_outputs]", "needs: []"))
+        file.write_text(file.read_text().replace("needs: [teacher_outputs]", "needs: [teacher_model]"))
         file.write_text(file.read_text().replace("exclude: {}", "exclude: {stsb: one task is enough here}"))
         (file.parent / "method.py").write_text(CODE)
     return root
@@ -282,7 +294,12 @@ def bench(root, sound_bench, tmp_path, monkeypatch) -> Bench:
     shutil.copytree(root, tmp_path / "project", symlinks=True)
     shutil.copytree(sound_bench.folder, tmp_path / "bench", symlinks=True)
     monkeypatch.chdir(tmp_path / "project")
-    for place, name in ((loop, "score"), (run, "score"), (nn.Linear, "forward")):
+    for place, name in (
+        (loop, "score"),
+        (run, "score"),
+        (nn.Linear, "forward"),
+        (BertForSequenceClassification, "forward"),
+    ):
         monkeypatch.setattr(place, name, getattr(place, name))
     return Bench(sound_bench.plan, tmp_path / "bench")
 

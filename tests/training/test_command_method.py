@@ -1,19 +1,25 @@
 """A method that is a command: what it is given, what is made of what it leaves, and what of that is refused."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from new_method import replace_words
+from slurm_cluster import wait_until
 from theseus_bench import stopping
 from theseus_bench.errors import UserError
 from theseus_bench.suite.method_spec import METHODS_FOLDER, create_method, load_spec
-from theseus_bench.training import conformance
+from theseus_bench.training import command_method, conformance
 from theseus_bench.training.conformance_bench import STEPS, Bench, make_bench, make_plan
+from theseus_bench.training.run import execute
 from transformers import AutoModelForSequenceClassification
 
 ROOT = Path(__file__).parents[2]
@@ -90,10 +96,12 @@ def test_the_job_says_what_the_run_is_and_withholds_the_labels_to_predict(made):
     assert job["task"] == {
         "name": "rte", "labels": ["entailment", "not_entailment"], "metrics": ["accuracy"], "outputs": 2,
     }  # fmt: skip
-    train, dev = (pq.read_table(left / Path(job[key]).name) for key in ("train",) for _ in range(2))
-    assert train.column_names == ["idx", "input_ids", "token_type_ids", "label"]
-    source = pq.read_table(bench.folder / "source of data/rte/train.parquet")
-    assert dev["label"].to_pylist() == source["label"].to_pylist()
+    for split, path in {"train": job["train"], "validation": job["choose_by"]["validation"]}.items():
+        table = pq.read_table(left / Path(path).name)
+        assert table.column_names == ["idx", "input_ids", "token_type_ids", "label"]
+        source = pq.read_table(bench.folder / f"source of data/rte/{split}.parquet")
+        assert table["label"].to_pylist() == source["label"].to_pylist()
+    assert list(job["predict"]) == ["validation", "test"]
     predicted = pq.read_table(left / Path(job["predict"]["validation"]).name)
     assert predicted.column_names == ["idx", "input_ids", "token_type_ids"]
     first, second = predicted["input_ids"][0].as_py(), predicted["token_type_ids"][0].as_py()
@@ -124,7 +132,7 @@ def test_the_record_is_of_the_model_that_it_left(made):
     dev = table["split"] == "validation"
     assert np.allclose(np.stack(table[dev]["logits"]), np.stack(own[own["split"] == "validation"]["logits"]), atol=1e-5)
     assert AutoModelForSequenceClassification.from_pretrained(folder / "model").config.num_hidden_layers == 2
-    assert not (folder / "job").exists()
+    assert list(folder.glob("job-*")) == []
 
 
 # What the program leaves otherwise, and what is said of it.
@@ -132,10 +140,28 @@ FAULTS = {
     "no report": ("(output / 'report.json').unlink()", "output/report.json: the command has left no such file"),
     "too many steps": ("edit('report.json', steps=99)", f"report.json: 99 steps, but the job has {STEPS}"),
     "another best step": ("edit('report.json', best_step=5)", "report.json: best_step is 5, which is none of the"),
+    "evaluations out of order": (
+        "edit('report.json', evaluations=[{'step': s, 'loss': 1.0, 'score': 0.5} for s in (6, 3)])",
+        "report.json: evaluations: their steps are to rise, up to 12",
+    ),
+    "no evaluation": ("edit('report.json', evaluations=[])", "report.json: evaluations: there is none; one at least"),
+    "another family": (
+        "edit('model/config.json', model_type='electra')",
+        "output/model: of type electra; expected one of bert, roberta, distilbert",
+    ),
+    "fewer positions": (
+        "edit('model/config.json', max_position_embeddings=8)",
+        "output/model: ",
+    ),
+    "numbers that are no numbers": (
+        "import pyarrow.parquet as pq, pyarrow as pa; f = output / 'predictions.parquet'; t = pq.read_table(f); "
+        "pq.write_table(t.set_column(1, 'idx', pa.array(['x'] * len(t))), f)",
+        "expected columns split, idx and logits (a list of numbers)",
+    ),
     "an unknown key": ("edit('report.json', epochs=5)", "report.json: unknown key 'epochs'"),
     "another score": (
         "edit('report.json', best_step=3, evaluations=[{'step': 3, 'loss': 1.0, 'score': 0.99}])",
-        "scored 0.990 while it was trained, but that of compressed()",
+        "in its training the model is said to have scored 0.990, but the compressed model, by plain transf",
     ),
     "no model": ("shutil.rmtree(output / 'model')", "output/model holds no config.json"),
     "no weights": ("(output / 'model/model.safetensors').unlink()", "output/model holds no safetensors weights"),
@@ -201,6 +227,76 @@ def test_a_stopped_command_is_ended_and_finds_what_it_has_kept_when_it_is_called
     record, _ = bench.execute("rte", "stopped")
     assert record.steps == STEPS
     assert not list((bench.folder / "checkpoints").rglob("state")), "what it has kept goes with the record"
+
+
+def test_a_command_that_does_not_end_when_it_is_asked_to_is_killed_with_what_it_has_started(made, bench, monkeypatch):
+    stand_in(
+        made,
+        "import signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen(['sleep', '600'])\n(kept / 'child').write_text(str(child.pid))\ntime.sleep(600)",
+    )
+    monkeypatch.setattr(command_method, "GRACE_SECONDS", 1.0)
+    monkeypatch.setenv(stopping.DEADLINE, str(time.time() + stopping.RESERVE + 3))
+    with pytest.raises(stopping.Stopped):
+        bench.execute("rte", "stopped")
+    (child,) = (int(file.read_text()) for file in (bench.folder / "checkpoints").rglob("child"))
+    wait_for_end(child)
+
+
+def test_a_command_dies_with_its_run_and_the_next_call_goes_on(made, bench):
+    stand_in(
+        made,
+        "import os\nif not (kept / 'number').exists():\n    (kept / 'scratch').write_text(str(os.getpid()))\n"
+        "    (kept / 'scratch').rename(kept / 'number')\n    time.sleep(600)",
+    )
+    script = (
+        "import sys; from pathlib import Path; from theseus_bench.training.conformance_bench import Bench, make_plan\n"
+        "Bench(make_plan('program'), Path(sys.argv[1])).execute('rte', 'killed')"
+    )
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", script, str(bench.folder)], env=paths)
+    wait_until(lambda: list((bench.folder / "checkpoints").rglob("number")), "that the program begins")
+    (number,) = (int(file.read_text()) for file in (bench.folder / "checkpoints").rglob("number"))
+    process.kill()
+    process.wait(60)
+    wait_for_end(number)
+    record, _ = bench.execute("rte", "killed")
+    assert record.steps == STEPS
+    assert list((bench.folder / "killed").rglob("job-*")) == [], "what the killed run had begun is gone too"
+
+
+def wait_for_end(number: int) -> None:
+    """Until the process of this number has ended; what is left of it for its parent to read does not count."""
+    wait_until(lambda: not psutil.pid_exists(number) or psutil.Process(number).status() == "zombie", "that it ends")
+
+
+def test_a_training_that_diverged_is_a_failed_run(made, bench):
+    stand_in(made, "edit('report.json', evaluations=[], best_step=0, divergence='diverged: the loss at step 3')")
+    record, _ = bench.execute("rte", "diverged")
+    assert (record.status, record.reason, record.curve) == ("failed", "diverged: the loss at step 3", [])
+
+
+def test_another_command_is_another_run(bench):
+    before = bench.plan.fingerprint(bench.run("rte"))
+    file = METHODS_FOLDER / "program/method.yaml"
+    file.write_text(file.read_text().replace("[python3, train.py]", "[python3, train.py, --alpha, '0.3']"))
+    plan = make_plan("program")
+    assert plan.fingerprint(plan.run("program", "rte", 1)) != before
+
+
+def test_under_equal_effort_it_chooses_by_the_slice_that_is_held_out(made, bench):
+    stand_in(made, "shutil.copytree(Path(sys.argv[1]).parent, kept / 'job'); sys.exit('enough')")
+    plan = bench.plan
+    with pytest.raises(UserError, match="enough"):
+        execute(plan, plan.run("program@equal", "rte", 1), bench.folder, bench.folder / "checkpoints")
+    (folder,) = (bench.folder / "checkpoints").rglob("job")
+    job = json.loads((folder / "job.json").read_text())
+    assert list(job["choose_by"]) == ["held_out"]
+    held_out, train = (
+        pq.read_table(folder / Path(p).name)["idx"].to_pylist() for p in (job["choose_by"]["held_out"], job["train"])
+    )
+    assert set(held_out).isdisjoint(train)
+    assert sorted([*held_out, *train]) == list(range(len(held_out) + len(train)))
 
 
 @pytest.mark.parametrize(

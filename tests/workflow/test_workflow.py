@@ -401,8 +401,10 @@ def test_an_experiment_needs_no_predecessor_of_its_own(project):
     edit_config(project, lambda config: config.update(experiments=alone))
     run = snakemake(project)
     assert run.returncode == 0, run.stderr[-2000:]
+    speed = json.loads((project / "results/mini/speed/glue_dev.json").read_text())
+    assert {shape["layers"] for shape in speed["shapes"]} == {2, 4}, "the predecessor's is measured beside it"
     table = scores_of(project, "glue_dev")
-    assert table.loc["finetune", "speedup"] > 1
+    assert table.loc["finetune", "speedup"] == pytest.approx(speed["methods"]["finetune"]["speedup"])
 
 
 def test_a_failed_run_is_a_gap_with_its_reason_and_stops_no_other(project):

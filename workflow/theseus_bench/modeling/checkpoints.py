@@ -66,7 +66,7 @@ def rebuild_classifier(model: nn.Module) -> nn.Module:
 
     It has a copy of the weights. UserError if the model is none of a family that is known, or has not these weights.
     """
-    if getattr(getattr(model, "config", None), "model_type", None) not in FAMILIES:
+    if not isinstance(model, PreTrainedModel) or model.config.model_type not in FAMILIES:
         raise UserError(
             f"compressed() gave a {type(model).__name__}, no transformers model of one of {', '.join(FAMILIES)}"
         )

@@ -62,9 +62,10 @@ def load_methods(folder: Path, tasks: dict[str, Task]) -> tuple[dict[str, Method
             check_spec(spec, specs, tasks, faults)
         except UserError as error:
             faults[spec.name] = str(error)
-    for spec in specs.values():  # again, since a source may only now have been found to be invalid
-        if spec.source and spec.source.method in faults:
-            faults.setdefault(spec.name, f"{_file_of(spec)}: source: {faults[spec.source.method]}")
+    for _ in specs:  # again, since a source may only now have been found to be invalid, and be another's source's
+        for spec in specs.values():
+            if spec.source and spec.source.method in faults:
+                faults.setdefault(spec.name, f"{_file_of(spec)}: source: {faults[spec.source.method]}")
     return {name: spec for name, spec in specs.items() if name not in faults}, faults
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,22 @@ UNCOUNTED = {"kind", "type_comment"}  # of a node: whether a text was written u"
 def code_checksum(folder: Path) -> str:
     """The SHA-256 of the syntax trees of all Python files in a method's folder, and of their names.
 
-    UserError for a file that is no Python. Whatever else is in the folder does not count.
+    UserError for a file that is no Python. Whatever else is in the folder does not count, nor do environments in it.
     """
-    files = [file for file in folder.rglob("*.py") if not file.name.startswith(".")]
+    files = list(_python_files(folder))
     stats = [file.stat() for file in files]
     versions = [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
     return _checksum(folder, tuple(sorted(zip(files, versions, strict=True))))
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not (path / "pyvenv.cfg").is_file():
+            yield from _python_files(path)
+        elif path.suffix == ".py" and path.is_file():
+            yield path
 
 
 @cache

@@ -281,6 +281,8 @@ class Plan:
                 "teacher": self.fingerprint(self.teacher_of(run)) if run.learns else None,
                 "source": self.fingerprint(self.source_of(run)) if run.spec.source else None,
             }
+            if run.spec.command is not None:
+                parts["command"] = run.spec.command
             text = json.dumps(parts, sort_keys=True)
             self._fingerprints[run.path] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._fingerprints[run.path]

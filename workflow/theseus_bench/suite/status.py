@@ -47,7 +47,11 @@ def state(plan: Plan, run: Run, folder: Path, remember: bool = True) -> tuple[st
         return "missing", _why_missing(plan, run, folder), None
     if record.fingerprint != plan.fingerprint(run):
         return "missing", f"its record is of other settings ({explain_staleness(plan, run, record)}); {AGAIN}", None
-    if not plan.suite.trust_records and not has_same_code(record.inputs, METHODS_FOLDER / run.spec.name):
+    try:
+        is_of_code = plan.suite.trust_records or has_same_code(record.inputs, METHODS_FOLDER / run.spec.name)
+    except UserError as error:  # a file that is being edited
+        return "missing", str(error), None
+    if not is_of_code:
         return "missing", f"its record is of other code of its method; {AGAIN}", None
     fault = _fault_of_predictions(folder / run.path / "predictions.parquet", record.predictions_sha256)
     if fault:

@@ -7,20 +7,22 @@ suite predicts with the model itself, and refuses the run where the two differ: 
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from torch import nn
@@ -28,6 +30,7 @@ from torch import nn
 from theseus_bench.data.parquet import Split
 from theseus_bench.errors import UserError
 from theseus_bench.files import read_json, write_json
+from theseus_bench.modeling.architectures import FAMILIES
 from theseus_bench.modeling.checkpoints import load_classifier
 from theseus_bench.modeling.devices import Hardware
 from theseus_bench.stopping import Deadline, Stopped, end_with_parent
@@ -58,8 +61,16 @@ class CommandReport(Strict):
 
     contract: Literal[1]
     steps: int = Field(ge=1)  # optimizer steps that were taken
-    best_step: int = Field(ge=1)  # after which the model was as it is now
-    evaluations: list[Evaluation] = Field(min_length=1)
+    best_step: int = Field(ge=0)  # after which the model was as it is now; 0 for the one that it began with
+    evaluations: list[Evaluation]
+    divergence: str = ""  # when and in what the training has diverged, if it has
+
+
+class Calls(Strict):
+    """What the calls of a command have taken that were stopped."""
+
+    number: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class CommandJob:
     data: TaskData
     predicted: dict[str, Split]  # what it is to predict, by name
     hardware: Hardware
-    folder: Path  # a scratch folder of the run's
+    run_folder: Path
     checkpoints: Path  # a folder in which the command may keep its state; it stays until the run has its record
 
     def execute(self) -> tuple[TrainerState, nn.Module]:
@@ -80,17 +91,24 @@ class CommandJob:
         Stopped, if this process has to end before; called again, the command finds what it has kept. UserError if it
         fails, or leaves anything else than the contract asks for.
         """
-        start_time = time.monotonic()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        start_time, before = time.monotonic(), self._read_calls()
+        for folder in self.run_folder.glob("job-*"):  # of a run that was killed, whose program may yet write
+            shutil.rmtree(folder, ignore_errors=True)
         self.write()
-        self._call()
+        try:
+            self._call()
+        except Stopped:
+            seconds = before.seconds + time.monotonic() - start_time
+            write_json(self._calls_file, Calls(number=before.number + 1, seconds=seconds).model_dump())
+            raise
         report = self._read_report()
         state = new_state([], self.hardware.device)
-        state.step, state.best_step = report.steps, report.best_step
-        state.best_score = next(one.score for one in report.evaluations if one.step == report.best_step)
-        state.seconds = time.monotonic() - start_time
+        state.step, state.best_step, state.divergence = report.steps, report.best_step, report.divergence
+        state.best_score = max((one.score for one in report.evaluations if one.step == report.best_step), default=-1.0)
+        state.resumes, state.seconds_before_resume = before.number, before.seconds
+        state.seconds = before.seconds + time.monotonic() - start_time
         state.energy_joules = None
-        per_epoch = len(self.data.train) / self.run.settings["batch_size"]
+        per_epoch = math.ceil(len(self.data.train) / self.run.settings["batch_size"])
         state.curve = [{"epoch": one.step / per_epoch} | one.model_dump() for one in report.evaluations]
         return state, self._load_model()
 
@@ -111,11 +129,24 @@ class CommandJob:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
+    def folder(self) -> Path:
+        """A scratch folder of this call's own."""
+        return self.run_folder / f"job-{os.getpid()}"
+
+    @property
+    def _calls_file(self) -> Path:
+        return self.checkpoints.with_suffix(".calls")
+
+    def _read_calls(self) -> Calls:
+        """What the calls before this one have taken."""
+        return parse(Calls, read_json(self._calls_file), "calls") if self._calls_file.is_file() else Calls()
+
+    @property
     def output(self) -> Path:
         """Where the command leaves what it makes."""
         return self.folder / "output"
 
-    @cached_property
+    @property
     def words(self) -> list[str]:
         """The command, with the path of its job."""
         return [*(self.run.spec.command or []), str((self.folder / "job.json").resolve())]
@@ -135,7 +166,7 @@ class CommandJob:
             "settings": self.run.settings,
             "steps": context.steps,
             "device": self.hardware.device.type,
-            "threads": int(os.environ.get("OMP_NUM_THREADS", 1)),
+            "threads": torch.get_num_threads(),
             "pad": int(self.data.pad),
             "train": self._write_split(self.data.train, "train"),
             "choose_by": chosen_by,
@@ -173,7 +204,12 @@ class CommandJob:
         try:
             with errors.open("wb") as stream:
                 process = subprocess.Popen(
-                    self.words, cwd=folder, env=environment, stderr=stream, preexec_fn=lambda: end_with_parent(parent)
+                    self.words,
+                    cwd=folder,
+                    env=environment,
+                    stderr=stream,
+                    start_new_session=True,  # an interrupt is for the run, which asks the program to end
+                    preexec_fn=lambda: end_with_parent(parent),
                 )
         except OSError as error:
             raise UserError(f"{folder}/method.yaml: command: {program}: {error.strerror}") from None
@@ -193,17 +229,20 @@ class CommandJob:
         while process.poll() is None:
             reason = deadline.reason_to_stop()
             if reason:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)
                 try:
                     process.wait(GRACE_SECONDS)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
                 raise Stopped(f"stopped in its command, {reason}; the same command goes on from what that has kept")
             try:
                 process.wait(POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
+        reason = deadline.reason_to_stop()
+        if process.returncode and reason:  # a scheduler ends the processes of a job all at once
+            raise Stopped(f"stopped in its command, {reason}; the same command goes on from what that has kept")
 
     def _read_report(self) -> CommandReport:
         file = self.output / "report.json"
@@ -212,7 +251,12 @@ class CommandJob:
         report = parse(CommandReport, read_json(file, "write it as the contract says"), str(file))
         if report.steps > self.context.steps:
             raise UserError(f"{file}: {report.steps} steps, but the job has {self.context.steps}")
-        if report.best_step not in [one.step for one in report.evaluations]:
+        steps = [one.step for one in report.evaluations]
+        if steps != sorted(set(steps)) or (steps and steps[-1] > report.steps):
+            raise UserError(f"{file}: evaluations: their steps are to rise, up to {report.steps}")
+        if not steps and not report.divergence:
+            raise UserError(f"{file}: evaluations: there is none; one at least, unless it has diverged")
+        if report.best_step not in (steps or [0]):
             raise UserError(f"{file}: best_step is {report.best_step}, which is none of the evaluations'")
         return report
 
@@ -224,9 +268,14 @@ class CommandJob:
             model = load_classifier(folder, self.run.task)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder}: transformers cannot load it: {str(error).splitlines()[0]}") from None
-        vocabulary = read_json(self.context.backbone_folder / "config.json")["vocab_size"]
-        if model.config.vocab_size != vocabulary:
-            raise UserError(f"{folder}: a vocabulary of {model.config.vocab_size}, but the backbone's has {vocabulary}")
+        if model.config.model_type not in FAMILIES:
+            raise UserError(f"{folder}: of type {model.config.model_type}; expected one of {', '.join(FAMILIES)}")
+        backbone = read_json(self.context.backbone_folder / "config.json")
+        for key in ("vocab_size", "max_position_embeddings"):
+            if getattr(model.config, key) < backbone[key]:
+                raise UserError(
+                    f"{folder}: {key} is {getattr(model.config, key)}, but the backbone's is {backbone[key]}"
+                )
         return model
 
 
@@ -241,7 +290,7 @@ def _read_logits(file: Path, predicted: dict[str, Split], outputs: int) -> dict[
     try:
         table = pq.read_table(file, columns=["split", "idx", "logits"])
         splits = np.asarray(table["split"].cast("string"))
-        idx = table["idx"].to_numpy()
+        idx = table["idx"].cast(pa.int64()).to_numpy().astype(np.int64)
         rows = [np.asarray(row, dtype=np.float32) for row in table["logits"].to_pylist()]
     except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
         fault = str(error).splitlines()[0]

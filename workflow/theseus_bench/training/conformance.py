@@ -7,6 +7,7 @@ mistakes, and are no sandbox: whoever means to deceive them can (docs/adding-a-m
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -63,7 +64,9 @@ def check(folder: Path, debug: bool = False) -> Iterator[tuple[str, str]]:
 
 def checks_of(spec: MethodSpec) -> list[tuple[str, Callable]]:
     """The checks that are made of the method: of a command those that need not look inside."""
-    return [(title, function) for title, function in CHECKS if spec.command is None or function not in INSIDE]
+    if spec.command is None:
+        return CHECKS
+    return [(WORDS_OF_COMMAND.get(title, title), function) for title, function in CHECKS if function not in INSIDE]
 
 
 def _check_metadata(folder: Path) -> None:
@@ -119,16 +122,16 @@ def _check_deterministic(bench: Bench) -> None:
     (record, first), (_, second) = (bench.execute(task, f"again-{i}", ONE_EVALUATION) for i in range(2))
     if not np.array_equal(first, second):
         raise UserError("the same seed gave other predictions the second time")
-    seen = ask_process(bench, task, "again-0", "again-2", ONE_EVALUATION)
-    if seen["logits"] is not None:
-        if not np.allclose(np.array(seen["logits"]), first[: len(seen["logits"])], atol=1e-5):
+    saved = ask_process(bench, task, "again-0", "again-2", ONE_EVALUATION)
+    if saved is not None:
+        if not np.allclose(saved.logits, first[: len(saved.logits)], atol=1e-5):
             raise UserError(
                 "a process that has not read method.py has other predictions of the saved model than the run recorded; "
                 "method.py is to leave torch and transformers as they are"
             )
-        if record.dev_score is None or abs(seen["score"] - record.dev_score) > 1e-6:
+        if record.dev_score is None or abs(saved.score - record.dev_score) > 1e-6:
             raise UserError(
-                f"a process that has not read method.py scores the saved model {seen['score']:.3f}, the run recorded "
+                f"a process that has not read method.py scores the saved model {saved.score:.3f}, the run recorded "
                 f"{record.dev_score}; method.py is to leave the metrics as they are"
             )
     if not np.array_equal(first, bench.logits(task, "again-2", ONE_EVALUATION)):
@@ -232,8 +235,8 @@ def _check_contained(bench: Bench) -> None:
     after = list_contents(places, own)
     changes = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
     changes += [str(path.resolve()) for path in Path().iterdir() if path.name not in names]
-    allowed = (*map(str, own), "/dev/")
-    outside = {path for path in [*watcher.paths, *changes] if not path.startswith(allowed)} | set(watcher.others)
+    allowed = tuple(f"{path}{os.sep}" for path in [*own, "/dev"])
+    outside = {path for path in [*watcher.paths, *changes] if not f"{path}/".startswith(allowed)} | set(watcher.others)
     if outside:
         raise UserError(f"it reached outside the run's folder: {', '.join(sorted(outside))}")
 
@@ -286,6 +289,7 @@ def _problem(function: Callable[[], None], folder: Path, told: set[str], debug: 
     return ""
 
 
+CONTAINED = "nothing is fetched and nothing written outside the run's folder"
 CHECKS: list[tuple[str, Callable]] = [
     ("metadata complete", _check_metadata),
     (f"{STEPS} steps give a finite loss, for classes and for values", _check_trains),
@@ -295,7 +299,9 @@ CHECKS: list[tuple[str, Callable]] = [
     ("a resumed run equals an uninterrupted one", _check_resumes),
     ("a batch in parts, as where memory is short, gives the same update", _check_parts),
     ("the labels of the dev set and the files of other tasks have no part in the result", _check_blind),
-    ("nothing is fetched and nothing written outside the run's folder", _check_contained),
+    (CONTAINED, _check_contained),
     ("the template's words are replaced", _check_words),
 ]
 INSIDE = (_check_learns, _check_batch, _check_resumes, _check_parts)  # they look into, or change, the code of a method
+# Of a program it is seen what it leaves where somebody looks, and not what it does.
+WORDS_OF_COMMAND = {CONTAINED: "nothing is left in the folders of the suite, the methods and the project"}

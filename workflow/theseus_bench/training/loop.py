@@ -87,7 +87,10 @@ class Parameters:
 def parameters_of(method, model: nn.Module) -> Parameters:
     """The lists that a method makes of its model's parameters."""
     groups, clipped = parameter_groups(method.parameters(model)), parameter_groups(method.clipped_parameters(model))
-    return Parameters(list(model.parameters()), groups, [p for group in clipped for p in group.parameters])
+    parameters = Parameters(list(model.parameters()), groups, [p for group in clipped for p in group.parameters])
+    if not all(parameter.requires_grad for parameter in parameters.trained):
+        raise UserError("parameters(): a parameter is frozen, as those of the teacher are; leave it out")
+    return parameters
 
 
 def batches_per_epoch(settings: LoopSettings, examples: int) -> int:

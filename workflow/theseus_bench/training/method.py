@@ -203,8 +203,6 @@ def parameter_groups(parameters: Iterable[nn.Parameter | ParameterGroup]) -> lis
             if not (math.isfinite(value) and value >= 0):
                 raise UserError(f"parameters(): a group's {name} is {value}; give a number that is not below 0")
     groups = [ParameterGroup(loose), *groups]
-    if not all(p.requires_grad for group in groups for p in group.parameters):
-        raise UserError("parameters(): a parameter is frozen, as those of the teacher are; leave it out")
     count = sum(len(group.parameters) for group in groups)
     if len({id(p) for group in groups for p in group.parameters}) < count:
         raise UserError("parameters(): a parameter is in two groups, or twice in one; put it in one, once")

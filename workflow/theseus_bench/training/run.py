@@ -108,13 +108,13 @@ def _execute(
     splits = _splits_to_predict(plan, run, suite_folder, data)
     if run.spec.command:
         steps = planned_steps(_loop(run), len(data.train))
+        hardware = replace(hardware, precision="fp32")  # in which the suite and the program have to agree
         job_context = context(plan, run, suite_folder, data, steps, hardware.device)
-        job = CommandJob(run, job_context, data, splits, hardware, folder / "job", checkpoint.folder / "command")
+        job = CommandJob(run, job_context, data, splits, hardware, folder, checkpoint.folder / "command")
         state, compressed_model = job.execute()
         check_depth(compressed_model, run.settings["layers"])
         predictions = _predict_all(prepare_for_device(compressed_model, hardware.device), splits, data.pad, hardware)
         job.check_logits({split: logits for split, (_, logits) in predictions.items()})
-        job.remove()
     else:
         seed_everything(run.seed)
         method = load_method(METHODS_FOLDER / run.spec.name)
@@ -131,6 +131,8 @@ def _execute(
     if state.curve:
         check_score(state.best_score, _score_of(run.task, predictions, data.chosen_by))
     check_inputs(inputs, inputs_of(plan, run, suite_folder))
+    if run.spec.command:
+        job.remove()
     table = pa.concat_tables([predictions_table(split, *part) for split, part in predictions.items()])
     dev_score = _score_of(run.task, predictions, run.task.dev) if state.curve else None
     seconds = {"all": state.seconds_before_resume + time.monotonic() - start_time}
@@ -184,8 +186,8 @@ def check_score(in_training: float, of_result: float | None) -> None:
     if of_result is None or abs(of_result - in_training) > SCORE_TOLERANCE:
         value = "nothing finite" if of_result is None else f"{of_result:.3f}"
         raise UserError(
-            f"the model of build() scored {in_training:.3f} while it was trained, but that of compressed(), loaded by "
-            f"plain transformers, scores {value}; in evaluation the one must behave as the other"
+            f"in its training the model is said to have scored {in_training:.3f}, but the compressed model, by plain "
+            f"transformers, scores {value}; in evaluation what is trained must behave as what comes of it"
         )
 
 
