@@ -237,3 +237,34 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path, words):
 
 def test_a_checkpoint_of_the_same_vocabulary_is_accepted(tmp_path):
     checkpoints.check_same_vocabulary(write_tokenizer(tmp_path / "theirs"), write_tokenizer(tmp_path / "ours"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_rebuilt_classifier_gives_the_same_logits_to_the_bit_and_draws_nothing(family, outputs):
+    model = architectures.keep_layers(tiny(family, num_labels=outputs), [0, 2])
+    ids, mask = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    before = torch.get_rng_state()
+    plain = checkpoints.rebuild_classifier(model).eval()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(architectures.layers_of(plain)) == 2
+    with torch.inference_mode():
+        logits = [one(input_ids=ids, attention_mask=mask).logits for one in (model, plain)]
+    assert logits[0].shape == (2, outputs)
+    assert torch.equal(*logits)
+
+
+def test_a_rebuilt_classifier_has_weights_of_its_own_and_nothing_that_was_hung_onto_the_model():
+    model = tiny("bert")
+    model.register_forward_hook(lambda *_: 1 / 0)
+    plain = checkpoints.rebuild_classifier(model)
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+    assert plain.classifier.weight.abs().sum() > 0
+    plain(input_ids=torch.tensor([[2, 5, 3]]))
+
+
+@pytest.mark.parametrize("model", [torch.nn.Linear(2, 2), tiny("bert", AutoModelForMaskedLM)], ids=["linear", "words"])
+def test_what_is_no_classifier_is_not_rebuilt(model):
+    with pytest.raises(UserError, match=r"compressed\(\) gave"):
+        checkpoints.rebuild_classifier(model)

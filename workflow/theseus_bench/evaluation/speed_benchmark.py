@@ -117,9 +117,8 @@ def describe(architecture: Architecture, lengths: list[int]) -> dict[str, Any]:
     addition being two: products of matrices only, those of attention among them. Nothing is computed for it.
     """
     with torch.device("meta"), torch.inference_mode():
-        model = build_classifier(
-            architecture, attn_implementation="eager"
-        ).eval()  # attention as products that can be counted
+        # attention as products that can be counted
+        model = build_classifier(architecture, attn_implementation="eager").eval()
         flops = {}
         for length in lengths:
             if length <= _positions(model):
