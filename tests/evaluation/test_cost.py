@@ -24,7 +24,7 @@ def test_all_is_left_of_a_suite_that_has_not_begun(tmp_path, monkeypatch):
     assert what.device_seconds == pytest.approx(seconds)
     assert what.machine_seconds == pytest.approx(seconds / 4)
     assert what.describe()[0] == f"done: 0 runs; left: 6 runs, {4 * STEPS} steps"
-    assert "of one processor thread (by a product of matrices), " in what.describe()[1]
+    assert "of one processor thread (by a product of matrices; widths as BERT-base's), " in what.describe()[1]
 
 
 def test_the_operations_of_a_run_are_those_of_its_tokens(tmp_path):
@@ -48,7 +48,7 @@ def test_runs_of_a_kind_that_has_finished_take_as_long(tmp_path):
     estimate = RUN_SECONDS + Workload(PLAN, tmp_path).operations(predecessor, predecessor.settings) / 2e12
     assert what.device_seconds == pytest.approx(2 * 500.0 + 2 * estimate)
     assert what.describe()[0] == f"done: 2 runs; left: 4 runs, {3 * STEPS} steps"
-    assert "(by 2 finished runs)" in what.describe()[1]
+    assert "(by 2 finished runs; widths as BERT-base's)" in what.describe()[1]
 
 
 def test_the_time_of_runs_on_a_gpu_says_nothing_of_a_processor(tmp_path, monkeypatch):
@@ -72,7 +72,9 @@ def test_of_the_runs_to_train_now_and_the_cores_to_be_had(tmp_path, monkeypatch)
 def test_a_named_gpu_has_its_data_sheets_speed(tmp_path):
     what = Cost(PLAN, tmp_path, "a100")
     assert what.throughput.operations == GPU_SHARE * 312e12
-    assert what.describe()[1].endswith("of one a100 (20% of its data sheet's peak, not measured)")
+    assert what.describe()[1].endswith(
+        "of one a100 (20% of its data sheet's peak, not measured; widths as BERT-base's)"
+    )
     with pytest.raises(UserError, match=r"plan: --gpu: there is no 'a1000' \(did you mean 'a100'\?\)"):
         Cost(PLAN, tmp_path, "a1000").describe()
 
@@ -80,6 +82,10 @@ def test_a_named_gpu_has_its_data_sheets_speed(tmp_path):
 def test_what_would_take_weeks_without_a_gpu_names_what_does_not(tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "_measure_processor", lambda: 1e6)
     assert "config/minilm.yaml and config/demo.yaml" in Cost(PLAN, tmp_path).describe_time()
+    package = {"source": "package", "name": "no_such_package", "layers": 12}
+    text = Cost(make_plan(backbone=package, compact={}, tasks=["rte"]), tmp_path).describe_time()
+    assert "config/minilm.yaml" not in text, "it may be the one that is asked for"
+    assert "(by a product of matrices; widths as BERT-base's)" in text
 
 
 def test_plan_takes_what_snakemake_takes(capsys):

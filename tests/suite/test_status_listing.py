@@ -208,6 +208,19 @@ def test_lines_are_parted_for_a_terminal_alone(tmp_path):
     assert " ".join(" ".join(Picture(state, 80).faults).split()) == " ".join(Picture(state, None).faults[0].split())
 
 
+def test_runs_of_a_name_with_the_same_reason_are_one_line_on_a_terminal_and_in_a_pipe_each_has_its_own(tmp_path):
+    make_suite(tmp_path)
+    for seed in (1, 2):
+        write_json(tmp_path / f"runs/finetune/mrpc/seed-{seed}/error.json", {"reason": "no paper"})
+    state = StateReader(tmp_path).read()
+    assert Picture(state, None).faults == [
+        f"missing  runs/finetune/mrpc/seed-{seed}: crashed: no paper" for seed in (1, 2)
+    ]
+    assert Picture(state, 120).faults == [
+        "missing  runs/finetune/mrpc/seed-1 and 1 more of finetune: crashed: no paper"
+    ]
+
+
 def test_a_low_terminal_shows_what_is_at_work_and_the_sums(tmp_path):
     experiments = {"first": {"title": "One", "methods": ["finetune", "vanilla_kd", "pkd", "theseus", "majority"]}}
     plan = make_suite(tmp_path, experiments=experiments)
@@ -228,7 +241,7 @@ def test_a_low_terminal_shows_what_is_at_work_and_the_sums(tmp_path):
 def test_reasons_give_way_before_rows_and_the_sums_never(tmp_path):
     plan = make_suite(tmp_path)
     for seed in (1, 2, 3):
-        leave(plan, tmp_path, "finetune", "rte", seed, status="failed", reason="diverged")
+        leave(plan, tmp_path, "finetune", "rte", seed, status="failed", reason=f"diverged at step {seed}")
     state = StateReader(tmp_path).read()
     for height, more in ((9, "… and 3 lines more"), (10, "… and 2 lines more"), (6, "… and 3 lines more")):
         lines = fit(state, 80, height)

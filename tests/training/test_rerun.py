@@ -77,5 +77,5 @@ def make_plan_of_rate(bench, rate: float):
 
 
 def test_without_a_sound_record_there_is_nothing_to_compare_with(bench):
-    with pytest.raises(UserError, match=r"no sound record to compare with; see theseus-bench status"):
+    with pytest.raises(UserError, match=r"no sound record to compare with: not run"):
         rerun(bench.plan, bench.run("stsb"), bench.folder)

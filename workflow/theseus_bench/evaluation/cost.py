@@ -145,11 +145,13 @@ class Cost:
     def describe_time(self) -> str:
         """How long the runs that are left take: '21 h of one processor thread, 11 h on this machine (…)'."""
         device, source = self.throughput.device, self.throughput.source
+        if not self.workload.is_shape_known:
+            source += "; widths as BERT-base's"  # until the backbone is here
         if self.gpu is not None:
             return f"{duration(self.device_seconds)} of one {device} ({source})"
         text = f"{duration(self.device_seconds * self.plan.suite.threads)} of one {device} ({source})"
         text += f", {duration(self.machine_seconds)} on {self.cores} of them"
-        if self.machine_seconds > LONG:
+        if self.machine_seconds > LONG and self.plan.suite.backbone.source == "hub":
             text += "; config/minilm.yaml and config/demo.yaml are made for a machine without a GPU"
         return text
 

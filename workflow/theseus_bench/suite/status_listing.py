@@ -245,10 +245,17 @@ class Picture:
 
     @cached_property
     def faults(self) -> list[str]:
-        """What failed, is missing or unsound, and why."""
+        """What failed, is missing or unsound, and why; on a terminal runs of a name that have the same reason once."""
         kinds = {"failed": "failed", "missing": "missing"} | ({"waiting": "missing"} if self.name_waiting else {})
-        runs = [state for state in self.state.runs if state.kind in kinds]
-        lines = [f"{kinds[state.kind]:8} {state.run.path}: {state.reason}" for state in runs]
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for state in self.state.runs:
+            if state.kind in kinds:
+                own = state.run.name if self.width is not None else state.run.path
+                groups.setdefault((kinds[state.kind], own, state.reason), []).append(state.run.path)
+        lines = []
+        for (kind, name, reason), paths in groups.items():
+            more = f" and {len(paths) - 1} more of {name}" if len(paths) > 1 else ""
+            lines.append(f"{kind:8} {paths[0]}{more}: {reason}")
         return self._wrap(lines + [f"{'unsound':8} {path}: {reason}" for path, reason in self.state.unsound.items()])
 
     def _wrap(self, lines: list[str]) -> list[str]:

@@ -74,6 +74,12 @@ class Workload:
         """The widths that the backbone will have, where they can be known."""
         return DEMO if self.plan.suite.backbone.source == "demo" else self._read_shape(self._sources)
 
+    @property
+    def is_shape_known(self) -> bool:
+        """Whether the backbone's widths are known, or BERT-base's stand for them."""
+        places = [self.backbone_file, *self._sources]
+        return self.plan.suite.backbone.source == "demo" or any(file.is_file() for file in places)
+
     def _read_shape(self, files: list[Path]) -> Shape:
         """Of the first configuration that is there; BERT-base's where it cannot be read."""
         try:

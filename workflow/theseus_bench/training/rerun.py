@@ -25,11 +25,9 @@ def rerun(plan: Plan, run: Run, suite_folder: Path) -> tuple[bool, list[str]]:
     The suite's own files are read, and none is changed. UserError if the run has no sound record, or what it reads is
     not there.
     """
-    record = state(plan, run, suite_folder)[2]
+    _, reason, record = state(plan, run, suite_folder)
     if record is None:
-        raise UserError(
-            f"{suite_folder / run.path}: no sound record to compare with; see theseus-bench status {suite_folder}"
-        )
+        raise UserError(f"{suite_folder / run.path}: no sound record to compare with: {reason}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _link_inputs(plan, run, suite_folder, folder)
