@@ -2,6 +2,9 @@
 
 Commands are given the folder of a suite, results/<suite>, whose suite.json the workflow has written. They are run from
 the project's root. Libraries that take seconds to import are imported by the commands that need them.
+
+The file is long, since each command stands here with its words and their help, and short in each: the work is done in
+the packages.
 """
 
 from __future__ import annotations
