@@ -3,9 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -216,16 +219,30 @@ def test_a_program_that_is_not_there_is_one_line(bench):
         Bench(make_plan("program"), bench.folder).execute("rte", "refused")
 
 
-def test_a_stopped_command_is_ended_and_finds_what_it_has_kept_when_it_is_called_again(made, bench, monkeypatch):
+@contextmanager
+def asked_to_stop_when_there_is(bench: Bench, name: str) -> Iterator[None]:
+    """Within the block this process gets SIGTERM once the program has left a file of this name in its checkpoints."""
+
+    def ask() -> None:
+        wait_until(lambda: list((bench.folder / "checkpoints").rglob(name)), "that the program begins")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with stopping.stop_by_signal():
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+
+def test_a_stopped_command_is_ended_and_finds_what_it_has_kept_when_it_is_called_again(made, bench):
     stand_in(made, "if not (kept / 'state').exists():\n    (kept / 'state').touch()\n    time.sleep(600)")
-    monkeypatch.setenv(stopping.DEADLINE, str(time.time() + stopping.RESERVE + 3))
-    start_time = time.monotonic()
-    with pytest.raises(stopping.Stopped, match="stopped in its command, as its job ends at"):
+    message = "stopped in its command, by SIGTERM; the same command goes on from what that has kept"
+    with asked_to_stop_when_there_is(bench, "state"), pytest.raises(stopping.Stopped, match=message):
         bench.execute("rte", "stopped")
-    assert time.monotonic() - start_time < 60
-    monkeypatch.delenv(stopping.DEADLINE)
     record, _ = bench.execute("rte", "stopped")
-    assert record.steps == STEPS
+    assert (record.steps, record.resumed) == (STEPS, 1)
     assert not list((bench.folder / "checkpoints").rglob("state")), "what it has kept goes with the record"
 
 
@@ -233,11 +250,11 @@ def test_a_command_that_does_not_end_when_it_is_asked_to_is_killed_with_what_it_
     stand_in(
         made,
         "import signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen(['sleep', '600'])\n(kept / 'child').write_text(str(child.pid))\ntime.sleep(600)",
+        "child = subprocess.Popen(['sleep', '600'])\n(kept / 'scratch').write_text(str(child.pid))\n"
+        "(kept / 'scratch').rename(kept / 'child')\ntime.sleep(600)",
     )
-    monkeypatch.setattr(command_method, "GRACE_SECONDS", 1.0)
-    monkeypatch.setenv(stopping.DEADLINE, str(time.time() + stopping.RESERVE + 3))
-    with pytest.raises(stopping.Stopped):
+    monkeypatch.setattr(command_method, "GRACE_SECONDS", 0.5)
+    with asked_to_stop_when_there_is(bench, "child"), pytest.raises(stopping.Stopped):
         bench.execute("rte", "stopped")
     (child,) = (int(file.read_text()) for file in (bench.folder / "checkpoints").rglob("child"))
     wait_for_end(child)

@@ -58,7 +58,8 @@ from theseus_bench.training.model_card import model_card
 from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
 from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Checkpoint, TrainerState
 
-SCORE_TOLERANCE = 0.02  # rounding may turn a few decisions of a GPU's, of a small dev set; another model turns many
+SCORE_TOLERANCE = 0.02  # in [-1, 1]: rounding may turn a few decisions of a GPU's; another model turns many
+DECISIONS = 3  # or as many decisions, of few examples
 
 
 def execute(plan: Plan, run: Run, suite_folder: Path, checkpoints: Path = CHECKPOINTS) -> RunRecord:
@@ -129,7 +130,8 @@ def _execute(
             result = model if compressed_model is None else prepare_for_device(compressed_model, hardware.device)
             predictions = _predict_all(result, splits, data.pad, hardware)
     if state.curve:
-        check_score(state.best_score, _score_of(run.task, predictions, data.chosen_by))
+        examples = sum(map(len, data.chosen_by.values()))
+        check_score(state.best_score, _score_of(run.task, predictions, data.chosen_by), examples)
     check_inputs(inputs, inputs_of(plan, run, suite_folder))
     if run.spec.command:
         job.remove()
@@ -181,9 +183,10 @@ def check_depth(model: nn.Module, layers: int) -> None:
         raise UserError(f"the compressed model has {depth} layers, but the run is of {layers}")
 
 
-def check_score(in_training: float, of_result: float | None) -> None:
+def check_score(in_training: float, of_result: float | None, examples: int) -> None:
     """UserError unless the compressed model scores as the method's own did when it was chosen, in [-1, 1]."""
-    if of_result is None or abs(of_result - in_training) > SCORE_TOLERANCE:
+    tolerance = max(SCORE_TOLERANCE, DECISIONS / examples)
+    if of_result is None or abs(of_result - in_training) > tolerance:
         value = "nothing finite" if of_result is None else f"{of_result:.3f}"
         raise UserError(
             f"in its training the model is said to have scored {in_training:.3f}, but the compressed model, by plain "
