@@ -184,15 +184,19 @@ def fit(
         if is_over:
             break
 
+    # the best parameters are the run's
+    check_gradients(optimizer, state)
+    copy_parameters(trained, state.best_parameters)
+    return state
+
+
+def check_gradients(optimizer: torch.optim.Optimizer, state: TrainerState) -> None:
+    """UserError if no trained parameter has had a gradient, in more steps than chance may give none."""
     if not optimizer.state and state.step >= SURELY_DRAWN:  # AdamW's, of the parameters that it has moved
         raise UserError(
             "no trained parameter ever had a gradient: loss() detaches what it computes, or does not use what "
             "parameters() gives"
         )
-
-    # the best parameters are the run's
-    copy_parameters(trained, state.best_parameters)
-    return state
 
 
 def _is_over(settings: LoopSettings, state: TrainerState, steps: int) -> bool:
