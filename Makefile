@@ -81,7 +81,7 @@ bench: install
 	for shape in base minilm; do $(BIN)/python benchmarks/speed.py $$shape || exit; done
 	for action in time size; do $(BIN)/python benchmarks/significance.py $$action || exit; done
 
-# A thousand faults and more: in files, processes and disks. Half an hour or more; the table is in docs/reliability.md.
+# A thousand faults and more: in files, processes and disks. Ten minutes or more; the table is in docs/reliability.md.
 faults: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/faults/inject.py
 
