@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo tools slurm test test-slurm quick lint docs audit bench faults mutants clean
+.PHONY: install demo tools slurm test test-long test-slurm quick lint docs audit bench faults mutants clean
 
 install: .venv/installed
 
@@ -33,6 +33,10 @@ PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" pytest --numprocesses 2 --dist loadfile 
 
 test: install
 	$(PYTEST)
+
+# What takes minutes by itself: the demo as a user builds it, and the paper's whole grid.
+test-long: install
+	$(PYTEST) -m long
 
 # Slurm, from Debian's packages; nothing of it is started or configured but by the tests, in a folder of their own.
 slurm:

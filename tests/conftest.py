@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items):
 
     The files of the longest tests come first, so that of two processes none waits for the other in the end.
     """
-    items.sort(key=lambda item: (item.path.stem != "test_demo", item.path.parent.name != "workflow"))
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
     for item in items:
         if item.path.relative_to(ROOT / "tests").parts[0] in SLOW:
             item.add_marker("slow")

@@ -10,6 +10,8 @@ from theseus_bench.strict_yaml import read_config
 from theseus_bench.suite.load import load_plan
 from theseus_bench.suite.status import states
 
+pytestmark = pytest.mark.long
+
 DEMO, MORE = Path("config/demo.yaml"), Path("config/demo-more.yaml")
 SUITE = Path("results/demo")
 METHODS = ["majority", "predecessor", "finetune", "vanilla_kd", "pkd", "distilbert", "theseus"]

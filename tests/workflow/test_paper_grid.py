@@ -82,6 +82,7 @@ def test_the_dry_run_lists_them(experiment):
     assert train_jobs(experiment) == EXPECTED[experiment]
 
 
+@pytest.mark.long
 def test_the_dry_run_of_everything_lists_each_run_once():
     assert train_jobs() == EXPECTED["glue_dev"] + sum(NEW.values())
 
