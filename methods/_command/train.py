@@ -69,9 +69,22 @@ def copy_of(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
+def save_results(job, model, report):
+    """Leave the model, what it predicts, and the report of its training."""
+    output, columns = Path(job["output"]), {"split": [], "idx": [], "logits": []}
+    model.save_pretrained(output / "model")
+    for split, path in job["predict"].items():
+        table = read_table(path)
+        columns["split"] += [split] * len(table["idx"])
+        columns["idx"] += table["idx"]
+        columns["logits"] += predict(model, table, job).tolist()
+    pq.write_table(pa.table(columns), output / "predictions.parquet")
+    (output / "report.json").write_text(json.dumps(report))
+
+
 def main(file):
     job = json.loads(Path(file).read_text())
-    settings, steps, output = job["settings"], job["steps"], Path(job["output"])
+    settings, steps = job["settings"], job["steps"]
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(job["threads"])
@@ -122,17 +135,8 @@ def main(file):
             if worse >= (settings["patience"] or math.inf):
                 break
     model.load_state_dict(best[2])
-    model.save_pretrained(output / "model")
-    columns = {"split": [], "idx": [], "logits": []}
-    for split, path in job["predict"].items():
-        table = read_table(path)
-        columns["split"] += [split] * len(table["idx"])
-        columns["idx"] += table["idx"]
-        columns["logits"] += predict(model, table, job).tolist()
-    pq.write_table(pa.table(columns), output / "predictions.parquet")
     report = {"contract": 1, "steps": step, "best_step": best[1], "evaluations": evaluations}
-    report |= {"divergence": divergence} if divergence else {}
-    (output / "report.json").write_text(json.dumps(report))
+    save_results(job, model, report | ({"divergence": divergence} if divergence else {}))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,16 @@ def copy_project_with_small_suite(folder: Path) -> None:
 
 def link_project(folder: Path) -> None:
     """Have `folder` hold what the commands read of the project."""
-    for name in ("config", "methods", "results/published"):
+    _link(folder, "config", "methods", "results/published")
+
+
+def link_project_but_methods(folder: Path) -> None:
+    """Have `folder` hold what the commands read of the project, its methods as a copy that may be changed."""
+    _link(folder, "config", "results/published")
+    shutil.copytree(ROOT / "methods", folder / "methods", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _link(folder: Path, *names: str) -> None:
+    for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(ROOT / name)

@@ -1,9 +1,9 @@
 """Every folder under methods/, the template too, passes the tests that its author would run with check-method."""
 
-import shutil
 from pathlib import Path
 
 import pytest
+from copies import link_project, link_project_but_methods
 from new_method import new_method
 from theseus_bench.errors import UserError
 from theseus_bench.suite import method_spec
@@ -16,29 +16,17 @@ METHODS = sorted(path.parent.name for path in METHODS_FOLDER.glob("[!_]*/method.
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_conforms(name, tmp_path, monkeypatch):
-    stay_at(monkeypatch, tmp_path)
+    link_project(tmp_path)
+    monkeypatch.chdir(tmp_path)  # so that checkpoints do not meet other tests'
     assert problems(name) == {}
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A copy of the methods in a folder of its own, where methods can be added and broken."""
-    stay_at(monkeypatch, tmp_path)
-    (tmp_path / "methods").unlink()
-    shutil.copytree(METHODS_FOLDER.resolve() if METHODS_FOLDER.exists() else ROOT / "methods", tmp_path / "methods")
+    """A folder of its own with a copy of the methods, where methods can be added and broken."""
+    link_project_but_methods(tmp_path)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-ROOT = Path(__file__).parents[2]
-
-
-def stay_at(monkeypatch, folder: Path) -> None:
-    """Work in `folder`, so that checkpoints do not meet other tests': the project's tasks, methods and published
-    numbers are at hand."""
-    (folder / "results").mkdir()
-    for name in ("methods", "config", "results/published"):
-        (folder / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(folder)
 
 
 def problems(name: str) -> dict[str, str]:

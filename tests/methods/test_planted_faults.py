@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from copies import link_project_but_methods
 from new_method import replace_words
 from theseus_bench.errors import UserError
 from theseus_bench.strict_yaml import read_yaml
@@ -15,7 +16,6 @@ from theseus_bench.training.conformance_bench import Bench, make_bench
 from torch import nn
 from transformers import BertForSequenceClassification
 
-ROOT = Path(__file__).parents[2]
 CODE = """\
 import os
 import socket
@@ -267,10 +267,7 @@ FAULTS = {
 def root(tmp_path_factory) -> Path:
     """The project's tasks and published numbers, and a copy of its methods with one more, without a fault."""
     root = tmp_path_factory.mktemp("project")
-    (root / "results").mkdir()
-    for name in ("config", "results/published"):
-        (root / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "methods", root / "methods", ignore=shutil.ignore_patterns("__pycache__"))
+    link_project_but_methods(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         file = method_spec.create_method("mine") / "method.yaml"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from theseus_bench.errors import UserError
 from theseus_bench.modeling.checkpoints import save_checkpoint
+from theseus_bench.training.conformance_bench import make_bench
 from theseus_bench.training.loop import fit
 from tiny import (
     HARDWARE,
@@ -271,3 +272,13 @@ def test_every_module_gives_another_model(checkpoints):
     batch = make_batch(make_data())
     outputs = [logits_of(make(checkpoints, module=module).model.eval(), batch).detach() for module in (0, 1, 2, 3)]
     assert all((a - b).abs().max() > 1e-3 for a, b in itertools.combinations(outputs, 2))
+
+
+def test_a_run_that_replaces_one_module_has_the_depth_that_is_left(tmp_path):
+    """Of four layers in two modules: with one of them replaced by a layer, three."""
+    bench = make_bench("theseus", tmp_path)
+    depths = {
+        change: bench.execute("rte", "one", change)[0].architecture["num_hidden_layers"]
+        for change in ("module=0", "module=1", "module=2")
+    }
+    assert depths == {"module=0": 2, "module=1": 3, "module=2": 3}

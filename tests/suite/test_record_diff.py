@@ -52,8 +52,8 @@ def test_a_student_of_another_predecessor_has_nothing_changed_of_its_own(tmp_pat
 
 def test_what_is_said_of_the_data_of_other_tasks_is_no_cause(tmp_path):
     data = {"source": "demo", "rows": 40}
-    leave(make_plan(compact={}, data=data | {"max_train": {"rte": 20, "mrpc": 20}}), "finetune", tmp_path)
-    changed = make_plan(compact={}, data=data | {"max_train": {"rte": 30}, "samples": ["mrpc"]})
+    leave(make_plan(compact={}, data=data | {"max_train": {"mrpc": 20, "rte": 20}}), "finetune", tmp_path)
+    changed = make_plan(compact={}, data=data | {"max_train": {"mrpc": 25, "rte": 30}, "samples": ["mrpc"]})
     assert "settings (data.max_train 20 → 30)" in reason_of(changed, "finetune", tmp_path)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from copies import link_project_but_methods
 from new_method import replace_words
 from slurm_cluster import wait_until
 from theseus_bench import stopping
@@ -44,10 +45,7 @@ CHANGE
 def root(tmp_path_factory) -> Path:
     """A project with the method `program`, made from the template of commands."""
     root = tmp_path_factory.mktemp("project")
-    (root / "results").mkdir()
-    for name in ("config", "results/published"):
-        (root / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "methods", root / "methods", ignore=shutil.ignore_patterns("__pycache__"))
+    link_project_but_methods(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         replace_words(create_method("program", is_command=True))
