@@ -295,50 +295,45 @@ def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
 # ---- the table of README ----
 
 
+STARTS = {"pretrained": "backbone", "predecessor": "predecessor"}  # whose first layers a model starts with
+
+
 def reference_scores() -> str:
     """The reference records' dev scores of each task that the predecessor has with all seeds, the best first.
 
     Mean ± sample standard deviation over the seeds, from the predictions; and how many seeds, where some lack.
     """
     plan = load_plan(read_yaml(Path("config/reference.yaml")))
-    points: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}  # by method and depth, then task and start
-    failures: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
+    points: dict[tuple[str, str, str], dict[str, list[float]]] = {}  # by method, depth and start, then task
+    failures: Counter[tuple[tuple[str, str, str], str]] = Counter()
     for run in plan.experiment_runs("glue_dev"):
         record = state(plan, run, Path(plan.folder))[2]
         predictions = read_predictions(Path(plan.folder) / run.path, run.task.dev) if record else {}
         if predictions:
             logits = {split: part.logits for split, part in predictions.items()}
             labels = {split: part.labels for split, part in predictions.items()}
-            row = run.spec.label, str(run.settings["layers"]) if run.spec.trained else ""
-            column = run.task.label, run.settings["start"]
-            value = 100 * score(measure_task(run.task, logits, labels))
-            values = points.setdefault(row, {}).setdefault(column, [])
-            values.append(value)
-            assert len(values) <= len(plan.suite.seeds), f"{row}, {column}: two variants in one cell"
-            failures[row, column] += record.status == "failed"
+            shape = (str(run.settings["layers"]), STARTS[run.settings["start"]]) if run.spec.trained else ("", "")
+            row = (run.spec.label, *shape)
+            values = points.setdefault(row, {}).setdefault(run.task.label, [])
+            values.append(100 * score(measure_task(run.task, logits, labels)))
+            assert len(values) <= len(plan.suite.seeds), f"{row}: two variants in one row"
+            failures[row, run.task.label] += record.status == "failed"
     seeds = len(plan.suite.seeds)
-    (predecessor,) = [cells for (label, _), cells in points.items() if label == plan.specs["predecessor"].label]
-    tasks = [task for (task, _), values in predecessor.items() if len(values) == seeds]
-    columns = [(task, start) for task in tasks for start in ("pretrained", "predecessor")]
+    (predecessor,) = [cells for (label, *_), cells in points.items() if label == plan.specs["predecessor"].label]
+    tasks = [task for task, values in predecessor.items() if len(values) == seeds]
 
-    def text(row: tuple[str, str], column: tuple[str, str]) -> str:
-        values = points[row].get(column, [])
+    def text(row: tuple[str, str, str], task: str) -> str:
+        values, failed = points[row].get(task, []), failures[row, task]
         if not values:
             return ""
         words = [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")]
         words += [f"{len(values)} of {seeds} seeds"] if len(values) < seeds else []
-        words += ["*failed*" if failures[row, column] == len(values) else "*failed in part*"] * bool(
-            failures[row, column]
-        )
+        words += ["*failed*" if failed == len(values) else f"*{failed} failed*"] if failed else []
         return ", ".join(words)
 
-    best = {
-        row: max((mean(cells[column]) for column in columns if column in cells), default=0.0)
-        for row, cells in points.items()
-    }
-    rows = [(*row, *(text(row, column) for column in columns)) for row in sorted(points, key=lambda row: -best[row])]
-    heads = [f"{task}, from the {words}" for task in tasks for words in ("backbone's layers", "predecessor's")]
-    return _table(("", "layers", *heads), rows)
+    means = {row: mean([mean(cells[task]) for task in tasks if task in cells] or [0]) for row, cells in points.items()}
+    rows = [(*row, *(text(row, task) for task in tasks)) for row in sorted(points, key=lambda row: -means[row])]
+    return _table(("", "layers", "starts from", *tasks), rows)
 
 
 # ---- the licences ----

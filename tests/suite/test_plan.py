@@ -897,6 +897,19 @@ def test_models_are_kept_by_name(root):
     assert kept_names("all") == {"plain", "plain@layers=1"}  # no trial's
 
 
+def test_fetch_says_that_a_local_suite_has_its_data_already(tmp_path, capsys):
+    glue, output = tmp_path / "glue", tmp_path / "out"
+    (glue / "rte").mkdir(parents=True)
+    for split in ("train", "validation", "test"):
+        (glue / "rte" / f"{split}.parquet").touch()
+    suite = values(["majority"], data={"source": "local", "path": str(glue)}, tasks=["rte"])
+    write_json(tmp_path / "suite.json", suite)
+    assert commands.run(["fetch", str(tmp_path), "rte", str(output)]) == 1
+    message = f"theseus-bench: fetch: the suite's data is in {glue}; encode reads it from there\n"
+    assert capsys.readouterr().err == message
+    assert not output.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

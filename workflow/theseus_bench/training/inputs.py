@@ -33,6 +33,8 @@ from theseus_bench.training.trainer_state import CHECKPOINTS, STATE_VERSION, Che
 def fetch_task(plan: Plan, name: str, output: Path) -> None:
     """Put a task's tables into the folder `output`, one parquet file a split."""
     data, task = plan.suite.data, find_task(plan.tasks, name, "fetch")
+    if data.source == "local":
+        raise UserError(f"fetch: the suite's data is in {data.path}; encode reads it from there")
     with atomic(output) as scratch:
         scratch.mkdir()
         if data.source == "demo":
