@@ -17,20 +17,15 @@ from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 from xml.sax.saxutils import escape
 
 import grimp
+import reference_tables
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from theseus_bench.data.metrics import measure_task, score
-from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.config import EFFORT, LoopSettings, Suite
-from theseus_bench.suite.load import load_plan
 from theseus_bench.suite.method_spec import METHODS_FOLDER, MethodSpec, Range, load_specs
-from theseus_bench.suite.records import read_predictions
-from theseus_bench.suite.status import state
 
 # ---- the configuration ----
 
@@ -292,50 +287,6 @@ def _svg(width: float, height: float, title: str, parts: list[str]) -> str:
     return "\n".join([f"{head} role='img'>", f"<title>{escape(title)}</title>", tip, *parts, "</svg>", ""])
 
 
-# ---- the table of README ----
-
-
-STARTS = {"pretrained": "backbone", "predecessor": "predecessor"}  # whose first layers a model starts with
-
-
-def reference_scores() -> str:
-    """The reference records' dev scores of each task that the predecessor has with all seeds, the best first.
-
-    Mean ± sample standard deviation over the seeds, from the predictions; and how many seeds, where some lack.
-    """
-    plan = load_plan(read_yaml(Path("config/reference.yaml")))
-    points: dict[tuple[str, str, str], dict[str, list[float]]] = {}  # by method, depth and start, then task
-    failures: Counter[tuple[tuple[str, str, str], str]] = Counter()
-    for run in plan.experiment_runs("glue_dev"):
-        record = state(plan, run, Path(plan.folder))[2]
-        predictions = read_predictions(Path(plan.folder) / run.path, run.task.dev) if record else {}
-        if predictions:
-            logits = {split: part.logits for split, part in predictions.items()}
-            labels = {split: part.labels for split, part in predictions.items()}
-            shape = (str(run.settings["layers"]), STARTS[run.settings["start"]]) if run.spec.trained else ("", "")
-            row = (run.spec.label, *shape)
-            values = points.setdefault(row, {}).setdefault(run.task.label, [])
-            values.append(100 * score(measure_task(run.task, logits, labels)))
-            assert len(values) <= len(plan.suite.seeds), f"{row}: two variants in one row"
-            failures[row, run.task.label] += record.status == "failed"
-    seeds = len(plan.suite.seeds)
-    (predecessor,) = [cells for (label, *_), cells in points.items() if label == plan.specs["predecessor"].label]
-    tasks = [task for task, values in predecessor.items() if len(values) == seeds]
-
-    def text(row: tuple[str, str, str], task: str) -> str:
-        values, failed = points[row].get(task, []), failures[row, task]
-        if not values:
-            return ""
-        words = [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")]
-        words += [f"{len(values)} of {seeds} seeds"] if len(values) < seeds else []
-        words += ["*failed*" if failed == len(values) else f"*{failed} failed*"] if failed else []
-        return ", ".join(words)
-
-    means = {row: mean([mean(cells[task]) for task in tasks if task in cells] or [0]) for row, cells in points.items()}
-    rows = [(*row, *(text(row, task) for task in tasks)) for row in sorted(points, key=lambda row: -means[row])]
-    return _table(("", "layers", "starts from", *tasks), rows)
-
-
 # ---- the licences ----
 
 
@@ -365,7 +316,10 @@ def _licence(package: str) -> str:
 # ---- what is made ----
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"reference scores": reference_scores},
+    "README.md": {
+        "reference scores": lambda: _table(*reference_tables.scores()),
+        "reference differences": lambda: _table(*reference_tables.differences()),
+    },
     "docs/configuration.md": {
         "keys of a suite": suite_keys,
         "settings of the loop": loop_settings,

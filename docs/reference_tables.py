@@ -1,0 +1,104 @@
+"""README's two tables of the reference results: scores, and what module replacing has more than its baselines.
+
+Both have a column for each task that the predecessor has with all seeds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from statistics import mean, stdev
+
+from theseus_bench.data.metrics import measure_task, score
+from theseus_bench.evaluation.significance_file import read_significance
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.load import load_plan
+from theseus_bench.suite.plan import Plan
+from theseus_bench.suite.records import read_predictions
+from theseus_bench.suite.status import state
+
+EXPERIMENT = "glue_dev"
+STARTS = {"pretrained": "backbone", "predecessor": "predecessor"}  # whose first layers a model starts with
+BASELINES = ("finetune", "vanilla_kd", "pkd")  # that have both starts
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head, rows
+Row = tuple[str, str, str]  # method, depth, start
+
+
+def scores() -> Table:
+    """Dev scores, the best first: mean ± sample standard deviation over the seeds, from the predictions."""
+    plan, points, failures = _plan(), *_points()
+    tasks, seeds = _tasks(), len(plan.suite.seeds)
+
+    def text(row: Row, task: str) -> str:
+        values, failed = points[row].get(task, []), failures[row, task]
+        if not values:
+            return ""
+        words = [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")]
+        words += [f"{len(values)} of {seeds} seeds"] if len(values) < seeds else []
+        words += ["*failed*" if failed == len(values) else f"*{failed} failed*"] if failed else []
+        return ", ".join(words)
+
+    means = {row: mean([mean(cells[task]) for task in tasks if task in cells] or [0]) for row, cells in points.items()}
+    rows = [(*row, *(text(row, task) for task in tasks)) for row in sorted(points, key=lambda row: -means[row])]
+    return ("", "layers", "starts from", *tasks), rows
+
+
+def differences() -> Table:
+    """Theseus less each baseline with its start, in points, with the interval that holds for all tests together.
+
+    Bold where the difference is significant after Holm.
+    """
+    plan, tasks = _plan(), _tasks()
+    results = read_significance(EXPERIMENT, Path(plan.folder) / "partial")
+    found = {(row.name, row.other, plan.tasks[row.target].label): row for row in results.differences if row.primary}
+
+    def text(name: str, other: str, task: str) -> str:
+        row = found.get((name, other, task))
+        if row is None or row.low is None or row.high is None:
+            return ""
+        difference = f"**{row.difference:+.1f}**" if results.is_significant(row) else f"{row.difference:+.1f}"
+        return f"{difference} ({row.low:.1f} to {row.high:.1f})".replace("-", "−")
+
+    rows = []
+    for start, name, end in (
+        ("predecessor", "theseus@equal", "@equal+start=predecessor"),
+        ("backbone", "theseus@equal+pretrained_start", "@equal"),
+    ):
+        for other in BASELINES:
+            cells = (text(name, other + end, task) for task in tasks)
+            rows.append((plan.specs[other].label, start, *cells))
+    return ("Theseus less", "both start from", *tasks), rows
+
+
+@cache
+def _plan() -> Plan:
+    return load_plan(read_yaml(Path("config/reference.yaml")))
+
+
+@cache
+def _points() -> tuple[dict[Row, dict[str, list[float]]], Counter[tuple[Row, str]]]:
+    """The seeds' scores by row and task, and how many of them failed."""
+    plan = _plan()
+    points: dict[Row, dict[str, list[float]]] = {}
+    failures: Counter[tuple[Row, str]] = Counter()
+    for run in plan.experiment_runs(EXPERIMENT):
+        record = state(plan, run, Path(plan.folder))[2]
+        predictions = read_predictions(Path(plan.folder) / run.path, run.task.dev) if record else {}
+        if predictions:
+            logits = {split: part.logits for split, part in predictions.items()}
+            labels = {split: part.labels for split, part in predictions.items()}
+            shape = (str(run.settings["layers"]), STARTS[run.settings["start"]]) if run.spec.trained else ("", "")
+            row = (run.spec.label, *shape)
+            values = points.setdefault(row, {}).setdefault(run.task.label, [])
+            values.append(100 * score(measure_task(run.task, logits, labels)))
+            assert len(values) <= len(plan.suite.seeds), f"{row}: two variants in one row"
+            failures[row, run.task.label] += record.status == "failed"
+    return points, failures
+
+
+def _tasks() -> list[str]:
+    """The tasks, by label, that the predecessor has with all seeds."""
+    plan, points = _plan(), _points()[0]
+    (cells,) = [cells for (label, *_), cells in points.items() if label == plan.specs["predecessor"].label]
+    return [task for task, values in cells.items() if len(values) == len(plan.suite.seeds)]
