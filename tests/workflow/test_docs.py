@@ -13,6 +13,7 @@ from documentation import COMMAND, assert_current, load_generator
 from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.speed import read_speed
+from theseus_bench.suite.method_spec import METHODS_FOLDER, load_specs
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
@@ -20,6 +21,8 @@ PACKAGE = Path("workflow/theseus_bench")
 TOPS = r"(?:workflow|methods|config|profiles|results|report|tests|benchmarks|docs)/"
 PRODUCTS = {"results/paper", "report/index.html", "results/llrd/tables/llrd.md"}  # by a run of the workflow
 STAGES = r"(?:data|suite|modeling|training|evaluation|tables|figures|report)/\w+\.py"
+PARTS = ("scores", "differences")  # README's two tables of the reference results
+METHODS = {spec.label: name for name, spec in load_specs(METHODS_FOLDER)[0].items()}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,32 @@ def test_an_import_that_is_added_makes_the_architecture_stale(generator, monkeyp
 
 def test_the_reference_tables_of_the_readme_are_those_of_the_records(generator):
     assert_current("README.md", generator.fill_blocks("README.md"))
+
+
+def test_the_reference_tables_of_the_readme_have_the_means_and_differences_of_the_tables_of_results():
+    """By another way than theirs: from the CSV of scores, each difference as that of two of its means."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    scores, differences = (
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("|")]
+        for part in (text.partition(f"<!-- reference {name} -->")[2].partition("<!--")[0] for name in PARTS)
+    )
+    frame = pd.read_csv("results/reference/minilm/partial/tables/glue_dev.csv", keep_default_na=False)
+    means = {(row.method, row.variant): {"CoLA": row.cola, "MRPC": row.mrpc} for row in frame.itertuples()}
+    starts = {"predecessor": "equal+start=predecessor", "backbone": "equal", "": ""}
+    theseus = {"predecessor": "equal", "backbone": "equal+pretrained_start"}
+    assert len(scores) == 2 + sum(bool(cells["CoLA"]) for cells in means.values())
+    for label, _, start, *cells in scores[2:]:
+        variant = theseus[start] if label == "BERT-of-Theseus" else starts[start]
+        for task, cell in zip(scores[0][3:], cells, strict=True):
+            assert cell.split()[0].rstrip(",") == f"{float(means[METHODS[label], variant][task]):.1f}"
+    assert len(differences) == 2 + 6
+    for label, start, *cells in differences[2:]:
+        for task, cell in zip(differences[0][2:], cells, strict=True):
+            own, other = (means["theseus", theseus[start]], means[METHODS[label], starts[start]])
+            shown = float(cell.split()[0].strip("*").replace("−", "-"))
+            assert shown == pytest.approx(float(own[task]) - float(other[task]), abs=0.051)
+            bold = label == "BERT-PKD" and start == "backbone" and task == "CoLA"  # the one below .05 in significance
+            assert cell.startswith("**") == bold
 
 
 def test_what_the_readme_says_of_the_reference_results_is_what_their_tests_say():
