@@ -175,7 +175,7 @@ def power(design: Design, n: int, moderated: bool) -> float:
     scores = experiments.scores.copy()
     scores[:, 0] += 3 * np.sqrt((1 + design.ratio) / 8)
     macro, _ = p_of_families(replace(experiments, scores=scores), moderated)
-    return float(np.mean([np.array(statistics.holm(row)) < 0.05 for row in macro]))
+    return float(np.mean([np.array(statistics.holm(row, 8)) < 0.05 for row in macro]))
 
 
 def joint_coverage(seeds: int, ratio: float, n: int) -> float:
@@ -199,7 +199,7 @@ def joint_coverage(seeds: int, ratio: float, n: int) -> float:
                 ]
                 spreads.append(statistics.Spread(difference, Design.EXAMPLES, parts, examples_variance))
             conclusions.append(statistics.conclude(spreads))
-        _, intervals = statistics.adjust_family(conclusions, 0.05, [(-100.0, 100.0)] * 8)
+        _, intervals = statistics.adjust_family(conclusions, 0.05, [(-100.0, 100.0)] * 8, 8)
         coverage += all(low <= true <= high for (low, high), true in zip(intervals, truth, strict=True))
     return coverage / n
 

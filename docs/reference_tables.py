@@ -19,7 +19,7 @@ from theseus_bench.suite.records import read_predictions
 from theseus_bench.suite.status import state
 
 EXPERIMENT = "glue_dev"
-STARTS = {"pretrained": "backbone", "predecessor": "predecessor"}  # whose first layers a model starts with
+STARTS = {"pretrained": "backbone", "predecessor": "predecessor"}  # by setting, whose first layers a model starts with
 BASELINES = ("finetune", "vanilla_kd", "pkd")  # that have both starts
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head, rows
 Row = tuple[str, str, str]  # method, depth, start
@@ -27,10 +27,9 @@ Row = tuple[str, str, str]  # method, depth, start
 
 def scores() -> Table:
     """Dev scores, the best first: mean ± sample standard deviation over the seeds, from the predictions."""
-    plan, points, failures = _plan(), *_points()
-    tasks, seeds = _tasks(), len(plan.suite.seeds)
+    (points, failures), tasks, seeds = _points(), _tasks(), len(_plan().suite.seeds)
 
-    def text(row: Row, task: str) -> str:
+    def describe_cell(row: Row, task: str) -> str:
         values, failed = points[row].get(task, []), failures[row, task]
         if not values:
             return ""
@@ -39,36 +38,37 @@ def scores() -> Table:
         words += ["*failed*" if failed == len(values) else f"*{failed} failed*"] if failed else []
         return ", ".join(words)
 
-    means = {row: mean([mean(cells[task]) for task in tasks if task in cells] or [0]) for row, cells in points.items()}
-    rows = [(*row, *(text(row, task) for task in tasks)) for row in sorted(points, key=lambda row: -means[row])]
-    return ("", "layers", "starts from", *tasks), rows
+    means = {row: [mean(cells[task]) for task in tasks if task in cells] for row, cells in points.items()}
+    order = sorted((row for row in means if means[row]), key=lambda row: (-len(means[row]), -mean(means[row])))
+    rows = [(*row, *(describe_cell(row, task) for task in tasks)) for row in order]
+    return ("", "layers", "layers from", *tasks), rows
 
 
 def differences() -> Table:
-    """Theseus less each baseline with its start, in points, with the interval that holds for all tests together.
+    """Theseus less each baseline with the same layers, in points, with the interval that holds for all tests together.
 
     Bold where the difference is significant after Holm.
     """
     plan, tasks = _plan(), _tasks()
     results = read_significance(EXPERIMENT, Path(plan.folder) / "partial")
-    found = {(row.name, row.other, plan.tasks[row.target].label): row for row in results.differences if row.primary}
+    tested = {(row.name, row.other, plan.tasks[row.target].label): row for row in results.differences if row.primary}
 
-    def text(name: str, other: str, task: str) -> str:
-        row = found.get((name, other, task))
+    def describe_cell(name: str, other: str, task: str) -> str:
+        row = tested.get((name, other, task))
         if row is None or row.low is None or row.high is None:
             return ""
         difference = f"**{row.difference:+.1f}**" if results.is_significant(row) else f"{row.difference:+.1f}"
         return f"{difference} ({row.low:.1f} to {row.high:.1f})".replace("-", "−")
 
     rows = []
-    for start, name, end in (
+    for start, name, variant in (
         ("predecessor", "theseus@equal", "@equal+start=predecessor"),
-        ("backbone", "theseus@equal+pretrained_start", "@equal"),
+        ("pretrained", "theseus@equal+pretrained_start", "@equal"),
     ):
         for other in BASELINES:
-            cells = (text(name, other + end, task) for task in tasks)
-            rows.append((plan.specs[other].label, start, *cells))
-    return ("Theseus less", "both start from", *tasks), rows
+            cells = (describe_cell(name, other + variant, task) for task in tasks)
+            rows.append((plan.specs[other].label, STARTS[start], *cells))
+    return ("Theseus less", "layers of both from", *tasks), rows
 
 
 @cache

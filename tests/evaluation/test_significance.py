@@ -10,9 +10,10 @@ import pytest
 from suites import EXAMPLES, SKILL, deciding, leave_run, leave_suite, make_plan, methods
 from theseus_bench.data.metrics import measure
 from theseus_bench.errors import UserError
+from theseus_bench.evaluation.families import further_proposal
 from theseus_bench.evaluation.pairs import Comparison, list_comparisons
 from theseus_bench.evaluation.scores import COLUMNS, write_scores
-from theseus_bench.evaluation.significance import further_proposal, read_decisions, write_significance
+from theseus_bench.evaluation.significance import read_decisions, write_significance
 from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.statistics import Conclusion, conclude, holm, interval, mcnemar, moderate, spread_of
 from theseus_bench.suite.records import read_predictions
@@ -179,7 +180,7 @@ def test_each_difference_is_in_one_family_and_its_interval_agrees_with_its_verdi
         part = [row for row in rows if row.family == family]
         assert len(part) == size
         assert {row.tests for row in part} == {size}
-        assert [row.p_holm for row in part] == pytest.approx(holm([row.p for row in part]))
+        assert [row.p_holm for row in part] == pytest.approx(holm([row.p for row in part], size))
         for row in part:
             assert (row.low < 0 < row.high) == (row.p_holm >= 0.05)
             whole = interval(
@@ -187,6 +188,31 @@ def test_each_difference_is_in_one_family_and_its_interval_agrees_with_its_verdi
             )
             assert row.low in (pytest.approx(whole[0]), 0, -100, -200)
             assert row.high in (pytest.approx(whole[1]), 0, 100, 200)
+
+
+def test_what_is_completed_later_takes_no_finding_away(tmp_path):
+    """A suite without MRPC's runs and with one seed too few of PKD counts their tests already, at p = 1."""
+    tasks = ["cola", "mrpc", "rte"]
+    plan = make_suite(tasks=tasks, **methods(*SKILL))
+    gaps = {(name, "mrpc", seed) for name, seed in itertools.product(SKILL, (1, 2, 3))} | {("pkd", "cola", 3)}
+    leave_suite(tmp_path / "early", plan, skip=gaps)
+    leave_suite(tmp_path / "late", plan)
+    early, late = (_tests_of(plan, tmp_path / name) for name in ("early", "late"))
+    made = {key for key, row in early.items() if row.p is not None}
+    assert {target for *_, target in made} == {"cola", "rte"}
+    assert ("theseus", "pkd", "cola") not in made
+    for key in made:
+        assert early[key].tests == late[key].tests == 12
+    assert [early[key].p_holm for key in made] == pytest.approx(holm([early[key].p for key in made], 12))
+    findings = {key for key in made if early[key].p_holm < 0.05 and key[2] == "rte"}
+    assert findings
+    assert all(late[key].p_holm <= early[key].p_holm for key in findings)
+
+
+def _tests_of(plan, folder):
+    write_significance(plan, "first", folder)
+    rows = read_significance("first", folder).differences
+    return {(row.name, row.other, row.target): row for row in rows if row.family == "tasks"}
 
 
 def test_a_further_proposed_method_has_the_tests_of_the_first_and_adds_none_to_its_families(tmp_path):
@@ -203,7 +229,7 @@ def test_a_further_proposed_method_has_the_tests_of_the_first_and_adds_none_to_i
         others, own = ([row for row in part if (row.name == "mine") == is_own] for is_own in (False, True))
         assert {row.tests for row in others} == {size}
         for rows in (others, own):
-            assert [row.p_holm for row in rows] == pytest.approx(holm([row.p for row in rows]))
+            assert [row.p_holm for row in rows] == pytest.approx(holm([row.p for row in rows], len(rows)))
         assert [(row.other, row.target) for row in own] == [
             (row.other, row.target) for row in others if row.name == "theseus"
         ]

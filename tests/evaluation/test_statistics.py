@@ -145,7 +145,7 @@ def conclusions(*rows):
 def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_further():
     """Three differences of 4, 2.3 and 1 errors: the second needs 2.39 by Bonferroni, and 2.24 by Holm."""
     family = conclusions((4.0, 1.0), (-2.3, 1.0), (1.0, 1.0))
-    holm_p, intervals = statistics.adjust_family(family, 0.05, [(-100.0, 100.0)] * 3)
+    holm_p, intervals = statistics.adjust_family(family, 0.05, [(-100.0, 100.0)] * 3, 3)
     reach = stats.norm.isf(0.05 / 6)
     assert holm_p == pytest.approx([3 * family[0].p, 2 * family[1].p, family[2].p], rel=1e-4)
     assert holm_p[1] < 0.05
@@ -157,7 +157,7 @@ def test_intervals_of_a_family_are_bonferronis_and_end_at_zero_where_holm_goes_f
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 2)), min_size=1, max_size=9))
 def test_an_interval_leaves_zero_inside_exactly_where_its_p_is_not_below_alpha(rows):
     family = conclusions(*rows)
-    holm_p, intervals = statistics.adjust_family(family, 0.05, [(-2.0, 2.0)] * len(rows))
+    holm_p, intervals = statistics.adjust_family(family, 0.05, [(-2.0, 2.0)] * len(rows), len(rows))
     for p, (low, high) in zip(holm_p, intervals, strict=True):
         assert (low < 0 < high) == (p >= 0.05)
         assert -2 <= low <= high <= 2 or not -2 <= (low + high) / 2 <= 2
@@ -296,7 +296,7 @@ def test_false_alarms_of_a_correlation_are_no_more_than_promised():
 
 def test_a_family_under_holm_has_no_more_false_alarms_than_one_test():
     random = np.random.default_rng(0)
-    alarms = sum(min(statistics.holm(random.random(20))) < 0.05 for _ in range(1000))
+    alarms = sum(min(statistics.holm(random.random(20), 20)) < 0.05 for _ in range(1000))
     low, high = stats.binom.interval(0.95, 1000, 0.05)
     assert low <= alarms <= high
 
@@ -338,7 +338,7 @@ def test_the_percentiles_p_is_where_they_leave_zero_out():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm(p_values):
     """Holm by its definition: the k-th smallest times what is left, never falling, at most 1; the order stays."""
-    adjusted_p = statistics.holm(p_values)
+    adjusted_p = statistics.holm(p_values, len(p_values))
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     expected, largest = {}, 0.0
     for k, i in enumerate(order):
@@ -348,7 +348,7 @@ def test_holm(p_values):
 
 
 def test_holm_of_a_worked_example():
-    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005], 4) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 @pytest.mark.parametrize(("family", "pairs"), [(1, 6), (4, 8), (8, 9), (9, 9), (80, 12)])

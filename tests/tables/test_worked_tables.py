@@ -557,7 +557,7 @@ def test_claims_are_judged_by_the_interval_of_their_protocol(worked_example):
     verdicts = {(row.identity[0], row.cells[1].value): (row.cells[0].value, row.cells[2].value) for row in table.rows}
     assert {key: verdict for key, (verdict, _) in verdicts.items()} == {
         ("Theseus beats fine-tuning", "published"): "holds",
-        ("Theseus beats fine-tuning", "equal"): "holds",
+        ("Theseus beats fine-tuning", "equal"): "undecided",  # p of .018, in a family of four
         ("Theseus beats vanilla KD", "published"): "holds",
         ("Theseus beats vanilla KD", "equal"): "undecided",  # two seeds
         ("Fine-tuning beats the predecessor", "published"): "does not hold",
@@ -567,7 +567,7 @@ def test_claims_are_judged_by_the_interval_of_their_protocol(worked_example):
     }
     value, low, high = interval("theseus@equal", "finetune@equal")
     assert verdicts["Theseus beats fine-tuning", "equal"][1] == (
-        f"BERT-of-Theseus (equal) less Fine-tuning (equal): +{value:.1f} (+{low:.1f} to +{high:.1f}) points"
+        f"BERT-of-Theseus (equal) less Fine-tuning (equal): +{value:.1f} (−{-low:.1f} to +{high:.1f}) points"
     )
     value, low, high = interval("predecessor", "finetune")
     assert verdicts["Fine-tuning beats the predecessor", "published"][1] == (

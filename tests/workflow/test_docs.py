@@ -1,6 +1,9 @@
 """The documentation says what is there: places, imports, rules, numbers; and its site is built without a warning."""
 
+import itertools
+import json
 import re
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -21,13 +24,49 @@ PACKAGE = Path("workflow/theseus_bench")
 TOPS = r"(?:workflow|methods|config|profiles|results|report|tests|benchmarks|docs)/"
 PRODUCTS = {"results/paper", "report/index.html", "results/llrd/tables/llrd.md"}  # by a run of the workflow
 STAGES = r"(?:data|suite|modeling|training|evaluation|tables|figures|report)/\w+\.py"
-PARTS = ("scores", "differences")  # README's two tables of the reference results
 METHODS = {spec.label: name for name, spec in load_specs(METHODS_FOLDER)[0].items()}
+TASKS = {task.label: name for name, task in load_tasks(TASKS_FILE).items()}
+REFERENCE = Path("results/reference/minilm")
+BASELINES = ("finetune", "vanilla_kd", "pkd")
+STARTS = ("backbone", "predecessor")
 
 
 @pytest.fixture(scope="module")
 def generator():
     return load_generator()
+
+
+@pytest.fixture(scope="module")
+def reference_scores():
+    """The CSV of scores by method and variant."""
+    frame = pd.read_csv(REFERENCE / "partial/tables/glue_dev.csv", dtype={"variant": str})
+    return frame.fillna({"variant": ""}).set_index(["method", "variant"])
+
+
+def reference_tests():
+    return read_significance("glue_dev", REFERENCE / "partial")
+
+
+def variant_of(method, start):
+    """Of equal effort, with the layers of the backbone or the predecessor; '' for what trains nothing."""
+    if method == "theseus":
+        return {"predecessor": "equal", "backbone": "equal+pretrained_start"}[start]
+    return {"predecessor": "equal+start=predecessor", "backbone": "equal", "": ""}[start]
+
+
+def describe_score(mean, deviation, seeds, failed):
+    if pd.isna(mean):
+        return ""
+    words = [f"{mean:.1f}" if pd.isna(deviation) else f"{mean:.1f} ± {deviation:.1f}"]
+    words += [f"{seeds:.0f} of 3 seeds"] if seeds < 3 else []
+    words += ["*failed*" if failed == seeds else f"*{failed:.0f} failed*"] if failed else []
+    return ", ".join(words)
+
+
+def read_readme_table(name):
+    """The cells of each line of the table that stands in README's block of that name."""
+    block = Path("README.md").read_text(encoding="utf-8").partition(f"<!-- {name} -->")[2].partition("<!--")[0]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines() if line.startswith("|")]
 
 
 def test_the_arrows_of_the_architecture_are_those_of_the_imports(generator):
@@ -73,67 +112,86 @@ def test_the_reference_tables_of_the_readme_are_those_of_the_records(generator):
     assert_current("README.md", generator.fill_blocks("README.md"))
 
 
-def test_the_reference_tables_of_the_readme_have_the_means_and_differences_of_the_tables_of_results():
-    """By another way than theirs: from the CSV of scores, each difference as that of two of its means."""
-    text = Path("README.md").read_text(encoding="utf-8")
-    scores, differences = (
-        [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("|")]
-        for part in (text.partition(f"<!-- reference {name} -->")[2].partition("<!--")[0] for name in PARTS)
-    )
-    frame = pd.read_csv("results/reference/minilm/partial/tables/glue_dev.csv", keep_default_na=False)
-    means = {(row.method, row.variant): {"CoLA": row.cola, "MRPC": row.mrpc} for row in frame.itertuples()}
-    starts = {"predecessor": "equal+start=predecessor", "backbone": "equal", "": ""}
-    theseus = {"predecessor": "equal", "backbone": "equal+pretrained_start"}
-    assert len(scores) == 2 + sum(bool(cells["CoLA"]) for cells in means.values())
-    for label, _, start, *cells in scores[2:]:
-        variant = theseus[start] if label == "BERT-of-Theseus" else starts[start]
-        for task, cell in zip(scores[0][3:], cells, strict=True):
-            assert cell.split()[0].rstrip(",") == f"{float(means[METHODS[label], variant][task]):.1f}"
-    assert len(differences) == 2 + 6
+def test_the_reference_tables_of_the_readme_have_the_numbers_of_the_tables_of_results(reference_scores):
+    """By another way than theirs: from the CSV of scores and the file of tests; a difference is that of two means."""
+    scores, differences = (read_readme_table(f"reference {name}") for name in ("scores", "differences"))
+    tasks = [TASKS[label] for label in scores[0][3:]]
+    rows = {(METHODS[label], variant_of(METHODS[label], start)): cells for label, _, start, *cells in scores[2:]}
+    assert rows.keys() == set(reference_scores[reference_scores[tasks].notna().any(axis=1)].index)
+    assert len(rows) == len(scores) - 2
+    for key, cells in rows.items():
+        numbers = reference_scores.loc[key]
+        for task, cell in zip(tasks, cells, strict=True):
+            assert cell == describe_score(*(numbers[task + end] for end in ("", "_sd", "_n", "_failed")))
+
+    assert differences[0][2:] == scores[0][3:]
+    tests = {(row.name, row.other, row.target): row for row in reference_tests().differences if row.primary}
+    assert [(METHODS[label], start) for label, start, *_ in differences[2:]] == [
+        (method, start) for start in ("predecessor", "backbone") for method in BASELINES
+    ]
     for label, start, *cells in differences[2:]:
-        for task, cell in zip(differences[0][2:], cells, strict=True):
-            own, other = (means["theseus", theseus[start]], means[METHODS[label], starts[start]])
-            shown = float(cell.split()[0].strip("*").replace("−", "-"))
-            assert shown == pytest.approx(float(own[task]) - float(other[task]), abs=0.051)
-            bold = label == "BERT-PKD" and start == "backbone" and task == "CoLA"  # the one below .05 in significance
-            assert cell.startswith("**") == bold
+        pair = [(method, variant_of(method, start)) for method in ("theseus", METHODS[label])]
+        for task, cell in zip(tasks, cells, strict=True):
+            shown, low, high = map(float, re.findall(r"[+-]?[0-9.]+", cell.replace("−", "-")))
+            own, other = (reference_scores.loc[key][task] for key in pair)
+            assert shown == pytest.approx(own - other, abs=0.051)
+            row = tests[*("@".join(key) for key in pair), task]
+            assert (low, high) == (pytest.approx(row.low, abs=0.051), pytest.approx(row.high, abs=0.051))
+            assert cell.startswith("**") == (row.p_holm < 0.05)
 
 
-def test_what_the_readme_says_of_the_reference_results_is_what_their_tests_say():
+def test_what_the_readme_says_of_the_reference_results_is_what_their_tests_say(reference_scores):
     """Each number that the sentences name, and what is significant; a record that is added changes them."""
     text = " ".join(Path("README.md").read_text(encoding="utf-8").split())
-    results = read_significance("glue_dev", Path("results/reference/minilm/partial"))
+    results = reference_tests()
     rows = {(row.name, row.other, row.target): row for row in results.differences if row.primary}
     tasks = ("cola", "mrpc")
-    baselines = ("finetune", "vanilla_kd", "pkd")
-    same = {
-        (name, task): rows["theseus@equal", f"{name}@equal+start=predecessor", task]
-        for task in tasks
-        for name in baselines
-    }
-    own = {
-        (name, task): rows["theseus@equal+pretrained_start", f"{name}@equal", task]
-        for task in tasks
-        for name in baselines
-    }
-    assert [key for key, row in same.items() if results.is_significant(row)] == []
-    assert [key for key, row in own.items() if results.is_significant(row)] == [("pkd", "cola")]
-    assert f"that holds for all {same['finetune', 'cola'].tests} tests together" in text
 
-    below, above = ([f"{abs(same[name, task].difference):.1f}" for name in baselines] for task in tasks)
-    assert f"On CoLA it is {min(below)} to {max(below)} points below" in text
-    assert f"on MRPC {min(above)} to {max(above)} above" in text
-    pkd = own["pkd", "cola"]
-    assert f"{pkd.difference:.1f} points above PKD on CoLA (p = {f'{pkd.p_holm:.3f}'.lstrip('0')} after Holm)" in text
-    scores = pd.read_csv("results/reference/minilm/partial/tables/glue_dev.csv", keep_default_na=False)
-    scores = scores.set_index(["method", "variant"])[list(tasks)].replace("", "nan").astype(float)
-    own_start, other_start = scores.loc["finetune", "equal"], scores.loc["finetune", "equal+start=predecessor"]
-    leads = [f"{lead:.1f}" for lead in scores.loc["theseus", "equal"] - own_start]
-    starts = [f"{gain:.1f}" for gain in other_start - own_start]
+    def rows_of(task, start):
+        names = ["@".join((method, variant_of(method, start))) for method in ("theseus", *BASELINES)]
+        return [rows[names[0], other, task] for other in names[1:]]
+
+    def span(task, start, sign):
+        """The least and the most of three differences that all have the sign."""
+        values = sorted(sign * row.difference for row in rows_of(task, start))
+        assert values[0] > 0
+        return f"{values[0]:.1f} to {values[-1]:.1f}"
+
+    tested = [row for task in tasks for start in ("predecessor", "backbone") for row in rows_of(task, start)]
+    assert [row for row in tested if results.is_significant(row)] == []
+    assert {row.tests for row in tested} == {234}
+    assert "that holds for all 234 tests of single tasks together" in text
+    assert f"On CoLA it is {span('cola', 'predecessor', -1)} points below fine-tuning, KD and PKD" in text
+    assert f"on MRPC {span('mrpc', 'predecessor', 1)} above; none of the six" in text
+    assert f"Theseus is {span('cola', 'backbone', 1)} points above the three on CoLA" in text
+    assert f"and {span('mrpc', 'backbone', 1)} on MRPC" in text
+    least = min(tested, key=lambda row: row.p_holm)
+    assert (least.other, least.target) == ("pkd@equal", "cola")
+    assert f"the {least.difference:.1f} over PKD: p = {f'{least.p_holm:.2f}'.lstrip('0')} after Holm" in text
+
+    own_start, other_start = (reference_scores.loc["finetune", variant_of("finetune", start)] for start in STARTS)
+    theseus = reference_scores.loc["theseus", "equal"]
+    leads, gains = ([f"{one[task] - own_start[task]:.1f}" for task in tasks] for one in (theseus, other_start))
     assert f"leads fine-tuning by {leads[0]} points on CoLA and {leads[1]} on MRPC" in text
-    assert f"the start alone gives fine-tuning {starts[0]} and {starts[1]}." in text
-    theseus = read_speed("glue_dev", Path("results/reference/minilm")).methods["theseus@equal"]
-    assert f"{theseus.speedup:.2f} times as fast ({theseus.low:.2f} to {theseus.high:.2f})" in text
+    assert f"the start alone gives fine-tuning {gains[0]} and {gains[1]}." in text
+
+    speed = read_speed("glue_dev", REFERENCE).methods["theseus@equal"]
+    assert f"{speed.speedup:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f})" in text
+    costs = reference_flops(tasks)
+    (share,) = {
+        f"{100 * costs['theseus', task] / costs[other, task] - 100:.0f}" for task in tasks for other in BASELINES
+    }
+    assert f"**It costs** {share} % more FLOPs in training than fine-tuning, KD or PKD" in text
+
+
+def reference_flops(tasks):
+    """Of a run's training, the mean over the seeds, by method (with the predecessor's layers) and task."""
+    flops = {}
+    for method, task in itertools.product(("theseus", *BASELINES), tasks):
+        folder = REFERENCE / f"runs/{method}@{variant_of(method, 'predecessor')}/{task}"
+        runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("seed-*/run.json"))]
+        flops[method, task] = statistics.mean(run["flops"]["training"] for run in runs)
+    return flops
 
 
 @pytest.mark.parametrize("page", PAGES)

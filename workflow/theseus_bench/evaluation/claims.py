@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of, compared_tables
-from theseus_bench.evaluation.significance import primary_target
+from theseus_bench.evaluation.families import primary_target
 from theseus_bench.evaluation.significance_file import Difference, SignificanceResults
 from theseus_bench.evaluation.speed import Timing
 from theseus_bench.evaluation.statistics import FEWEST

@@ -11,8 +11,8 @@ import numpy as np
 import scipy  # scipy.stats, slow to import, loads where it is first used
 
 from theseus_bench.data.tasks import Task
+from theseus_bench.evaluation.families import macro_tasks, primary_target
 from theseus_bench.evaluation.pairs import list_comparisons
-from theseus_bench.evaluation.significance import macro_tasks, primary_target
 from theseus_bench.evaluation.statistics import FEWEST, moderate
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.records import RunRecord

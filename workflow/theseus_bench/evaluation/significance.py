@@ -4,15 +4,15 @@ The primary family, within a protocol: the macro difference of every proposed me
 that is of the same settings in what the experiment varies, as near as it has that. Each pair once. Secondary are the
 other macro differences (all with a control, and what the papers' claims compare), the macro without CoLA, and the
 differences task by task. A difference belongs to one family, in one experiment, the first that has it; within its
-family p is adjusted by Holm, and its interval holds together with the others'.
+family p is adjusted by Holm, and its interval holds together with the others'. Which these are: families.py.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,16 @@ from theseus_bench.data.metrics import decide
 from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation import statistics
+from theseus_bench.evaluation.families import Family, common_tasks, further_proposal, list_families, macro_tasks
 from theseus_bench.evaluation.pairs import Comparison, list_comparisons, role_of
 from theseus_bench.evaluation.resampling import resample_task
 from theseus_bench.evaluation.scores import majority_decisions, read_scores
-from theseus_bench.evaluation.significance_file import MACRO, PRIMARY, TASKS, WITHOUT_COLA, save_significance
+from theseus_bench.evaluation.significance_file import save_significance
 from theseus_bench.evaluation.statistics import FEWEST
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions, read_record
 from theseus_bench.suite.run_names import RunName
 
-MACROS: dict[str, Callable[[Task], bool]] = {
-    MACRO: lambda task: task.macro,
-    WITHOUT_COLA: lambda task: task.macro and task.name != "cola",
-}
 THRESHOLDS = np.arange(50.0, 110.5, 0.5)  # of the performance profile, % of the predecessor
 UNTESTED = ("error", "df", "p", "p_holm", "low", "high")  # null in the row of a difference that is not tested
 Row = dict[str, Any]  # of the file, key by key
@@ -58,8 +55,7 @@ def write_significance(plan: Plan, experiment: str, folder: Path, workers: int =
     rows = [row for rows, _ in by_task for row in rows]
     spreads = {key: spread for _, spreads in by_task for key, spread in spreads.items()}
     rows += _on_macro(plan, experiment, comparisons, rows, spreads)
-    rows = _assign_families(plan, experiment, rows)
-    _adjust(plan, experiment, rows)
+    rows = _adjust(plan, experiment, rows)
     result = {
         "alpha": plan.suite.significance.alpha,
         "resamples": plan.suite.significance.resamples,
@@ -199,22 +195,6 @@ def _over_seeds(plan: Plan, differences: np.ndarray, first: np.ndarray, second: 
     }
 
 
-def macro_tasks(plan: Plan, experiment: str) -> dict[str, list[str]]:
-    """The tasks of each macro score of an experiment; none of fewer than two tasks, and no second one of the same."""
-    tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
-    by_target = {target: [task.name for task in tasks if holds(task)] for target, holds in MACROS.items()}
-    if by_target[WITHOUT_COLA] == by_target[MACRO]:
-        del by_target[WITHOUT_COLA]
-    return {target: names for target, names in by_target.items() if len(names) > 1}
-
-
-def primary_target(plan: Plan, experiment: str) -> str:
-    """What an experiment's primary family is of: the macro, or the one task that would count in it; '' for neither."""
-    tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
-    macro = [task.name for task in tasks if task.macro]
-    return MACRO if len(macro) > 1 else "".join(macro)
-
-
 def _on_macro(
     plan: Plan, experiment: str, comparisons: list[Comparison], rows: list[Row], spreads: Spreads
 ) -> Iterator[Row]:
@@ -234,71 +214,36 @@ def _on_macro(
             yield row
 
 
-def _assign_families(plan: Plan, experiment: str, rows: list[Row]) -> list[Row]:
-    """The rows that are reported, each with its `family` and with `tested_in`, the first experiment that has it.
+def _adjust(plan: Plan, experiment: str, rows: list[Row]) -> list[Row]:
+    """The rows that are reported, each with its `family` of so many `tests`, Holm's p and the interval within that.
 
-    What is compared for a claim alone has no more than the primary target.
+    What is tested in another experiment, `tested_in`, has no p here, and 0 tests.
     """
-    first = primary_target(plan, experiment)
-    contents = dict(_targets(plan, experiment))
-    earlier_experiments = itertools.takewhile(lambda name: name != experiment, plan.suite.experiments)
-    earlier: dict[tuple[Any, ...], str] = {}
-    for name in earlier_experiments:
-        for pair, target in itertools.product(list_comparisons(plan, name), _targets(plan, name)):
-            earlier.setdefault((pair.pair, *target), name)
-    reported_rows = [row for row in rows if row["what"] == first or row["primary"] or row["control"]]
-    for row in reported_rows:
-        if row["what"] == first:
-            row["family"] = PRIMARY if row["primary"] else MACRO
-        else:
-            row["family"] = row["what"] if row["what"] in MACROS else TASKS
-        pair = Comparison(row["name"], row["other"], share=row["share"]).pair
-        row["tested_in"] = earlier.get((pair, row["what"], contents[row["what"]]), experiment)
-    return reported_rows
-
-
-def _targets(plan: Plan, experiment: str) -> list[tuple[str, tuple[Any, ...]]]:
-    """Each task and macro of an experiment with what its score is of: the tasks and the seeds."""
-    settings = plan.suite.experiments[experiment]
-    seeds = tuple(plan.experiment_seeds(settings))
-    parts = {task.name: [task.name] for task in plan.experiment_tasks(settings)} | macro_tasks(plan, experiment)
-    return [(target, (tuple(sorted(names)), seeds)) for target, names in parts.items()]
-
-
-def _adjust(plan: Plan, experiment: str, rows: list[Row]) -> None:
-    """Holm's p and the interval of each row that is tested here, within its family and protocol of so many `tests`.
-
-    A proposed method that stands after another has families of its own: it makes no other's stricter. What is tested in
-    another experiment has no p here.
-    """
-    families: dict[tuple[Any, ...], list[Row]] = {}
+    families = list_families(plan, experiment)
+    tests = Counter(families.values())
+    members: dict[Family, list[Row]] = {}
+    reported_rows = []
     for row in rows:
-        row["tests"] = 0
-        if row["tested_in"] != experiment:
+        pair = Comparison(*(row[field.name] for field in fields(Comparison)))
+        if (family := families.get((pair, row["what"]))) is None:
+            continue
+        reported_rows.append(row)
+        row |= {"family": family.name, "tested_in": family.experiment, "tests": 0}
+        if family.experiment != experiment:
             row["p"] = None
         elif row["p"] is not None:
-            key = row["family"], RunName.parse(row["name"]).protocol, further_proposal(plan, experiment, row["name"])
-            families.setdefault(key, []).append(row)
+            members.setdefault(family, []).append(row)
     macros = macro_tasks(plan, experiment)
-    for family in families.values():
+    for family, family_rows in members.items():
         conclusions = [
-            statistics.Conclusion(*(row[key] for key in ("difference", "error", "df", "p"))) for row in family
+            statistics.Conclusion(*(row[key] for key in ("difference", "error", "df", "p"))) for row in family_rows
         ]
-        bounds = [_bounds(plan, macros.get(row["what"], [row["what"]]), row["share"]) for row in family]
-        p_values, intervals = statistics.adjust_family(conclusions, plan.suite.significance.alpha, bounds)
-        for row, p, (low, high) in zip(family, p_values, intervals, strict=True):
-            row |= {"p_holm": p, "low": low, "high": high, "tests": len(family)}
-
-
-def further_proposal(plan: Plan, experiment: str, name: str) -> str:
-    """The proposed method of the runs called `name` where the experiment names another before it, '' otherwise.
-
-    A method that starts from another's model is that one's proposal.
-    """
-    specs = [plan.spec_of(other) for other in (*plan.experiment_names(experiment), name)]
-    proposals = [spec.source.method if spec.source else spec.name for spec in specs if spec.role == "proposed"]
-    is_further = role_of(plan, name) == "proposed" and proposals[-1] != proposals[0]
-    return proposals[-1] if is_further else ""
+        bounds = [_bounds(plan, macros.get(row["what"], [row["what"]]), row["share"]) for row in family_rows]
+        alpha = plan.suite.significance.alpha
+        p_values, intervals = statistics.adjust_family(conclusions, alpha, bounds, tests[family])
+        for row, p, (low, high) in zip(family_rows, p_values, intervals, strict=True):
+            row |= {"p_holm": p, "low": low, "high": high, "tests": tests[family]}
+    return reported_rows
 
 
 def score_bounds(plan: Plan, names: list[str]) -> tuple[float, float]:
@@ -320,12 +265,15 @@ def _over_tasks(plan: Plan, experiment: str, scores: Scores, comparisons: list[C
     with which the first of them could be significant at all. Where there are fewer `wilcoxon_holm` is null, and below
     FEWEST seeds `wilcoxon` too.
     """
+    tests: Counter[tuple[Any, ...]] = Counter()
     families: dict[tuple[Any, ...], list[Row]] = {}
     for pair in comparisons:
-        if not (pair.primary or pair.control):
+        macro = [task for task in common_tasks(plan, experiment, pair) if plan.tasks[task].macro]
+        if not macro or not (pair.primary or pair.control):
             continue
-        tasks = [name for name, task in plan.tasks.items() if task.macro and (pair.name, name) in scores]
-        tasks = [name for name in tasks if (pair.other, name) in scores]
+        key = pair.primary, RunName.parse(pair.name).protocol, further_proposal(plan, experiment, pair.name)
+        tests[key] += 1
+        tasks = [task for task in macro if (pair.name, task) in scores and (pair.other, task) in scores]
         if not tasks:
             continue
         first, second = ([np.array(list(scores[name, t].values())) for t in tasks] for name in (pair.name, pair.other))
@@ -335,12 +283,11 @@ def _over_tasks(plan: Plan, experiment: str, scores: Scores, comparisons: list[C
         row["difference"] = float(np.median(differences))
         row["wilcoxon"] = statistics.signed_ranks(differences) if row["seeds"] >= FEWEST else None
         row["improvement"] = statistics.improvement(first, second)
-        key = pair.primary, RunName.parse(pair.name).protocol, further_proposal(plan, experiment, pair.name)
         families.setdefault(key, []).append(row)
-    for family in families.values():
-        p_values = statistics.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family])
+    for key, family in families.items():
+        p_values = statistics.holm([1.0 if row["wilcoxon"] is None else row["wilcoxon"] for row in family], tests[key])
         for row, p in zip(family, p_values, strict=True):
-            row["needed"] = statistics.pairs_needed(plan.suite.significance.alpha, len(family))
+            row["needed"] = statistics.pairs_needed(plan.suite.significance.alpha, tests[key])
             row["wilcoxon_holm"] = p if row["wilcoxon"] is not None and row["differing"] >= row["needed"] else None
     return [row for family in families.values() for row in family]
 

@@ -150,28 +150,32 @@ def t_interval(difference: float, parts: Sequence[tuple[float, float]], level: f
 
 
 def adjust_family(
-    conclusions: Sequence[Conclusion], alpha: float, bounds: Sequence[Interval]
+    conclusions: Sequence[Conclusion], alpha: float, bounds: Sequence[Interval], tests: int
 ) -> tuple[list[float], list[Interval]]:
-    """Of a family of differences: p adjusted by Holm, and 1 − α intervals that hold together, (low, high) each.
+    """Of a family of `tests` differences: p adjusted by Holm, and 1 − α intervals that hold together, (low, high) each.
 
     The intervals are Bonferroni's; where Holm, which is the stronger, finds a difference that they leave open, they end
     at zero. So an interval leaves zero out, or ends there, exactly where the adjusted p is below α.
     """
-    p_values = holm([conclusion.p for conclusion in conclusions])
+    p_values = holm([conclusion.p for conclusion in conclusions], tests)
     intervals = []
     for conclusion, p, limits in zip(conclusions, p_values, bounds, strict=True):
-        low, high = interval(conclusion, alpha / len(conclusions), limits)
+        low, high = interval(conclusion, alpha / tests, limits)
         if p < alpha:
             low, high = (max(low, 0.0), high) if conclusion.difference > 0 else (low, min(high, 0.0))
         intervals.append((low, high))
     return p_values, intervals
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p adjusted for a family of tests (Holm 1979), in the order given."""
+def holm(p_values: Sequence[float], tests: int) -> list[float]:
+    """p adjusted for a family of so many tests (Holm 1979), in the order given.
+
+    Tests that cannot be made yet are without a p here and count as if theirs was 1; what they turn out to be can make
+    the adjusted p of the others smaller, not larger.
+    """
     results, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        largest = max(largest, min(1.0, (tests - rank) * p_values[index]))
         results[index] = largest
     return results
 

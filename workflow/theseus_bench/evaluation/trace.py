@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from theseus_bench.errors import UserError
-from theseus_bench.evaluation.significance import macro_tasks
+from theseus_bench.evaluation.families import macro_tasks
 from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.method_spec import resolve_settings
 from theseus_bench.suite.outputs import PARTIAL

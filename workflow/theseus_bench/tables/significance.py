@@ -101,7 +101,8 @@ def differences_table(plan: Plan, results: SignificanceResults, title: str, targ
         f"once: examples paired, {results.resamples:,} resamples of them; seeds by their t distribution, their "
         "variance moderated by the other methods' on the task.",
         f"Intervals hold together with {confidence} within a family (Bonferroni); one that Holm's correction, which is "
-        "stronger, finds to leave zero out ends there.",
+        "stronger, finds to leave zero out ends there. A family counts every test that the suite asks for, also those "
+        "whose runs are not there yet.",
         "Primary: the macro difference of a proposed method and every baseline, one family for each protocol. All else "
         "is secondary, in families of its own: other macro differences, the macro without CoLA, single tasks. No "
         "difference is in two families.",
