@@ -190,7 +190,7 @@ def test_each_difference_is_in_one_family_and_its_interval_agrees_with_its_verdi
             assert row.high in (pytest.approx(whole[1]), 0, 100, 200)
 
 
-def test_what_is_completed_later_takes_no_finding_away(tmp_path):
+def test_what_is_completed_later_makes_no_family_stricter(tmp_path):
     """A suite without MRPC's runs and with one seed too few of PKD counts their tests already, at p = 1."""
     tasks = ["cola", "mrpc", "rte"]
     plan = make_suite(tasks=tasks, **methods(*SKILL))

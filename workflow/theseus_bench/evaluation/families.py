@@ -1,7 +1,7 @@
 """The families in which an experiment's differences are tested, as the configuration alone fixes them.
 
 A family counts every test that the suite asks for, also those whose runs are not there yet: what is completed later
-takes no finding away.
+makes no family stricter.
 """
 
 from __future__ import annotations
