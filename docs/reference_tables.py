@@ -57,7 +57,8 @@ def differences() -> Table:
         row = tested.get((name, other, task))
         if row is None or row.low is None or row.high is None:
             return ""
-        difference = f"**{row.difference:+.1f}**" if results.is_significant(row) else f"{row.difference:+.1f}"
+        difference = f"{row.difference:+.1f}".replace("-0.0", "0.0")
+        difference = f"**{difference}**" if results.is_significant(row) else difference
         return f"{difference} ({row.low:.1f} to {row.high:.1f})".replace("-", "−")
 
     rows = []

@@ -287,10 +287,13 @@ def git(folder, *words):
 def test_code_revision_is_the_commit_and_says_when_files_were_edited(tmp_path):
     git(tmp_path, "init", "--quiet")
     (tmp_path / "code.py").write_text("x = 1\n")
-    git(tmp_path, "add", "code.py")
+    (tmp_path / "results/reference").mkdir(parents=True)
+    (tmp_path / "results/reference/run.json").write_text("{}")
+    git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", "one")
     commit = git(tmp_path, "rev-parse", "HEAD")
     (tmp_path / "untracked.txt").write_text("results")
+    (tmp_path / "results/reference/run.json").write_text('{"made": "again"}')
     assert code_revision(tmp_path) == commit
     (tmp_path / "code.py").write_text("x = 2\n")
     assert code_revision(tmp_path) == f"{commit}-dirty"

@@ -30,7 +30,10 @@ def provenance(root: Path = Path(".")) -> dict[str, Any]:
 
 
 def code_revision(root: Path) -> str:
-    """The project's commit, with '-dirty' where tracked files were edited; 'unknown' outside a git checkout."""
+    """The project's commit, with '-dirty' where tracked files were edited; 'unknown' outside a git checkout.
+
+    Records in git that were made again (results/reference) are results, and no edit of the code.
+    """
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
@@ -41,8 +44,9 @@ def code_revision(root: Path) -> str:
         return "unknown"
     if head.returncode:
         return "unknown"
-    dirty = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
-    return head.stdout.strip() + ("-dirty" if dirty else "")
+    code = (":/", ":(top,exclude)results/reference")
+    edits = git("status", "--porcelain", "--untracked-files=no", "--", *code).stdout.strip()
+    return head.stdout.strip() + ("-dirty" if edits else "")
 
 
 def _processor() -> str:
