@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,14 @@ import pytest
 from suites import EXAMPLES, SKILL, deciding, leave_run, leave_suite, make_plan, methods
 from theseus_bench.data.metrics import measure
 from theseus_bench.errors import UserError
-from theseus_bench.evaluation.families import further_proposal
+from theseus_bench.evaluation.families import further_proposal, list_families
 from theseus_bench.evaluation.pairs import Comparison, list_comparisons
 from theseus_bench.evaluation.scores import COLUMNS, write_scores
 from theseus_bench.evaluation.significance import read_decisions, write_significance
 from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.statistics import Conclusion, conclude, holm, interval, mcnemar, moderate, spread_of
+from theseus_bench.strict_yaml import read_yaml
+from theseus_bench.suite.load import load_plan
 from theseus_bench.suite.records import read_predictions
 from theseus_bench.tables.significance import seeds_table, significance_tables
 
@@ -207,6 +210,28 @@ def test_what_is_completed_later_makes_no_family_stricter(tmp_path):
     findings = {key for key in made if early[key].p_holm < 0.05 and key[2] == "rte"}
     assert findings
     assert all(late[key].p_holm <= early[key].p_holm for key in findings)
+
+
+@pytest.mark.parametrize("config", ["demo", "config", "minilm", "reference"])
+def test_what_is_left_to_an_earlier_experiment_is_tested_there(config):
+    plan = load_plan(read_yaml(Path(f"config/{config}.yaml")))
+    families = {name: list_families(plan, name) for name in plan.suite.experiments}
+    tests = {
+        name: {(pair.pair, target) for (pair, target), family in of_one.items() if family.experiment == name}
+        for name, of_one in families.items()
+    }
+    for of_one in families.values():
+        for (pair, target), family in of_one.items():
+            assert (pair.pair, target) in tests[family.experiment]
+
+
+def test_a_pair_that_a_method_excludes_from_a_task_is_no_test_of_it():
+    plan = make_suite(tasks=["cola", "mrpc", "rte"], **methods(*SKILL))
+    pkd = plan.specs["pkd"].model_copy(update={"exclude": {"rte": "no such labels"}})
+    families = list_families(replace(plan, specs=plan.specs | {"pkd": pkd}), "first")
+    targets = {name: {t for pair, t in families if name in (pair.name, pair.other)} for name in ("pkd", "theseus")}
+    assert targets["pkd"] == {"cola", "mrpc"}
+    assert targets["theseus"] == {"cola", "mrpc", "rte", "macro", "macro_without_cola"}
 
 
 def _tests_of(plan, folder):

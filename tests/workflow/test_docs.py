@@ -186,14 +186,17 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_tests_say(r
         [row for row in read_significance(name, REFERENCE / "partial").differences if row.target == "macro"]
         for name in ("replacing_pretrained", "replacing")
     )
-    assert f"{backbone.difference:.1f} points better in the mean of the three tasks {describe_test(backbone)}" in text
-    assert f"from the predecessor's layers {predecessor.difference:.1f} {describe_test(predecessor)}" in text
+    assert (backbone.tests, predecessor.tests) == (1, 1)
+    assert f"{backbone.difference:.1f} points better in the mean of the three tasks from the backbone's layers" in text
+    assert f"backbone's layers {describe_test(backbone)} and {predecessor.difference:.1f} from the" in text
+    assert f"predecessor's {describe_test(predecessor)}." in text
+    assert f"as two of one family the first would have p = {f'{2 * backbone.p:.3f}'.lstrip('0')}," in text
     control = "equal+pretrained_start+base_rate=1+schedule=constant"
     lead, kept = (
         reference_scores.loc["theseus", "equal+pretrained_start"]["stsb"] - own_start["stsb"],
         reference_table("replacing_pretrained").loc["theseus", control]["stsb"] - own_start["stsb"],
     )
-    assert f"{kept:.1f} of the {lead:.1f} points are there without replacing" in text
+    assert f"lead over fine-tuning on STS-B {kept:.1f} of the {lead:.1f} points are there without replacing" in text
 
     speed = read_speed("glue_dev", REFERENCE).methods["theseus@equal"]
     assert f"{speed.speedup:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f})" in text

@@ -6,7 +6,6 @@ makes no family stricter.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,26 +36,24 @@ def list_families(plan: Plan, experiment: str) -> dict[tuple[Comparison, str], F
 
     A comparison that is made for a claim alone has no more than the primary target.
     """
-    earlier_experiments = itertools.takewhile(lambda name: name != experiment, plan.suite.experiments)
-    earlier: dict[tuple[object, ...], str] = {}
-    for name in earlier_experiments:
+    first_experiments: dict[tuple[object, ...], str] = {}
+    families: dict[tuple[Comparison, str], Family] = {}
+    for name in plan.suite.experiments:
+        families, primary = {}, primary_target(plan, name)
         for pair in list_comparisons(plan, name):
-            for measure in _targets(plan, name, pair):
-                earlier.setdefault((pair.pair, *measure), name)
-    first = primary_target(plan, experiment)
-    families = {}
-    for pair in list_comparisons(plan, experiment):
-        protocol = RunName.parse(pair.name).protocol
-        proposal = further_proposal(plan, experiment, pair.name)
-        for target, contents in _targets(plan, experiment, pair):
-            if target == first:
-                family = PRIMARY if pair.primary else MACRO
-            elif pair.primary or pair.control:
-                family = target if target in MACROS else TASKS
-            else:
-                continue
-            tested_in = earlier.get((pair.pair, target, contents), experiment)
-            families[pair, target] = Family(tested_in, family, protocol, proposal)
+            protocol = RunName.parse(pair.name).protocol
+            proposal = further_proposal(plan, name, pair.name)
+            for target, contents in _targets(plan, name, pair):
+                if target == primary:
+                    family = PRIMARY if pair.primary else MACRO
+                elif pair.primary or pair.control:
+                    family = target if target in MACROS else TASKS
+                else:
+                    continue
+                tested_in = first_experiments.setdefault((pair.pair, target, contents), name)
+                families[pair, target] = Family(tested_in, family, protocol, proposal)
+        if name == experiment:
+            break
     return families
 
 

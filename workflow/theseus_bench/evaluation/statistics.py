@@ -171,7 +171,7 @@ def holm(p_values: Sequence[float], tests: int) -> list[float]:
     """p adjusted for a family of so many tests (Holm 1979), in the order given.
 
     Tests that cannot be made yet are without a p here and count as if theirs was 1; what they turn out to be can make
-    the adjusted p of the others smaller, not larger.
+    the adjusted p of the others smaller, not larger, as long as those p stay.
     """
     results, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(np.argsort(p_values, kind="stable")):

@@ -32,7 +32,8 @@ def provenance(root: Path = Path(".")) -> dict[str, Any]:
 def code_revision(root: Path) -> str:
     """The project's commit, with '-dirty' where tracked files were edited; 'unknown' outside a git checkout.
 
-    Records in git that were made again (results/reference) are results, and no edit of the code.
+    Records in git that were made again (results/reference) are results, and no edit of the code. Which of them a run
+    went on from, a record's checksums of its inputs tell.
     """
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
