@@ -54,6 +54,19 @@ def test_a_permutation_over_three_seeds_says_a_quarter_at_the_least():
     assert [least_permutation_p(seeds) for seeds in (1, 3, 5)] == [1.0, 0.25, 0.0625]
 
 
+def test_what_an_earlier_experiment_tests_is_in_no_family_of_a_later_one():
+    one = {"title": "One", "methods": ["predecessor", "finetune", "pkd", "theseus"], "tasks": ["cola", "rte"]}
+    plan = make_plan(
+        experiments={"first": one, "second": one, "third": one | {"tasks": ["cola", "mrpc"]}}, seeds=[1, 2, 3]
+    )
+    found = {
+        name: [line for line in describe_power(plan, name, []) if "family of" in line]
+        for name in plan.suite.experiments
+    }
+    assert [len(lines) for lines in found.values()] == [1, 0, 1]
+    assert found["third"][0].endswith("in a family of 2")
+
+
 def test_an_experiment_is_told_by_family_and_task():
     plan = make_plan(tasks=["cola", "rte"], compact={})
     lines = describe_power(plan, "first", [])

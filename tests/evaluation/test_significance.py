@@ -212,6 +212,15 @@ def test_what_is_completed_later_makes_no_family_stricter(tmp_path):
     assert all(late[key].p_holm <= early[key].p_holm for key in findings)
 
 
+def test_a_pair_without_a_run_counts_among_the_tests_over_tasks(tmp_path):
+    plan = make_suite(tasks=["cola", "mrpc", "rte"], **methods(*SKILL))
+    leave_suite(tmp_path / "early", plan, skip=set(itertools.product(["pkd"], ["cola", "mrpc", "rte"], (1, 2, 3))))
+    leave_suite(tmp_path / "late", plan)
+    early, late = (_ranks_of(plan, tmp_path / name) for name in ("early", "late"))
+    assert early.keys() == {("theseus", "finetune"), ("predecessor", "finetune")} < late.keys()
+    assert {row.tasks_needed for row in early.values()} == {row.tasks_needed for row in late.values()} == {7}
+
+
 @pytest.mark.parametrize("config", ["demo", "config", "minilm", "reference"])
 def test_what_is_left_to_an_earlier_experiment_is_tested_there(config):
     plan = load_plan(read_yaml(Path(f"config/{config}.yaml")))
@@ -232,6 +241,11 @@ def test_a_pair_that_a_method_excludes_from_a_task_is_no_test_of_it():
     targets = {name: {t for pair, t in families if name in (pair.name, pair.other)} for name in ("pkd", "theseus")}
     assert targets["pkd"] == {"cola", "mrpc"}
     assert targets["theseus"] == {"cola", "mrpc", "rte", "macro", "macro_without_cola"}
+
+
+def _ranks_of(plan, folder):
+    write_significance(plan, "first", folder)
+    return {(row.name, row.other): row for row in read_significance("first", folder).ranks}
 
 
 def _tests_of(plan, folder):

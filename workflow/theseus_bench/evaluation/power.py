@@ -11,12 +11,11 @@ import numpy as np
 import scipy  # scipy.stats, slow to import, loads where it is first used
 
 from theseus_bench.data.tasks import Task
-from theseus_bench.evaluation.families import macro_tasks, primary_target
-from theseus_bench.evaluation.pairs import list_comparisons
+from theseus_bench.evaluation.families import list_families, macro_tasks, primary_target
+from theseus_bench.evaluation.significance_file import PRIMARY
 from theseus_bench.evaluation.statistics import FEWEST, moderate
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.records import RunRecord
-from theseus_bench.suite.run_names import RunName
 from theseus_bench.suite.workload import ROWS
 from theseus_bench.wording import count_noun, format_number
 
@@ -66,13 +65,13 @@ def describe_power(plan: Plan, experiment: str, records: Iterable[RunRecord]) ->
     if seeds < FEWEST:
         return [f"{title}: nothing is tested below {FEWEST}"]
     lines, target = [], primary_target(plan, experiment)
-    primary = [pair for pair in list_comparisons(plan, experiment) if pair.primary]
-    family = max(Counter(RunName.parse(pair.name).protocol for pair in primary).values(), default=0)
-    if family and target:
+    own = [family for family in list_families(plan, experiment).values() if family.experiment == experiment]
+    tests = max(Counter(family for family in own if family.name == PRIMARY).values(), default=0)
+    if tests:
         names = macro_tasks(plan, experiment).get(target, [target])
-        points = smallest_difference([tasks[name] for name in names], seeds, methods, alpha / family)
+        points = smallest_difference([tasks[name] for name in names], seeds, methods, alpha / tests)
         difference = f"a difference in {target} of {format_number(points or 0, 1)} points"
-        lines.append(f"{title}: {difference} is found four times in five, in a family of {family}")
+        lines.append(f"{title}: {difference} is found four times in five, in a family of {tests}")
     alone = {name: smallest_difference([power], seeds, methods, alpha) for name, power in tasks.items()}
     texts = [f"{plan.tasks[name].label} {format_number(points or 0, 1)}" for name, points in alone.items()]
     lines.append(f"{title}: on one task alone, untouched by a family: {', '.join(texts)}")
