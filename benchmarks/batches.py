@@ -5,7 +5,7 @@
 Fine-tunes the first three layers of the checkpoint in the folder BACKBONE on STS-B, whose folder STSB holds
 train.parquet and validation.parquet: transformers' own model and a plain loop, with the settings of
 config/reference.yaml. After each epoch it prints the mean loss of the last 80 steps and the dev score. `grouped` puts
-like lengths together as data/batches.py does: sorted within pools of 50 batches.
+like lengths together: sorted within pools of 50 batches.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # processor seconds of
 
 import torch
 from datasets import Dataset, disable_progress_bars, load_dataset
-from theseus_bench.data.batches import collate, length_grouped_batches
+from theseus_bench.data.batches import collate, shuffled_batches
 from theseus_bench.data.encoding import encode_task, open_split, summary
 from theseus_bench.data.parquet import Split
 from theseus_bench.data.synthetic import generate, write_tokenizer
@@ -96,7 +96,7 @@ def batches(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     tokens = {"ours": 0, "theirs": 0}
 
     def run_ours() -> None:
-        for examples in length_grouped_batches(split, task.name, 1, next(epochs), BATCH):
+        for examples in shuffled_batches(len(split), task.name, 1, next(epochs), BATCH):
             tokens["ours"] += to_tensors(collate(split, examples, pad), CPU)["input_ids"].numel()
 
     def run_theirs() -> None:
@@ -125,9 +125,7 @@ def teacher(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
     )
     outputs, seconds = open_teacher_outputs(folder / "outputs"), {"step": [], "read": [], "computed": []}
     for epoch in range(rounds):
-        for examples in length_grouped_batches(some, task.name, 1, epoch, BATCH)[
-            : 10 if epoch else 2
-        ]:  # few to warm up
+        for examples in shuffled_batches(len(some), task.name, 1, epoch, BATCH)[: 10 if epoch else 2]:  # few to warm up
             batch = to_tensors(collate(some, examples, pad), CPU)
             batch["labels"] = batch["labels"] if task.regression else batch["labels"].long()
             seconds["step"].append(_seconds(lambda batch=batch: _step(student, batch, optimizer)))

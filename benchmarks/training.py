@@ -6,10 +6,9 @@ A model of MiniLM's shape (6 layers, 384 wide) with random weights learns random
 those of the task; batch 32. The peers train the same model on the same examples:
 
     run_glue         transformers' Trainer as its example script sets it: fp32, every sequence padded to 128
-    tuned            the Trainer with dynamic padding, bf16 where the processor has it, and our batches of like lengths:
-                     its own group_by_length would begin each round with its longest ones
+    tuned            the Trainer with dynamic padding, bf16 where the processor has it, and our batches
     TextBrewer 128   TextBrewer's own `train`, padded to 128 as in its examples; the teacher computes at each step
-    TextBrewer       the same on our batches of like lengths
+    TextBrewer       the same on our batches
     official         module replacing as in the paper's code: padded to 128, fp32, all gradients computed
 
 In each round every contestant does a few steps; a ratio is that of a round, and the median of the rounds is shown. The
@@ -135,7 +134,7 @@ class Bench:
         states = random.standard_normal((EXAMPLES, len(layers), SHAPE["hidden_size"])).astype(np.float16)
         outputs = TeacherOutputs(random.standard_normal((EXAMPLES, 2)).astype(np.float32), states, layers)
         self.data = TaskData(self.task, 0, self.split, {}, outputs)
-        self.order = batches_module.length_grouped_batches(self.split, task, 1, 0, BATCH)
+        self.order = batches_module.shuffled_batches(len(self.split), task, 1, 0, BATCH)
         self.padded = [order[order < EXAMPLES] for order in np.split(random.permutation(EXAMPLES), len(self.order))]
 
     @property

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from theseus_bench.data import batches as batches_module
 from theseus_bench.data import encoding, parquet
-from theseus_bench.data.batches import collate, length_grouped_batches, token_budget_batches
+from theseus_bench.data.batches import collate, shuffled_batches, token_budget_batches
 from theseus_bench.data.encoding import concatenate, encode_table
 from theseus_bench.data.parquet import Split, read_source
 from theseus_bench.data.tasks import Task
@@ -283,16 +283,16 @@ def test_joined_splits_give_the_batches_of_each(tokenizer):
 
 
 @settings(deadline=None, max_examples=60)
-@given(lengths=st.lists(st.integers(1, 128), min_size=1, max_size=700), batch_size=st.integers(1, 40))
-def test_an_epoch_has_every_example_once(lengths, batch_size):
-    batches = length_grouped_batches(split_of(np.array(lengths)), "toy", 1, 0, batch_size)
-    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+@given(examples=st.integers(1, 700), batch_size=st.integers(1, 40))
+def test_an_epoch_has_every_example_once(examples, batch_size):
+    batches = shuffled_batches(examples, "toy", 1, 0, batch_size)
+    assert sorted(np.concatenate(batches)) == list(range(examples))
     assert max(map(len, batches)) <= batch_size
-    assert len(batches) == -(-len(lengths) // batch_size)
+    assert len(batches) == -(-examples // batch_size)
 
 
 def order(task_name="toy", seed=1, epoch=0) -> list[list[int]]:
-    return [batch.tolist() for batch in length_grouped_batches(split_of(drawn_lengths(300)), task_name, seed, epoch, 8)]
+    return [batch.tolist() for batch in shuffled_batches(300, task_name, seed, epoch, 8)]
 
 
 def test_the_order_depends_on_the_task_the_seed_and_the_epoch_alone():
@@ -305,23 +305,12 @@ def test_the_order_depends_on_the_task_the_seed_and_the_epoch_alone():
     assert order(seed=2, epoch=1) != order(seed=1, epoch=2)
 
 
-def count_padded_tokens(lengths, batches) -> int:
-    return sum(len(batch) * lengths[batch].max() for batch in batches)
-
-
-def test_batches_of_similar_lengths_waste_little():
-    lengths = drawn_lengths(2000)
-    batches = length_grouped_batches(split_of(lengths), "toy", 1, 0, 16)
-    random_batches = np.random.default_rng(0).permutation(2000).reshape(-1, 16)
-    waste, random_waste = (count_padded_tokens(lengths, b) - lengths.sum() for b in (batches, random_batches))
-    assert waste < 0.1 * random_waste
-    assert waste < 0.05 * lengths.sum()
-
-
-def test_batches_do_not_come_sorted_by_length():
-    lengths = drawn_lengths(800)
-    longest = [lengths[batch].max() for batch in length_grouped_batches(split_of(lengths), "toy", 1, 0, 16)]
-    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5
+def test_a_batch_is_of_examples_of_all_lengths():
+    """Batches of like lengths would make a batch's labels alike wherever length tells of the label."""
+    lengths = drawn_lengths(1600)
+    means = [lengths[batch].mean() for batch in shuffled_batches(len(lengths), "toy", 1, 0, 16)]
+    expected = lengths.std() / 4  # of means of 16
+    assert 0.7 * expected < np.std(means) < 1.3 * expected
 
 
 def test_evaluation_covers_all_once_within_its_budget():
@@ -334,7 +323,7 @@ def test_evaluation_covers_all_once_within_its_budget():
     for batch in batches[1:]:
         assert len(batch) * lengths[batch].max() <= batches_module.EVALUATION_TOKENS
     assert len(batches) - 1 < 1.2 * lengths[:-1].sum() / batches_module.EVALUATION_TOKENS + 1
-    assert count_padded_tokens(lengths, batches) < 1.1 * lengths.sum()
+    assert sum(len(batch) * lengths[batch].max() for batch in batches) < 1.1 * lengths.sum()
 
 
 @pytest.mark.parametrize("text", ['{"task": "toy", "spl', "{}", "[]", b"\xff".decode("latin-1")])

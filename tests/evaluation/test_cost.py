@@ -6,7 +6,7 @@ from theseus_bench.commands import run as run_command
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation import cost
 from theseus_bench.evaluation.cost import GPU_SHARE, RUN_SECONDS, Cost
-from theseus_bench.suite.workload import Workload
+from theseus_bench.suite.workload import EVALUATION_PADDING, TRAINING_PADDING, Workload
 
 SETTINGS = [{"set": {"epochs": 2.0, "max_steps": None, "batch_size": 32, "evaluate_every": None}}]
 METHODS = {"first": {"title": "One", "methods": ["majority", "predecessor", "finetune"]}}
@@ -28,12 +28,12 @@ def test_all_is_left_of_a_suite_that_has_not_begun(tmp_path, monkeypatch):
 
 
 def test_the_operations_of_a_run_are_those_of_its_tokens(tmp_path):
-    """BERT-base has 7,077,888 parameters in a layer's products; RTE's examples 67 tokens, 87 with padding."""
+    """BERT-base has 7,077,888 parameters in a layer's products; RTE's examples 67 tokens, and padding comes on top."""
     run = PLAN.run("finetune", "rte", 1)
     layers, evaluations = run.settings["layers"], 2
-    tokens = {split: 1.3 * 67 * PLAN.tasks["rte"].rows[split] for split in ("train", "validation", "test")}
-    trained = (2 * 2490 / 2490) * tokens["train"]
-    predicted = evaluations * tokens["validation"] + tokens["validation"] + tokens["test"]
+    tokens = {split: 67 * PLAN.tasks["rte"].rows[split] for split in ("train", "validation", "test")}
+    trained = TRAINING_PADDING * (2 * 2490 / 2490) * tokens["train"]
+    predicted = EVALUATION_PADDING * (evaluations * tokens["validation"] + tokens["validation"] + tokens["test"])
     expected = layers * (4 * 768**2 + 2 * 768 * 3072) * (6 * trained + 2 * predicted)
     assert Workload(PLAN, tmp_path).operations(run, run.settings) == pytest.approx(expected)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from theseus_bench.data.batches import length_grouped_batches
+from theseus_bench.data.batches import shuffled_batches
 from theseus_bench.errors import UserError
 from theseus_bench.modeling.checkpoints import save_checkpoint
 from theseus_bench.modeling.devices import seed_everything
@@ -240,7 +240,7 @@ def official_loop(setup, data, choices, clip_frozen):
     optimizer = torch.optim.AdamW(successor, lr=1e-3, eps=1e-8, weight_decay=0.0)
     step = 0
     for epoch in range(-(-len(choices) // 5)):
-        for examples in length_grouped_batches(data.train, "tiny", 1, epoch, 8):
+        for examples in shuffled_batches(len(data.train), "tiny", 1, epoch, 8):
             if step == len(choices):
                 return
             setup.modules.replacements = choices[step]
@@ -289,7 +289,7 @@ def test_the_clipped_norm_covers_what_the_setting_says(checkpoints, tmp_path, cl
     setup = make(checkpoints, data=data, clip_frozen=clip_frozen, **options)
     fit(setup.method, setup.model, data, setup.loop, 1, HARDWARE, make_checkpoint(tmp_path))
     reference = plain_model(setup.folders, "bert", layers_of_choice([True] * 3)).train()
-    batch = make_batch(data, length_grouped_batches(data.train, "tiny", 1, 0, 8)[0])
+    batch = make_batch(data, shuffled_batches(len(data.train), "tiny", 1, 0, 8)[0])
     reference(**inputs_of(reference, batch), labels=batch["labels"]).loss.backward()
     grads = {name: p.grad for name, p in reference.named_parameters()}
     norms = {name: float(g.norm()) for name, g in grads.items() if clip_frozen or name.startswith(LAYERS["bert"])}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from theseus_bench.checksums import sign_folder
 from theseus_bench.data import batches
-from theseus_bench.data.batches import collate, length_grouped_batches
+from theseus_bench.data.batches import collate, shuffled_batches
 from theseus_bench.data.held_out import hold_out, take
 from theseus_bench.data.parquet import ROW, Split
 from theseus_bench.errors import UserError
@@ -138,7 +138,7 @@ def plain_loop(model, data, settings, seed, steps, groups=None, clipped=None):
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
     schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup * steps), steps)
     orders = (
-        length_grouped_batches(data.train, "tiny", seed, epoch, settings.batch_size) for epoch in itertools.count()
+        shuffled_batches(len(data.train), "tiny", seed, epoch, settings.batch_size) for epoch in itertools.count()
     )
     losses = []
     model.train()

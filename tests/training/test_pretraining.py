@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from theseus_bench.data.batches import collate, length_grouped_batches
+from theseus_bench.data.batches import collate, shuffled_batches
 from theseus_bench.data.parquet import Split
 from theseus_bench.modeling.devices import seed_everything
 from theseus_bench.suite.config import Compact
@@ -49,7 +49,7 @@ def few_words(examples):
 def batches(text, tokenizer, steps, batch_size=8):
     """Masked batches, each with the ids before masking."""
     settings = make_loop(max_steps=steps, batch_size=batch_size)
-    orders = (length_grouped_batches(text, "text", 0, epoch, batch_size) for epoch in range(steps))
+    orders = (shuffled_batches(len(text), "text", 0, epoch, batch_size) for epoch in range(steps))
     examples = (examples for order in orders for examples in order)
     for batch, indices in zip(pretraining._masked_batches(text, tokenizer, settings), examples, strict=False):
         yield batch, collate(text, indices, tokenizer.pad_token_id)["input_ids"]

@@ -17,7 +17,7 @@ from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_record
 from theseus_bench.suite.run_names import TRIAL
 from theseus_bench.suite.search import Settings
-from theseus_bench.suite.workload import FORWARD, TRAINING, Workload
+from theseus_bench.suite.workload import EVALUATION_PADDING, FORWARD, TRAINING, Workload
 
 MIB = 2**20
 LIBRARIES = 1200  # MiB of a process that has imported torch, and of the two snakemakes that stand around it in a job
@@ -71,7 +71,8 @@ class JobResources:
     def of_teacher_outputs(self, run: Run, gpu: bool) -> Needs:
         """To store what a predecessor says of its training set."""
         shape, layers = self.workload.shape, self.plan.suite.backbone.layers
-        minutes = self._minutes(FORWARD * layers * shape.layer * self.workload.tokens(run.task.name, "train"), gpu)
+        tokens = EVALUATION_PADDING * self.workload.tokens(run.task.name, "train")
+        minutes = self._minutes(FORWARD * layers * shape.layer * tokens, gpu)
         return Needs(self._memory(4 * shape.parameters(layers), gpu), minutes)
 
     def of_compact(self, method: str, gpu: bool) -> Needs:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from theseus_bench.data.batches import collate, length_grouped_batches, token_budget_batches
+from theseus_bench.data.batches import collate, shuffled_batches, token_budget_batches
 from theseus_bench.data.held_out import hold_out, take
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.data.parquet import Split
@@ -297,7 +297,7 @@ def training_batches(
     for step in range(first, steps):
         if step // batches != epoch:
             epoch = step // batches
-            order = length_grouped_batches(data.train, data.task.name, seed, epoch, settings.batch_size)
+            order = shuffled_batches(len(data.train), data.task.name, seed, epoch, settings.batch_size)
         yield training_batch(data, order[step % batches], device)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertForPreTraining
 
-from theseus_bench.data.batches import collate, length_grouped_batches
+from theseus_bench.data.batches import collate, shuffled_batches
 from theseus_bench.data.encoding import encode_texts
 from theseus_bench.data.parquet import Split
 from theseus_bench.data.synthetic import pretraining_pairs, write_tokenizer
@@ -245,7 +245,7 @@ def _masked_batches(
     for step in range(first, settings.max_steps):
         if step // batches != epoch:
             epoch = step // batches
-            order = length_grouped_batches(text, "text", 0, epoch, settings.batch_size)
+            order = shuffled_batches(len(text), "text", 0, epoch, settings.batch_size)
         random = np.random.default_rng([0, step])
         batch = collate(text, order[step % batches], tokenizer.pad_token_id, pad_to_multiple_of)
         batch["real"] = np.flatnonzero(batch["attention_mask"])
