@@ -1,6 +1,6 @@
 """README's two tables of the reference results: scores, and what module replacing has more than its baselines.
 
-Both have a column for each task that the predecessor has with all seeds.
+Both have a column for each task that the predecessor has, which says with how many seeds where these are not all.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from theseus_bench.suite.load import load_plan
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.records import read_predictions
 from theseus_bench.suite.status import state
+from theseus_bench.wording import count_noun
 
 EXPERIMENT = "glue_dev"
 STARTS = {"pretrained": "backbone", "predecessor": "predecessor"}  # by setting, whose first layers a model starts with
+THESEUS = {"pretrained": "theseus@equal+pretrained_start", "predecessor": "theseus@equal"}  # by the same setting
 BASELINES = ("finetune", "vanilla_kd", "pkd")  # that have both starts
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head, rows
 Row = tuple[str, str, str]  # method, depth, start
@@ -27,49 +29,52 @@ Row = tuple[str, str, str]  # method, depth, start
 
 def scores() -> Table:
     """Dev scores, the best first: mean ± sample standard deviation over the seeds, from the predictions."""
-    (points, failures), tasks, seeds = _points(), _tasks(), len(_plan().suite.seeds)
+    (points, failures), tasks = _points(), _tasks()
 
     def describe_cell(row: Row, task: str) -> str:
         values, failed = points[row].get(task, []), failures[row, task]
         if not values:
             return ""
         words = [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")]
-        words += [f"{len(values)} of {seeds} seeds"] if len(values) < seeds else []
+        words += [f"{len(values)} of {tasks[task]} seeds"] if len(values) < tasks[task] else []
         words += ["*failed*" if failed == len(values) else f"*{failed} failed*"] if failed else []
         return ", ".join(words)
 
     means = {row: [mean(cells[task]) for task in tasks if task in cells] for row, cells in points.items()}
     order = sorted((row for row in means if means[row]), key=lambda row: (-len(means[row]), -mean(means[row])))
     rows = [(*row, *(describe_cell(row, task) for task in tasks)) for row in order]
-    return ("", "layers", "layers from", *tasks), rows
+    return ("", "layers", "layers from", *_heads()), rows
 
 
 def differences() -> Table:
     """Theseus less each baseline with the same layers, in points, with the interval that holds for all tests together.
 
-    Bold where the difference is significant after Holm.
+    Bold where the difference is significant after Holm. A task with too few seeds for a test has the bare difference.
     """
-    plan, tasks = _plan(), _tasks()
+    plan, points = _plan(), _points()[0]
     results = read_significance(EXPERIMENT, Path(plan.folder) / "partial")
     tested = {(row.name, row.other, plan.tasks[row.target].label): row for row in results.differences if row.primary}
 
-    def describe_cell(name: str, other: str, task: str) -> str:
-        row = tested.get((name, other, task))
-        if row is None or row.low is None or row.high is None:
+    def describe_cell(start: str, other: str, variant: str, task: str) -> str:
+        row = tested.get((THESEUS[start], other + variant, task))
+        of_theseus, of_other = (
+            points.get((plan.specs[name].label, str(plan.suite.student_layers), STARTS[start]), {}).get(task)
+            for name in ("theseus", other)
+        )
+        if not of_theseus or not of_other:
             return ""
-        difference = f"{row.difference:+.1f}".replace("-0.0", "0.0")
-        difference = f"**{difference}**" if results.is_significant(row) else difference
-        return f"{difference} ({row.low:.1f} to {row.high:.1f})".replace("-", "−")
+        difference = f"{mean(of_theseus) - mean(of_other):+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+        if row is not None and row.low is not None and row.high is not None:
+            difference = f"**{difference}**" if results.is_significant(row) else difference
+            difference += f" ({row.low:.1f} to {row.high:.1f})"
+        return difference.replace("-", "−")
 
     rows = []
-    for start, name, variant in (
-        ("predecessor", "theseus@equal", "@equal+start=predecessor"),
-        ("pretrained", "theseus@equal+pretrained_start", "@equal"),
-    ):
+    for start, variant in (("predecessor", "@equal+start=predecessor"), ("pretrained", "@equal")):
         for other in BASELINES:
-            cells = (describe_cell(name, other + variant, task) for task in tasks)
+            cells = (describe_cell(start, other, variant, task) for task in _tasks())
             rows.append((plan.specs[other].label, STARTS[start], *cells))
-    return ("Theseus less", "layers of both from", *tasks), rows
+    return ("Theseus less", "layers of both from", *_heads()), rows
 
 
 @cache
@@ -98,8 +103,14 @@ def _points() -> tuple[dict[Row, dict[str, list[float]]], Counter[tuple[Row, str
     return points, failures
 
 
-def _tasks() -> list[str]:
-    """The tasks, by label, that the predecessor has with all seeds."""
+def _tasks() -> dict[str, int]:
+    """The tasks that the predecessor has, by label, and with how many seeds."""
     plan, points = _plan(), _points()[0]
     (cells,) = [cells for (label, *_), cells in points.items() if label == plan.specs["predecessor"].label]
-    return [task for task, values in cells.items() if len(values) == len(plan.suite.seeds)]
+    return {task: len(values) for task, values in cells.items()}
+
+
+def _heads() -> list[str]:
+    """Of the tasks' columns."""
+    seeds = len(_plan().suite.seeds)
+    return [task if n == seeds else f"{task}, {count_noun(n, 'seed')}" for task, n in _tasks().items()]
