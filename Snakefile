@@ -7,6 +7,7 @@
 #   verify    all of it, and fail unless every run is complete and sound
 #   NAME      one experiment of the suite, by its name in the configuration: its runs and all that is made of them
 import json
+import os
 import shutil
 import sys
 from functools import cache

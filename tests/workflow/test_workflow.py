@@ -1,6 +1,7 @@
 """The whole workflow in miniature, through Snakemake, in a copy of the project."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -394,6 +395,21 @@ def test_speed_is_measured_on_all_cores_so_that_nothing_runs_beside_it(project):
     assert commands == ["2"] * len(EXPERIMENTS), "as many as --cores"
     jobs = re.findall(r"^rule speed:\n((?: {4}.*\n)+)", output, re.MULTILINE)
     assert [re.search(r"threads: (\d+)", job).group(1) for job in jobs] == ["2"] * len(EXPERIMENTS)
+
+
+@pytest.mark.parametrize(("users", "expected"), [(None, "glibc.malloc.hugetlb=1"), ("glibc.rtld.nns=4",) * 2])
+def test_jobs_ask_for_large_pages_unless_the_user_has_a_say_in_it(project, tmp_path, monkeypatch, users, expected):
+    (project / "results/mini/runs/finetune/rte/seed-1/run.json").unlink()
+    command, seen = tmp_path / "bin" / "theseus-bench", tmp_path / "seen"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\necho "$GLIBC_TUNABLES" >> {seen}\nexit 1\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if users:
+        monkeypatch.setenv("GLIBC_TUNABLES", users)
+    snakemake(project)
+    assert set(seen.read_text().split()) == {expected}
 
 
 def test_an_experiment_needs_no_predecessor_of_its_own(project):
