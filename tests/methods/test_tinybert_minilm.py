@@ -122,13 +122,13 @@ def tinybert_matching(student, teacher, real, teacher_layers):
 
 
 def relation_terms(student, teacher, real):
-    """KL(teacher ‖ student) and the teacher's entropy, each sentence cut to its own length; means over all rows."""
+    """KL(teacher ‖ student) and the teacher's entropy, each text cut to its own length: means over texts."""
     divergences, entropies = [], []
     for i, length in enumerate(real.sum(1).tolist()):
         q, p = (torch.softmax(scores[i, :, :length, :length], -1) for scores in (student, teacher))
-        divergences.append((p * (p.log() - q.log())).sum(-1).flatten())
-        entropies.append(-(p * p.log()).sum(-1).flatten())
-    return torch.cat(divergences).mean(), torch.cat(entropies).mean()
+        divergences.append((p * (p.log() - q.log())).sum(-1).mean())
+        entropies.append(-(p * p.log()).sum(-1).mean())
+    return torch.stack(divergences).mean(), torch.stack(entropies).mean()
 
 
 def minilm_matching(student, teacher, real):
