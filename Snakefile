@@ -38,7 +38,7 @@ from theseus_bench.suite.outputs import (
     SOURCES,
     STEPS,
 )
-from theseus_bench.suite.plan import source_files
+from theseus_bench.suite.plan import LOOP_VERSION, source_files
 from theseus_bench.suite.published import PUBLISHED_FOLDER
 from theseus_bench.suite.run_files import ASIDE, set_aside
 from theseus_bench.suite.status import state, to_train, unsound

@@ -61,6 +61,8 @@ def test_a_run_asks_for_what_the_other_seeds_took_and_half_as_much_again(plan, t
     assert needs(plan, tmp_path, task="rte") == needs(plan, tmp_path / "empty", task="rte")
     (tmp_path / plan.run("finetune", "cola", 2).path / "run.json").write_text("{")
     assert needs(plan, tmp_path).minutes == 45 + 10, "a damaged record says nothing"
+    leave_run(plan, plan.run("finetune", "cola", 3), tmp_path, {}, fingerprint="0" * 16)
+    assert needs(plan, tmp_path) == needs(plan, tmp_path / "empty"), "nor one of what the suite no longer asks for"
 
 
 def test_a_searched_run_asks_for_the_most_demanding_of_its_trials(tmp_path):

@@ -22,7 +22,7 @@ from theseus_bench.data.parquet import Split
 from theseus_bench.files import write_json
 from theseus_bench.suite.config import Compact
 from theseus_bench.suite.load import read_plan
-from theseus_bench.training import pretraining, trainer_state
+from theseus_bench.training import inputs, pretraining, trainer_state
 from theseus_bench.training.inputs import make_backbone, make_compact_checkpoint
 from theseus_bench.training.pretraining import make_compact, make_demo_backbone
 from tiny import HARDWARE, make_checkpoint, make_split, same, write_checkpoint
@@ -218,6 +218,14 @@ def test_nothing_goes_on_from_a_checkpoint_of_something_else(suite, steps, chang
     steps.of(lambda: compact(suite), stop_at=7)
     change(suite)
     assert steps.of(lambda: compact(suite)) == 10
+
+
+def test_what_was_pretrained_is_kept_until_the_version_of_the_loop_is_raised(suite, steps, monkeypatch):
+    backbone = lambda: make_backbone(read_plan(suite.folder), suite.folder)  # noqa: E731
+    assert [steps.of(backbone), steps.of(backbone)] == [6, 0]
+    assert [steps.of(lambda: compact(suite)), steps.of(lambda: compact(suite))] == [10, 0]
+    monkeypatch.setattr(inputs, "LOOP_VERSION", inputs.LOOP_VERSION + 1)
+    assert [steps.of(lambda: compact(suite)), steps.of(backbone)] == [10, 6]
 
 
 def test_killed_from_outside_it_goes_on(suite):

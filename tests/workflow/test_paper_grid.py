@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from theseus_bench.evaluation.cost import Cost
 from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.load import load_plan
 
@@ -75,6 +76,16 @@ def test_an_experiment_has_the_runs_that_were_counted(plan, experiment):
 
 def test_a_run_shared_by_experiments_is_trained_once(plan):
     assert len(plan.runs) == EXPECTED["glue_dev"] + sum(NEW.values())
+
+
+def test_the_pages_have_its_runs_days_and_disk_as_they_are_planned(plan, tmp_path):
+    cost = Cost(plan, tmp_path, "a100")
+    size = f"{len(plan.runs):,} runs"
+    days = f"some {cost.device_seconds / 86400:.0f} days of one"
+    running = " ".join(Path("docs/running.md").read_text(encoding="utf-8").split())
+    assert f"it is {size}: by an A100's data sheet {days}" in running
+    assert f"and {cost.disk_bytes / 1e10:.0f}0 GB" in running
+    assert f"The paper is {size}, {days} A100 by its data sheet" in Path("README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("experiment", ["glue_test", "transfer", "modules", "schedules", "depths", "rates"])

@@ -259,6 +259,14 @@ def test_a_raised_version_reruns_only_its_method(project):
     assert plan_jobs(project) - AFTER == {f"train pkd {task} {seed}" for task in TASKS for seed in (1, 2)}
 
 
+def test_a_raised_version_of_the_loop_trains_and_pretrains_all_again(project, monkeypatch):
+    file = project / "workflow" / "theseus_bench" / "suite" / "plan.py"
+    file.write_text(re.sub(r"^LOOP_VERSION = \d+", "LOOP_VERSION = 1000", file.read_text(), flags=re.MULTILINE))
+    monkeypatch.setenv("PYTHONPATH", str(project / "workflow"))
+    runs = {f"train {method} {task} {seed}" for method in ("finetune", "theseus") for task in TASKS for seed in (1, 2)}
+    assert {"backbone", "compact"} | runs <= plan_jobs(project)
+
+
 def test_another_number_of_training_examples_encodes_that_task_again(project):
     edit_config(project, lambda config: config["data"].update(max_train={"stsb": 40}))
     jobs = plan_jobs(project)

@@ -25,8 +25,8 @@ NOT_ENCODED = {  # of a task: its tokens are the same
 }
 
 
-# A training on a processor takes gigabytes from the system and gives them back at every step, page by page. glibc asks for
-# large pages only of a process that is told so as it starts: a step then has a third less to do (benchmarks/README.md).
+# A training on a processor takes much memory from the system and gives it back at every step, page by page. glibc asks for
+# large pages only in a process that is told so as it starts: a step then takes a third less time (benchmarks/README.md).
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 JOBS = JobResources(PLAN, Path(SUITE))

@@ -31,6 +31,7 @@ rule backbone:
     params:
         suite=suite_folder,
         backbone=lambda w: PLAN.suite.backbone.model_dump_json(),
+        loop=LOOP_VERSION if PLAN.suite.backbone.source == "demo" else None,
     shell:
         "OMP_NUM_THREADS={threads:q} exec theseus-bench backbone {params.suite:q} > {log:q} 2>&1"
 
@@ -56,6 +57,7 @@ rule compact:
         suite=suite_folder,
         compact=lambda w: PLAN.suite.compact[w.method].model_dump_json(),
         layers=PLAN.suite.student_layers,
+        loop=lambda w: LOOP_VERSION if PLAN.suite.compact[w.method].source == "recipe" else None,
     shell:
         "OMP_NUM_THREADS={threads:q} exec theseus-bench compact {params.suite:q} {wildcards.method:q} > {log:q} 2>&1"
 

@@ -49,7 +49,7 @@ class JobResources:
     # What was computed once, since a dry run asks for thousands of jobs.
     _priorities: dict[tuple[str, str], int] = field(default_factory=dict, init=False, repr=False)
     _estimates: dict[tuple[Any, ...], Needs] = field(default_factory=dict, init=False, repr=False)
-    _kin: dict[tuple[str, str], list[str]] = field(default_factory=dict, init=False, repr=False)
+    _kin: dict[tuple[str, str], list[Run]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def workload(self) -> Workload:
@@ -139,23 +139,23 @@ class JobResources:
         speed = GPU if gpu else PROCESSOR * self.plan.suite.threads
         return START + math.ceil(1.5 * operations / speed / 60)
 
-    def _kin_of(self, run: Run) -> list[str]:
+    def _kin_of(self, run: Run) -> list[Run]:
         """The runs of the same method on the same task: of all seeds, and what its search tries."""
         name = str(run.run_name.without(TRIAL))
         key = name, run.task.name
         if key not in self._kin:
             whole = [self.plan.run(name, run.task.name, seed) for seed in self.plan.suite.seeds]
-            self._kin[key] = [one.path for one in [*whole, *self.plan.trials_of(whole[0])]]
+            self._kin[key] = [*whole, *self.plan.trials_of(whole[0])]
         return self._kin[key]
 
-    def _figure(self, path: str) -> tuple[str, float, float] | None:
-        """Device, peak memory (MiB) and seconds of a finished run; None where there is no sound record."""
-        if path not in self._figures:
+    def _figure(self, run: Run) -> tuple[str, float, float] | None:
+        """Device, peak memory (MiB) and seconds of a finished run; None where no sound record is of what it is now."""
+        if run.path not in self._figures:
             try:
-                record = read_record(self.folder / path, remember=False)
+                record = read_record(self.folder / run.path, remember=False)
             except UserError:
                 return None
-            if record is None:
+            if record is None or record.fingerprint != self.plan.fingerprint(run):
                 return None
-            self._figures[path] = (record.device, record.peak_memory_mb, record.seconds["all"])
-        return self._figures[path]
+            self._figures[run.path] = (record.device, record.peak_memory_mb, record.seconds["all"])
+        return self._figures[run.path]

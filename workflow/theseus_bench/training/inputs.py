@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from theseus_bench.checksums import checksum, sign_folder
-from theseus_bench.data import synthetic
+from theseus_bench.data import batches, synthetic
 from theseus_bench.data.encoding import concatenate, open_split
 from theseus_bench.data.held_out import hold_out, take
 from theseus_bench.data.parquet import Split
@@ -22,7 +22,7 @@ from theseus_bench.modeling import checkpoints, hub
 from theseus_bench.modeling.devices import Hardware, choose_hardware
 from theseus_bench.strict_yaml import suggest
 from theseus_bench.suite.checkpoint_files import WEIGHTS
-from theseus_bench.suite.plan import Plan
+from theseus_bench.suite.plan import LOOP_VERSION, Plan
 from theseus_bench.suite.run_files import keep_checkpoint, shelter, sign_checkpoint
 from theseus_bench.training import pretraining
 from theseus_bench.training.hub_sources import compact_repository, fetch_tables
@@ -54,6 +54,8 @@ def make_backbone(plan: Plan, folder: Path) -> None:
     """
     backbone, output = plan.suite.backbone, folder / "backbone"
     made_from: dict[str, Any] = {"settings": backbone.model_dump(mode="json")}
+    if backbone.source == "demo":
+        made_from["loop"] = LOOP_VERSION
     if backbone.source == "folder":
         made_from["files"] = checksum(Path(backbone.name).expanduser())
     if keep_checkpoint(output, made_from, folder):
@@ -85,6 +87,8 @@ def make_compact_checkpoint(plan: Plan, method: str, folder: Path) -> None:
         "layers": plan.suite.student_layers,
         "inputs": {name: checksum(folder / name) for name in inputs},
     }
+    if compact.source == "recipe":
+        made_from["loop"] = LOOP_VERSION
     if keep_checkpoint(output, made_from, folder):
         print(f"{output}: kept, as it was made of the same")
         return
@@ -125,7 +129,7 @@ def _checkpoint(plan: Plan, folder: Path, hardware: Hardware, made_from: dict[st
 
     That is the suite's `folder`, what it is made from, device, precision and the code.
     """
-    code = [checksum(Path(module.__file__)) for module in (synthetic, pretraining)]
+    code = [checksum(Path(module.__file__)) for module in (batches, synthetic, pretraining)]
     parts = [str(folder.resolve()), hardware.device.type, hardware.precision, code, STATE_VERSION, made_from]
     name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     return Checkpoint(CHECKPOINTS / name, plan.suite.checkpoint_every)
