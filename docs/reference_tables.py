@@ -49,7 +49,8 @@ def scores() -> Table:
 def differences() -> Table:
     """Theseus less each baseline with the same layers, in points, with the interval that holds for all tests together.
 
-    Bold where the difference is significant after Holm. A task with too few seeds for a test has the bare difference.
+    Bold where the difference is significant after Holm. With too few seeds for a test it stands alone; where one of the
+    two has not all seeds of the column yet, nothing does.
     """
     plan, points = _plan(), _points()[0]
     results = read_significance(EXPERIMENT, Path(plan.folder) / "partial")
@@ -58,10 +59,10 @@ def differences() -> Table:
     def describe_cell(start: str, other: str, variant: str, task: str) -> str:
         row = tested.get((THESEUS[start], other + variant, task))
         of_theseus, of_other = (
-            points.get((plan.specs[name].label, str(plan.suite.student_layers), STARTS[start]), {}).get(task)
+            points.get((plan.specs[name].label, str(plan.suite.student_layers), STARTS[start]), {}).get(task, [])
             for name in ("theseus", other)
         )
-        if not of_theseus or not of_other:
+        if min(len(of_theseus), len(of_other)) < _tasks()[task]:
             return ""
         difference = f"{mean(of_theseus) - mean(of_other):+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
         if row is not None and row.low is not None and row.high is not None:
