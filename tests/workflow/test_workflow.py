@@ -260,6 +260,7 @@ def test_a_raised_version_reruns_only_its_method(project):
 
 
 def test_a_raised_version_of_the_loop_trains_and_pretrains_all_again(project, monkeypatch):
+    shutil.copytree("workflow/theseus_bench", project / "workflow" / "theseus_bench")
     file = project / "workflow" / "theseus_bench" / "suite" / "plan.py"
     file.write_text(re.sub(r"^LOOP_VERSION = \d+", "LOOP_VERSION = 1000", file.read_text(), flags=re.MULTILINE))
     monkeypatch.setenv("PYTHONPATH", str(project / "workflow"))
