@@ -157,6 +157,17 @@ class Cluster:
                 preexec_fn=_end_with_parent,
             )
 
+    def write_state(self, job: str) -> None:
+        """Have slurmctld write down what it knows of a job; returns when it has.
+
+        By itself it does so some seconds after a change: one that is killed before has forgotten that the job runs.
+        """
+        file = self.folder / "state" / "job_state"
+        before = file.stat().st_mtime_ns if file.exists() else 0
+        changed = self.run("scontrol", "update", f"JobId={job}", "AdminComment=known")
+        assert changed.returncode == 0, changed.stderr
+        wait_until(lambda: file.exists() and file.stat().st_mtime_ns > before, "that slurmctld writes its state")
+
     def kill(self, name: str) -> None:
         """End a daemon ('slurmctld', or a node by its name) as a crash does; its jobs are left alone."""
         process = self.processes.pop(name)

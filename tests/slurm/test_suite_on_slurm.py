@@ -209,7 +209,9 @@ def test_killed_daemons_that_come_back_cost_nothing(cluster, local, project):
     stall(project)
     snakemake = start(project, cluster, *targets(STUDENT))
     wait_for_stall(project)
-    node = cluster.jobs(f"--jobs={job_of(project, 'finetune')}", form="%N")[0]
+    job = job_of(project, "finetune")
+    node = cluster.jobs(f"--jobs={job}", form="%N")[0]
+    cluster.write_state(job)
     cluster.kill("slurmctld")
     cluster.kill(node)
     release(project)  # the job ends while nobody is there to be told
