@@ -168,7 +168,9 @@ print(size, value.item())
     assert "can't allocate memory" in done.stderr
 
 
-@pytest.mark.parametrize(("feature", "loss"), [("attention", "attention_mse"), ("hidden", "hidden_mse")])
+@pytest.mark.parametrize(
+    ("feature", "loss"), [("attention", "attention_ce"), ("attention", "attention_mse"), ("hidden", "hidden_mse")]
+)
 def test_a_mean_over_tokens_is_that_of_the_step(feature, loss):
     """Seven examples of 1 to 7 tokens, in parts of three, whose shares are by tokens or by pairs of them."""
     torch.manual_seed(0)

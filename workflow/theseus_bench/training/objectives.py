@@ -14,6 +14,7 @@ Results = dict[str, list[Tensor] | Tensor]
 Match = tuple[int, str, str, float]  # index, feature, loss, weight
 # Of TextBrewer's losses those that are a mean over tokens, or pairs of them, and not over examples: over how many.
 COUNTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "attention_ce": lambda mask: mask.sum(),
     "attention_mse": lambda mask: mask.sum(1).square().sum(),
     "hidden_mse": lambda mask: mask.sum(),
 }
