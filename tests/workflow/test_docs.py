@@ -116,6 +116,18 @@ def test_the_reference_tables_of_the_readme_are_those_of_the_records(generator):
     assert_current("README.md", generator.fill_blocks("README.md"))
 
 
+@pytest.mark.parametrize("ahead", [["Predecessor"], ["Predecessor", "BERT-of-Theseus"]])
+def test_no_difference_is_told_of_a_method_that_lacks_a_seed_of_its_column(generator, monkeypatch, ahead):
+    tables = generator.reference_tables
+    points, failures = tables._points()
+    more = {row: {task: values * (1 + (row[0] in ahead)) for task, values in points[row].items()} for row in points}
+    cells = [[cell for _, _, *cells in tables.differences()[1] for cell in cells]]
+    monkeypatch.setattr(tables, "_points", lambda: (more, failures))
+    cells.append([cell for _, _, *cells in tables.differences()[1] for cell in cells])
+    assert any(cells[0])
+    assert not any(cells[1])
+
+
 def test_the_reference_tables_of_the_readme_have_the_numbers_of_the_tables_of_results(reference_scores):
     """By another way than theirs: from the CSV of scores and the file of tests; a difference is that of two means."""
     scores, differences = (read_readme_table(f"reference {name}") for name in ("scores", "differences"))
@@ -172,6 +184,8 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say
     leads = [scores["equal+pretrained_start" + control] - other for control in ("", "+base_rate=1+schedule=constant")]
     assert f"From the backbone's layers Theseus leads fine-tuning by {leads[0]:.1f}; the same training without" in text
     assert f"embeddings and head too, frozen, leads it by {leads[1]:.1f}." in text
+    without = reference_table("replacing").loc["theseus", "equal+base_rate=1+schedule=constant"]["stsb"]
+    assert f"From the predecessor's layers, Theseus has {theseus:.1f} and the same without replacing {without:.1f}." in text
 
     speed = read_speed("glue_dev", REFERENCE).methods["theseus@equal"]
     assert f"{speed.speedup:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f})" in text
