@@ -1,17 +1,30 @@
-"""A batch that does not fit in memory: it is halved until it does, and the update is the same."""
+"""A batch in parts, by memory or by lengths: it is halved until it fits, and the update is the same."""
 
+import itertools
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from theseus_bench.errors import UserError
+from theseus_bench.training import micro_batches
 from theseus_bench.training import run as run_module
 from theseus_bench.training.conformance_bench import STEPS, make_bench
-from theseus_bench.training.loop import compute_gradients, fit
-from theseus_bench.training.micro_batches import fit_in_memory, is_out_of_memory, parts_of
+from theseus_bench.training.loop import compute_gradients, fit, training_batch
+from theseus_bench.training.micro_batches import PART_TOKENS, fit_in_memory, group_lengths, is_out_of_memory, parts_of
 from theseus_bench.training.objectives import objective
-from tiny import HARDWARE, build, make_batch, make_checkpoint, make_data, weights, write_checkpoint
+from tiny import (
+    HARDWARE,
+    build,
+    make_batch,
+    make_checkpoint,
+    make_data,
+    make_teacher,
+    weights,
+    write_checkpoint,
+    write_pair,
+)
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -205,3 +218,75 @@ def test_gradients_of_parts_add_up(still):
     assert largest > 1e-3
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-3, atol=1e-5 * largest)
+
+
+def padded_tokens(lengths, groups):
+    return sum(len(group) * max(lengths[i] for i in group) for group in groups)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_like_lengths_are_the_best_of_all(seed):
+    """Beside every way to cut seven examples in the order of their lengths."""
+    lengths = np.random.default_rng(seed).integers(1, 120, 7)
+    order = sorted(range(7), key=lambda i: lengths[i])
+    least = min(
+        padded_tokens(lengths, groups) + PART_TOKENS * len(groups)
+        for cuts in itertools.product([False, True], repeat=6)
+        for ends in [[i + 1 for i, cut in enumerate(cuts) if cut]]
+        for groups in [[order[i:j] for i, j in itertools.pairwise([0, *ends, 7])]]
+    )
+    groups = group_lengths(lengths)
+    assert padded_tokens(lengths, groups) + PART_TOKENS * len(groups) == least
+    assert sorted(np.concatenate(groups)) == list(range(7))
+
+
+def test_no_group_more_than_saves_its_cost():
+    def groups(*lengths):
+        return [group.tolist() for group in group_lengths(np.array(lengths))]
+
+    assert groups(5, 5, 5) == [[0, 1, 2]]
+    assert groups(PART_TOKENS, 1) == [[1, 0]]
+    assert groups(PART_TOKENS, 1, 1) == [[1, 2], [0]]
+
+
+@pytest.mark.parametrize("name", ["finetune", "vanilla_kd", "pkd", "theseus", "layerdrop", "tinybert", "minilm"])
+def test_parts_of_like_lengths_have_the_gradients_of_the_batch(name, tmp_path, monkeypatch):
+    """36 examples of 5 to 16 tokens; each part is as wide as its longest."""
+    backbone, predecessor = write_pair(tmp_path, dropout=0.0)
+    data = make_data(teacher=make_teacher(36, 2, [2, 4]))
+    built = build(name, data, backbone, predecessor)
+    loss, widths, parameters = built.method.loss, [], list(built.model.train().parameters())
+
+    def observed_loss(model, batch):
+        is_token = batch["attention_mask"] == 1
+        assert is_token.any(0).all(), "a column of padding alone"
+        assert batch["input_ids"].shape == batch["token_type_ids"].shape == is_token.shape
+        widths.append(is_token.shape[1])
+        return loss(model, batch)
+
+    built.method.loss, values = observed_loss, {}
+    built.method.on_step_begin(0)
+    for cost in (10**6, 0):
+        monkeypatch.setattr(micro_batches, "PART_TOKENS", cost)
+        batch = training_batch(data, np.arange(36), CPU)
+        value = compute_gradients(built.method, built.model, batch, 36, parameters, HARDWARE)
+        values[cost] = value, [p.grad.clone() for p in parameters if p.grad is not None]
+    longest = int(data.train.rows["length"].max())
+    assert widths[0] == longest
+    assert widths[1:] == sorted({*data.train.rows["length"].tolist()}), "one part for a length"
+    torch.testing.assert_close(values[0][0], values[10**6][0])
+    largest = max(float(gradient.abs().max()) for gradient in values[0][1])
+    for part, whole in zip(values[0][1], values[10**6][1], strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-3, atol=1e-5 * largest)
+
+
+def test_a_loss_that_relates_examples_has_its_batch_whole(still, monkeypatch):
+    monkeypatch.setattr(micro_batches, "PART_TOKENS", 1)
+    data, sizes = make_data(), []
+    built = build("finetune", data, still)
+    loss = built.method.loss
+    built.method.loss = lambda model, batch: sizes.append(len(batch["labels"])) or loss(model, batch)
+    for built.method.relates_examples in (True, False):
+        compute_gradients(built.method, built.model, make_batch(data), 6, list(built.model.parameters()), HARDWARE)
+    assert sizes[0] == 6
+    assert len(sizes) > 2

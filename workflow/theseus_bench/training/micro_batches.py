@@ -1,8 +1,8 @@
-"""A batch that does not fit in memory: it goes through the model in parts, to the same update.
+"""A batch in parts: of like lengths, as padding costs a processor time, and no larger than what fits in memory.
 
 The gradients of the parts add up to those of the batch, up to rounding, as each part's loss is weighed by its share of
-the examples. Padding is the batch's in each part, and what is drawn for a step (replaced modules, dropped layers) is
-drawn once. Dropout is drawn for each part, so that it is not the same as the whole batch's, but of the same law.
+the examples. What is drawn for a step (replaced modules, dropped layers) is drawn once. Dropout is drawn for each part,
+so that it is not the same as the whole batch's, but of the same law.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
 from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN
 
 Batch = dict[str, torch.Tensor]
+PART_TOKENS = 128  # that one part more has to save: it has costs of its own (benchmarks/README.md)
+PADDED = ("input_ids", "attention_mask", "token_type_ids")
 ALLOCATORS = (  # what RuntimeErrors say that are of memory: torch's for the CPU and a GPU, C++'s, cuBLAS's
     "can't allocate memory",
     "not enough memory",
@@ -26,20 +29,51 @@ ALLOCATORS = (  # what RuntimeErrors say that are of memory: torch's for the CPU
 )
 
 
-def parts_of(batch: Batch, micro_batch: int) -> Iterator[tuple[Batch, float]]:
+def parts_of(batch: Batch, micro_batch: int, by_length: bool = False) -> Iterator[tuple[Batch, float]]:
     """The batch in parts of at most `micro_batch` examples, each with its share of the examples; whole where it fits.
 
-    A part's attention_mask has the whole batch's as its attribute `step_mask`: of a loss that is a mean over tokens,
-    the part's share is another (theseus_bench.training.objectives).
+    `by_length`: in parts of like lengths, each padded to its own longest, where that saves enough; else padding is the
+    batch's. A part's attention_mask has the whole batch's as its attribute `step_mask`: of a loss that is a mean over
+    tokens, the part's share is another (theseus_bench.training.objectives).
     """
     examples = len(batch["labels"])
-    if micro_batch >= examples:
+    lengths = batch["attention_mask"].sum(1)
+    groups = group_lengths(lengths.numpy()) if by_length else [np.arange(examples)]
+    parts = [part for group in groups for part in torch.from_numpy(group).split(micro_batch)]
+    if len(parts) == 1:
         yield batch, 1.0
         return
-    for start in range(0, examples, micro_batch):
-        part = type(batch)({name: tensor[start : start + micro_batch] for name, tensor in batch.items()})
+    for numbers in parts:
+        part = type(batch)({name: tensor[numbers] for name, tensor in batch.items()})
+        if by_length:
+            part |= {name: part[name][:, : lengths[numbers].max()] for name in PADDED}
         part["attention_mask"].step_mask = batch["attention_mask"]
-        yield part, len(part["labels"]) / examples
+        yield part, len(numbers) / examples
+
+
+def group_lengths(lengths: np.ndarray) -> list[np.ndarray]:
+    """Groups of like lengths, as arrays of the examples' numbers, from short to long.
+
+    Of all ways to part the examples in the order of their `lengths` (examples,) it is the one with the fewest padded
+    tokens, where each group counts as PART_TOKENS more.
+    """
+    order = np.argsort(lengths, kind="stable")
+    longest = np.unique(lengths)  # with which a group may end
+    bounds = np.searchsorted(lengths, longest, side="right", sorter=order)
+    starts = np.concatenate([[0], bounds])
+
+    # costs[k]: of the best groups of all examples up to the k-th length; the last of them starts at starts[first[k]]
+    costs, first = np.zeros(len(longest) + 1), []
+    for k, (end, length) in enumerate(zip(bounds, longest, strict=True)):
+        candidates = costs[: k + 1] + (end - starts[: k + 1]) * length + PART_TOKENS
+        first.append(int(candidates.argmin()))
+        costs[k + 1] = candidates[first[k]]
+
+    groups, k = [], len(longest)
+    while k:
+        groups.append(order[starts[first[k - 1]] : starts[k]])
+        k = first[k - 1]
+    return groups[::-1]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
