@@ -1,6 +1,6 @@
 """How fast the training loop is beside what a user would run instead, as ratios of steps that take turns.
 
-    python benchmarks/training.py [cola|sst2|rte …]
+    python benchmarks/training.py [cola|mrpc|stsb|sst2|rte …]
 
 A model of MiniLM's shape (6 layers, 384 wide) with random weights learns random tokens whose lengths are spread as
 those of the task; batch 32. The peers train the same model on the same examples:
@@ -10,6 +10,8 @@ those of the task; batch 32. The peers train the same model on the same examples
     TextBrewer 128   TextBrewer's own `train`, padded to 128 as in its examples; the teacher computes at each step
     TextBrewer       the same on our batches
     official         module replacing as in the paper's code: padded to 128, fp32, all gradients computed
+
+and fine-tuning is also beside itself with whole batches, where ours go through the model in parts of like lengths.
 
 In each round every contestant does a few steps; a ratio is that of a round, and the median of the rounds is shown. The
 share of the peak is that of the operations on real tokens, against the largest matrix product of the same rounds.
@@ -45,6 +47,7 @@ from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.method_spec import METHODS_FOLDER, load_spec, resolve_settings
 from theseus_bench.training.loop import TaskData, make_optimizer, parameters_of, train_step, training_batch
 from theseus_bench.training.method import RunContext, load_method
+from theseus_bench.training.micro_batches import group_lengths
 from theseus_bench.training.teacher_outputs import TeacherOutputs
 from torch import nn
 from torch.nn import functional
@@ -66,10 +69,14 @@ ROUNDS = 5  # the first is not counted
 STEPS = {PADDED_LENGTH: 2, 0: 6}  # of a round: those of a batch padded to 128 are all alike, the others need not be
 EXAMPLES = 8000
 NORM = "theseus, clip_frozen: false"  # without the gradients that the paper's code computes for the norm alone
-METHODS = {name: {} for name in ["predecessor", "finetune", "vanilla_kd", "pkd", "layerdrop", "tinybert", "minilm"]}
+WHOLE = "finetune, whole batches"
+METHODS = {
+    name: {} for name in ["predecessor", "finetune", WHOLE, "vanilla_kd", "pkd", "layerdrop", "tinybert", "minilm"]
+}
 REPLACING = {"schedule": "constant", "base_rate": 0.3, "full_rate_at": 1e9}  # the same share of successors as the peer
 METHODS |= {"theseus": REPLACING, NORM: REPLACING | {"clip_frozen": False}}  # with what is set
 RIVALS = {  # peer → the methods of ours that do the same work
+    WHOLE: ["finetune"],
     "run_glue": ["predecessor"],
     "tuned": ["predecessor"],
     "TextBrewer 128, KD": ["vanilla_kd"],
@@ -106,10 +113,11 @@ def compare(task: str, precision: str, folder: Path) -> None:
         speeds["peak"].append(matrix_product(precision))
     speeds = {name: np.array(values[1:]) for name, values in speeds.items()}
     tokens = bench.split.rows["length"].mean()
-    print(f"\n{task}: {tokens:.1f} tokens an example; {bench.padding:.1%} of our batches is padding")
+    padding = [f"{methods[name].padding:.1%}" for name in (WHOLE, "finetune")]
+    print(f"\n{task}: {tokens:.1f} tokens an example; {' of our batches, '.join(padding)} of their parts is padding")
     print(f"peak {np.median(speeds['peak']) / 1e9:.0f} GFLOP/s")
     for name, one in methods.items():
-        share = np.median(speeds[name] * one.operations / speeds["peak"])
+        share = np.median(speeds[name] * one.total_flops / speeds["peak"])
         print(f"{name}: {np.median(speeds[name]):.1f} examples/s, {share:.0%} of the peak")
     for peer, names in RIVALS.items():
         for name in names:
@@ -137,12 +145,6 @@ class Bench:
         self.order = batches_module.shuffled_batches(len(self.split), task, 1, 0, BATCH)
         self.padded = [order[order < EXAMPLES] for order in np.split(random.permutation(EXAMPLES), len(self.order))]
 
-    @property
-    def padding(self) -> float:
-        """The share of padding in our batches."""
-        lengths = self.split.rows["length"]
-        return 1 - lengths.sum() / sum(len(batch) * lengths[batch].max() for batch in self.order)
-
     def model(self, layers: int = SHAPE["num_hidden_layers"], **kwargs) -> nn.Module:
         """A model as a user loads it."""
         kwargs["num_hidden_layers"] = layers
@@ -162,7 +164,7 @@ class OurMethod:
     """A method in our loop."""
 
     def __init__(self, bench: Bench, name: str):
-        changes, name = METHODS[name], name.partition(",")[0]
+        changes, is_whole, name = METHODS[name], name == WHOLE, name.partition(",")[0]
         spec = load_spec(METHODS_FOLDER / name)
         layers = SHAPE["num_hidden_layers"] if spec.role == "teacher" else STUDENT_LAYERS
         values = {"layers": layers, "batch_size": BATCH, "learning_rate": RATE, "precision": bench.precision}
@@ -182,6 +184,7 @@ class OurMethod:
             device=CPU,
         )
         self.bench, self.method = bench, load_method(METHODS_FOLDER / name)
+        self.method.relates_examples = is_whole
         self.model = self.method.build(context).train()
         self.parameters = parameters_of(self.method, self.model)
         self.loop = LoopSettings(**{key: settings[key] for key in LoopSettings.model_fields})
@@ -203,9 +206,17 @@ class OurMethod:
         return self.examples - before, time.perf_counter() - began
 
     @property
+    def padding(self) -> float:
+        """The share of padding in what goes through the model."""
+        lengths = self.bench.split.rows["length"]
+        batches = [lengths[batch] for batch in self.bench.order]
+        parts = batches if self.method.relates_examples else [b[g] for b in batches for g in group_lengths(b)]
+        return 1 - lengths.sum() / sum(len(part) * part.max() for part in parts)
+
+    @property
     def total_flops(self) -> float:
         """Floating point operations an example, of real tokens alone."""
-        return total_flops(self.count) / self.examples * (1 - self.bench.padding)
+        return total_flops(self.count) / self.examples * (1 - self.padding)
 
 
 def peers(bench: Bench) -> dict[str, tuple[int, Steps]]:

@@ -32,7 +32,7 @@ def test_the_operations_of_a_run_are_those_of_its_tokens(tmp_path):
     run = PLAN.run("finetune", "rte", 1)
     layers, evaluations = run.settings["layers"], 2
     tokens = {split: 67 * PLAN.tasks["rte"].rows[split] for split in ("train", "validation", "test")}
-    trained = TRAINING_PADDING * (2 * 2490 / 2490) * tokens["train"]
+    trained = TRAINING_PADDING[PLAN.suite.device] * (2 * 2490 / 2490) * tokens["train"]
     predicted = EVALUATION_PADDING * (evaluations * tokens["validation"] + tokens["validation"] + tokens["test"])
     expected = layers * (4 * 768**2 + 2 * 768 * 3072) * (6 * trained + 2 * predicted)
     assert Workload(PLAN, tmp_path).operations(run, run.settings) == pytest.approx(expected)

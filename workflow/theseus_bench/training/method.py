@@ -117,8 +117,8 @@ class ParameterGroup:
 class Method:
     """The base of every method. `build` and `loss` must be written; the rest has the usual answer."""
 
-    # Whether the loss is of an example beside others of its batch, and so no mean over the examples. Such a batch does
-    # not go through the model in parts where memory is short: the run ends.
+    # Whether the loss is of an example beside others of its batch, and so no mean over the examples. Such a batch goes
+    # through the model whole; where memory is short, the run ends.
     relates_examples = False
 
     def build(self, run: RunContext) -> nn.Module:
