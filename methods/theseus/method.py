@@ -19,7 +19,7 @@ class ReplaceableLayers(nn.Module):
         self.predecessor = nn.ModuleList(predecessor)
         self.successor = nn.ModuleList(successor)
         self.replaceable = replaceable
-        self.replacements = replaceable  # r_i of the current forward pass
+        self.replacements = replaceable  # r_i of the current step
 
     def __iter__(self):
         choice = self.replacements if self.training else self.replaceable

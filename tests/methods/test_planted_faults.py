@@ -99,6 +99,12 @@ FAULTS = {
         "the steps change",
         "all weights of the compressed model are what build() gave",
     ),
+    "a loss that counts padding": (
+        "AFTER LOSS",
+        "value = value + model(batch['input_ids'], output_hidden_states=True).hidden_states[0].mean()",
+        "a batch in parts",
+        "loss() is to be a mean over the examples, in which padding has no part",
+    ),
     "a stray parameter": (
         "IN CLASS",
         "stray = nn.Parameter(torch.zeros(()))\n\n    def parameters(self, model):\n        return [self.stray]\n\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from theseus_bench.modeling.devices import Hardware
 from theseus_bench.modeling.flops import OBSERVED_STEPS, count_flops, is_observed, new_count, total_flops
-from theseus_bench.training import loop
+from theseus_bench.training import loop, micro_batches
 from theseus_bench.training.loop import fit, predict
 from tiny import HARDWARE, build, make_checkpoint, make_data, write_pair
 from torch import nn
@@ -62,6 +62,7 @@ def test_what_is_frozen_or_replaced_costs_less(checkpoints, tmp_path):
 WHOLE = {
     "theseus": {"schedule": "curriculum", "base_rate": 0.2, "full_rate_at": 0.6},
     "theseus, frozen apart": {"schedule": "constant", "base_rate": 0.4, "full_rate_at": 0.9, "clip_frozen": False},
+    "theseus, in parts": {"schedule": "curriculum", "base_rate": 0.2, "full_rate_at": 0.6},
     "tinybert": {"matching_share": 0.5},
     "minilm": {"matching_share": 0.5},
 }
@@ -69,6 +70,8 @@ WHOLE = {
 
 @pytest.mark.parametrize("case", WHOLE)
 def test_few_observed_steps_give_the_count_of_all(checkpoints, tmp_path, monkeypatch, case):
+    if case.endswith("in parts"):
+        monkeypatch.setattr(micro_batches, "PART_TOKENS", 0)
     data = make_data(train=160, dev=8)
     setup = build(case.split(",")[0], data, *checkpoints, epochs=1, **WHOLE[case])
     total = 0

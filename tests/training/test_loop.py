@@ -15,6 +15,7 @@ from theseus_bench.data.parquet import ROW, Split
 from theseus_bench.errors import UserError
 from theseus_bench.modeling.architectures import layers_of
 from theseus_bench.modeling.devices import Hardware, autocast, choose_precision, seed_everything
+from theseus_bench.training import micro_batches
 from theseus_bench.training import run as runs_module
 from theseus_bench.training.conformance_bench import STEPS, make_bench
 from theseus_bench.training.loop import fit, learning_rate, planned_steps, predict, without_held_out
@@ -313,12 +314,15 @@ CASES = {
     "pkd": {"beta": 10.0},
     "theseus": {"schedule": "constant", "base_rate": 0.4, "full_rate_at": 0.9},
     "theseus, frozen apart": {"schedule": "constant", "base_rate": 0.4, "full_rate_at": 0.9, "clip_frozen": False},
+    "theseus, in parts": {"schedule": "constant", "base_rate": 0.4, "full_rate_at": 0.9},
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_path, case):
+def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(checkpoints, tmp_path, monkeypatch, case):
     name = case.split(",")[0]
+    if case.endswith("in parts"):
+        monkeypatch.setattr(micro_batches, "PART_TOKENS", 0)
     data = make_data(teacher=make_teacher(36, 2, [2, 4]) if name == "pkd" else None)
     settings = {"epochs": 1.8, "evaluate_every": 3, "patience": None, "weight_decay": 0.01, "clip_norm": 0.1}
     settings |= CASES[case]

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from theseus_bench.training import run as run_module
 from theseus_bench.training.conformance_bench import STEPS, make_bench
 from theseus_bench.training.loop import compute_gradients, fit, training_batch
 from theseus_bench.training.micro_batches import PART_TOKENS, fit_in_memory, group_lengths, is_out_of_memory, parts_of
-from theseus_bench.training.objectives import objective
+from theseus_bench.training.objectives import COUNTS, objective
 from tiny import (
     HARDWARE,
     build,
@@ -181,26 +182,29 @@ print(size, value.item())
     assert "can't allocate memory" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("feature", "loss"), [("attention", "attention_ce"), ("attention", "attention_mse"), ("hidden", "hidden_mse")]
-)
-def test_a_mean_over_tokens_is_that_of_the_step(feature, loss):
+@pytest.mark.parametrize("by_length", [False, True])
+@pytest.mark.parametrize("loss", COUNTS)
+def test_a_mean_over_tokens_is_that_of_the_step(loss, by_length, monkeypatch):
     """Seven examples of 1 to 7 tokens, in parts of three, whose shares are by tokens or by pairs of them."""
+    monkeypatch.setattr(micro_batches, "PART_TOKENS", 0)
     torch.manual_seed(0)
     mask = (torch.arange(7) < torch.arange(1, 8)[:, None]).long()
+    feature = loss.partition("_")[0] if loss != "cos" else "hidden"
     shape = (7, 2, 7, 7) if feature == "attention" else (7, 7, 4)
     student, teacher = torch.randn(2, *shape)
     matching = objective(0.0, 0.0, 1.0, False, [(0, feature, loss, 0.5)])
 
     def value(batch):
-        return matching(
-            {feature: [batch["student"]], "inputs_mask": batch["attention_mask"]}, {feature: [batch["teacher"]]}
-        )
+        width = batch["attention_mask"].shape[1]
+        cut = (..., slice(width), slice(width)) if feature == "attention" else (slice(None), slice(width))
+        student, teacher = ({feature: [batch[name][cut]]} for name in ("student", "teacher"))
+        return matching(student | {"inputs_mask": batch["attention_mask"]}, teacher)
 
-    batch = {"labels": torch.zeros(7), "attention_mask": mask, "student": student, "teacher": teacher}
+    batch = {"labels": torch.zeros(7), "input_ids": mask, "token_type_ids": mask, "attention_mask": mask}
+    batch |= {"student": student, "teacher": teacher}
     whole = value(batch)
-    parts = [value(part) * share for part, share in parts_of(batch, 3)]
-    assert len(parts) == 3
+    parts = [value(part) * share for part, share in parts_of(batch, 3, by_length)]
+    assert len(parts) == (7 if by_length else 3)
     torch.testing.assert_close(sum(parts), whole)
     assert torch.equal(value(batch), whole), "what a part weighs is not kept"
 
@@ -280,13 +284,40 @@ def test_parts_of_like_lengths_have_the_gradients_of_the_batch(name, tmp_path, m
         torch.testing.assert_close(part, whole, rtol=1e-3, atol=1e-5 * largest)
 
 
-def test_a_loss_that_relates_examples_has_its_batch_whole(still, monkeypatch):
-    monkeypatch.setattr(micro_batches, "PART_TOKENS", 1)
-    data, sizes = make_data(), []
+@pytest.fixture
+def part_sizes(still, monkeypatch):
+    """A function: how many examples go through the model at once, of a batch of 6, on such a device."""
+    monkeypatch.setattr(micro_batches, "PART_TOKENS", 0)
+    data = make_data()
     built = build("finetune", data, still)
-    loss = built.method.loss
-    built.method.loss = lambda model, batch: sizes.append(len(batch["labels"])) or loss(model, batch)
-    for built.method.relates_examples in (True, False):
-        compute_gradients(built.method, built.model, make_batch(data), 6, list(built.model.parameters()), HARDWARE)
-    assert sizes[0] == 6
-    assert len(sizes) > 2
+    loss, parameters, counts = built.method.loss, list(built.model.parameters()), []
+    built.method.loss = lambda model, batch: counts.append(len(batch["labels"])) or loss(model, batch)
+
+    def sizes(device="cpu", micro_batch=6, relates_examples=False):
+        counts.clear()
+        built.method.relates_examples = relates_examples
+        hardware = replace(HARDWARE, device=torch.device(device))  # the model and the batch stay where they are
+        compute_gradients(built.method, built.model, make_batch(data), micro_batch, parameters, hardware)
+        return [*counts]
+
+    return sizes
+
+
+def test_a_processor_parts_a_batch_and_a_gpu_has_it_whole(part_sizes):
+    assert sum(part_sizes()) == 6
+    assert len(part_sizes()) > 2
+    assert part_sizes("cuda") == [6]
+    assert part_sizes("cuda", micro_batch=4) == [4, 2]
+
+
+def test_a_loss_that_relates_examples_has_its_batch_whole(part_sizes):
+    assert part_sizes(relates_examples=True) == [6]
+
+
+def test_real_lengths_are_worth_parting():
+    """A batch of 32 with lengths as of STS-B: whole more than half of it is padding, in parts less than a quarter."""
+    lengths = np.quantile([10, 17, 19, 21, 23, 25, 28, 35, 51, 70], np.linspace(0, 1, 32)).astype(int)
+    groups = group_lengths(lengths)
+    assert 2 <= len(groups) <= 4
+    assert padded_tokens(lengths, groups) < 1.3 * lengths.sum()
+    assert 32 * max(lengths) > 2 * lengths.sum()

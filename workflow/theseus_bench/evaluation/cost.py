@@ -99,10 +99,10 @@ class Cost:
             name = RunName.of(record.method, record.variant).without(TRIAL)
             times[str(name), record.task].append(record.seconds["all"])
         speed = self.throughput.operations * (1 if self.gpu else self.plan.suite.threads)
-        seconds = 0.0
+        gpu, seconds = self.gpu is not None, 0.0
         for run in self.runs_left:
             known = times.get(_cell(run))
-            operations = [self.workload.operations(run, run.settings | trial) for trial in run.trials or ({},)]
+            operations = [self.workload.operations(run, run.settings | trial, gpu) for trial in run.trials or ({},)]
             seconds += statistics.mean(known) if known else RUN_SECONDS + max(operations) / speed
         return seconds
 

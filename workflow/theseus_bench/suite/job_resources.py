@@ -128,7 +128,7 @@ class JobResources:
             held += 4 * shape.parameters(depth)
             active = max(layers, depth)
         held += settings["batch_size"] * run.task.max_length * active * shape.hidden * ACTIVATION_BYTES
-        return Needs(self._memory(held, gpu), self._minutes(self.workload.operations(run, settings), gpu))
+        return Needs(self._memory(held, gpu), self._minutes(self.workload.operations(run, settings, gpu), gpu))
 
     def _memory(self, held: float, gpu: bool) -> int:
         """MiB for a job that holds so many bytes; on a GPU most of them are there."""

@@ -62,7 +62,7 @@ class RunRecord(Strict):
     precision: str
     device: str
     threads: int
-    micro_batch: int  # examples that went through the model at once
+    micro_batch: int  # examples that went through the model at once, at most
     seconds: dict[str, float]  # training: in the loop; evaluating: of these, in evaluations; all: from start to record
     steps_per_second: float  # optimizer steps, without the evaluations
     examples_per_second: float

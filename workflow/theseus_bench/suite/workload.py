@@ -16,8 +16,7 @@ from theseus_bench.suite.search import Settings
 
 # Tokens of a batch per token of its sentences: shuffled in training, where GLUE's batches of 32 have 1.5 (MRPC) to 3.0
 # (SST-2), and in parts of like lengths on a processor 1.1 (MRPC) to 1.5 (SST-2); of like lengths in evaluation.
-TRAINING_PADDING = {"cpu": 1.2, "cuda": 2.2, "auto": 2.2}  # by the suite's `device`
-EVALUATION_PADDING = 1.1
+TRAINING_PADDING, PART_PADDING, EVALUATION_PADDING = 2.2, 1.2, 1.1
 ROWS = 10_000  # of a split of which nothing is known
 FORWARD, TRAINING = 2, 6  # operations of a parameter and token, without and with the backward pass
 
@@ -127,7 +126,7 @@ class Workload:
             return 0
         return math.ceil(self._trained_rows(run, settings) / int(settings["batch_size"]))
 
-    def operations(self, run: Run, settings: Settings) -> float:
+    def operations(self, run: Run, settings: Settings, gpu: bool) -> float:
         """Of training a run with these settings, its evaluations and its predictions."""
         if not run.spec.trained:
             return 0.0
@@ -140,7 +139,8 @@ class Workload:
         for name in self.plan.predicted_with(task.name):
             predicted += sum(self.tokens(name, split) for split in self.plan.tasks[name].splits if split != "train")
         predicted *= EVALUATION_PADDING
-        trained = share * TRAINING_PADDING[self.plan.suite.device] * self.tokens(task.name, "train")
+        padding = TRAINING_PADDING if gpu or run.spec.command else PART_PADDING
+        trained = share * padding * self.tokens(task.name, "train")
         operations: float = layers * layer * (TRAINING * trained + FORWARD * predicted)
         depth = self.plan.suite.backbone.layers
         if "teacher_model" in run.needs and depth > layers:  # which takes part in the passes

@@ -243,8 +243,8 @@ def predict(model: nn.Module, split: Split, pad: int, hardware: Hardware) -> np.
 def compute_gradients(method, model, batch, micro_batch, parameters, hardware) -> torch.Tensor:
     """Leave each parameter's gradient of the loss on a batch, at most `micro_batch` examples at once; the loss.
 
-    A processor computes parts of like lengths. A GPU, which takes about as long for a few tokens as for a batch's, does
-    not.
+    A processor computes parts of like lengths. A GPU gets batches whole: its compiled layers want few shapes, and small
+    parts leave it idle.
     """
     for parameter in parameters:
         parameter.grad = None  # writing zeros, and adding to them, would cost a pass over the model each
@@ -265,9 +265,9 @@ def train_step(
 ) -> tuple[torch.Tensor, int]:
     """One optimizer step, of at most `micro_batch` examples at once; the loss, detached, and how many fitted.
 
-    A parameter without a part in this forward pass, but with one in an earlier, gets a gradient of zeros, so that it is
-    still moved by its momentum, as in the paper's code. A loss without a graph (no trained parameter took part) has no
-    backward pass.
+    A parameter without a part in these forward passes, but with one in an earlier step's, gets a gradient of zeros, so
+    that it is still moved by its momentum, as in the paper's code. A loss without a graph (no trained parameter took
+    part) has no backward pass.
     """
 
     # forward and backward

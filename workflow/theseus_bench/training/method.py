@@ -128,6 +128,7 @@ class Method:
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """The scalar to minimise for one batch. `model` is in training mode, and is to be left so.
 
+        Called for each part of a step's batch: of like lengths on a processor, of what fits where memory is short.
         `batch` holds input_ids, attention_mask, token_type_ids (batch, length), labels (batch,) and, for a method
         that needs teacher_outputs, teacher_logits (batch, outputs) and teacher_cls (batch, layers stored, hidden).
         """
@@ -145,7 +146,7 @@ class Method:
         return self.parameters(model)
 
     def on_step_begin(self, step: int) -> None:
-        """Called before each optimizer step, counted from 0, before its forward pass."""
+        """Called before each optimizer step, counted from 0, before its forward passes."""
 
     def run_length(self, settings: SimpleNamespace, steps: int) -> int:
         """How many optimizer steps a run takes, where the settings' epochs and max_steps plan `steps`.

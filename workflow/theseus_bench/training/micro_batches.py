@@ -18,8 +18,8 @@ from theseus_bench.errors import UserError
 from theseus_bench.files import AGAIN
 
 Batch = dict[str, torch.Tensor]
-PART_TOKENS = 128  # that one part more has to save: it has costs of its own (benchmarks/README.md)
-PADDED = ("input_ids", "attention_mask", "token_type_ids")
+PART_TOKENS = 128  # padded tokens that one part more has to save: it has costs of its own (benchmarks/README.md)
+PADDED = ("input_ids", "attention_mask", "token_type_ids")  # have a column for each token
 ALLOCATORS = (  # what RuntimeErrors say that are of memory: torch's for the CPU and a GPU, C++'s, cuBLAS's
     "can't allocate memory",
     "not enough memory",
@@ -37,18 +37,21 @@ def parts_of(batch: Batch, micro_batch: int, by_length: bool = False) -> Iterato
     tokens, the part's share is another (theseus_bench.training.objectives).
     """
     examples = len(batch["labels"])
-    lengths = batch["attention_mask"].sum(1)
-    groups = group_lengths(lengths.numpy()) if by_length else [np.arange(examples)]
-    parts = [part for group in groups for part in torch.from_numpy(group).split(micro_batch)]
-    if len(parts) == 1:
+    if by_length:
+        groups = group_lengths(batch["attention_mask"].sum(1).numpy())
+        choices = [part for group in groups for part in torch.from_numpy(group).split(micro_batch)]
+    else:  # a GPU copies nothing for a slice, and waits for nothing
+        choices = [slice(start, start + micro_batch) for start in range(0, examples, micro_batch)]
+    if len(choices) == 1:
         yield batch, 1.0
         return
-    for numbers in parts:
-        part = type(batch)({name: tensor[numbers] for name, tensor in batch.items()})
+    for choice in choices:
+        part = type(batch)({name: tensor[choice] for name, tensor in batch.items()})
         if by_length:
-            part |= {name: part[name][:, : lengths[numbers].max()] for name in PADDED}
+            width = int(part["attention_mask"].sum(1).max())
+            part |= {name: part[name][:, :width] for name in PADDED}
         part["attention_mask"].step_mask = batch["attention_mask"]
-        yield part, len(numbers) / examples
+        yield part, len(part["labels"]) / examples
 
 
 def group_lengths(lengths: np.ndarray) -> list[np.ndarray]:

@@ -15,9 +15,14 @@ Match = tuple[int, str, str, float]  # index, feature, loss, weight
 # Of TextBrewer's losses those that are a mean over tokens, or pairs of them, and not over examples: over how many.
 COUNTS: dict[str, Callable[[Tensor], Tensor]] = {
     "attention_ce": lambda mask: mask.sum(),
+    "attention_ce_mean": lambda mask: mask.sum(),
     "attention_mse": lambda mask: mask.sum(1).square().sum(),
+    "attention_mse_sum": lambda mask: mask.sum(1).square().sum(),
     "hidden_mse": lambda mask: mask.sum(),
+    "cos": lambda mask: mask.sum(),
 }
+OVER_KEYS = {"attention_ce", "attention_ce_mean"}  # these make distributions over the keys
+MASKED = -1e4  # the score of a padded key: no attention, yet finite
 
 
 def objective(
@@ -35,7 +40,8 @@ def objective(
     student's may hold `inputs_mask` (batch, length), outside of which nothing counts. A match (i, feature, loss,
     weight) compares the i-th of both with one of TextBrewer's MATCH_LOSS_MAP. TextBrewer's `ce` loss is the cross
     entropy with the teacher's distribution, whose gradient is the KL's, without the factor T². One output has no
-    distribution: for regression the squared difference of the values takes its place, and T is 1.
+    distribution: for regression the squared difference of the values takes its place, and T is 1. TextBrewer's
+    distributions over keys have padding among them; here they do not, so that it does not matter how wide a batch is.
     """
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 
@@ -57,6 +63,8 @@ def objective(
         mask = student.get("inputs_mask")
         for match, (_, _, name, weight) in zip(config.intermediate_matches, matches, strict=True):
             match.weight = weight * _tokens_for_examples(name, mask) if hasattr(mask, "step_mask") else weight
+        if mask is not None and OVER_KEYS & {name for _, _, name, _ in matches}:
+            student, teacher = _mask_keys(student, mask), _mask_keys(teacher, mask)
         total: Tensor = distiller.compute_loss(student, teacher)[0]
         return total
 
@@ -66,9 +74,15 @@ def objective(
 def _tokens_for_examples(name: str, mask: Tensor) -> Tensor | float:
     """What makes a part's share of its step by examples one by tokens, for a loss that is a mean over these.
 
-    A step whose batch does not fit in memory weighs the loss of each part by its share of the step's examples.
+    A step whose batch goes through the model in parts weighs the loss of each by its share of the step's examples.
     """
     if name not in COUNTS:
         return 1.0
     count, examples = COUNTS[name], len(mask.step_mask) / len(mask)
     return examples * count(mask) / count(mask.step_mask)
+
+
+def _mask_keys(results: Results, mask: Tensor) -> Results:
+    """The results with no attention to padding; mask is (batch, length)."""
+    padding = (mask == 0)[:, None, None, :]
+    return {**results, "attention": [scores.masked_fill(padding, MASKED) for scores in results["attention"]]}

@@ -55,7 +55,7 @@ class TrainerState:
     evaluation_seconds: float = 0.0  # of these, spent evaluating
     seconds_before_resume: float = 0.0  # of these, spent before the last stop
     resumes: int = 0
-    micro_batch: int = 0  # examples that go through the model at once, as many as fit; 0 before the first step
+    micro_batch: int = 0  # examples that go through the model at once, at most: as many as fit; 0 before the first step
     divergence: str = ""  # when and in what the run has diverged; "" if it has not
     energy_joules: float | None = 0.0  # over `seconds`; None where it cannot be measured
     training_flops: dict[str, int] = field(default_factory=new_count)
