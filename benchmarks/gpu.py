@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lengths import LENGTHS
+from lengths import draw_lengths
 from theseus_bench.data.parquet import ROW
 from theseus_bench.data.synthetic import write_tokenizer
 from theseus_bench.files import write_json
@@ -109,8 +109,7 @@ def prepare(folder: str, size: Size = Size()) -> None:
         splits = {split: size.examples if split == "train" else 4 * size.batch for split in tasks[task].splits}
         for split, examples in splits.items():
             rows = np.zeros(examples, ROW)
-            quantiles = np.linspace(0, 1, len(LENGTHS[task]))
-            rows["length"] = np.interp(random.random(examples), quantiles, LENGTHS[task]).round()
+            rows["length"] = draw_lengths(task, random, examples)
             rows["start"] = np.cumsum(rows["length"]) - rows["length"]
             rows["first"] = rows["length"] // 2
             rows["label"], rows["idx"] = random.integers(2, size=examples), np.arange(examples)

@@ -33,7 +33,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from lengths import LENGTHS
+from lengths import LENGTHS, draw_lengths
 from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 from theseus_bench.data import batches as batches_module
 from theseus_bench.data import parquet
@@ -135,7 +135,7 @@ class Bench:
         BertForSequenceClassification(BertConfig(**SHAPE)).save_pretrained(self.backbone)
         random = np.random.default_rng(0)
         rows = np.zeros(EXAMPLES, parquet.ROW)
-        rows["length"] = np.quantile(LENGTHS[task], random.random(EXAMPLES)).round()
+        rows["length"] = draw_lengths(task, random, EXAMPLES)
         rows["first"], rows["label"], rows["idx"] = rows["length"], random.integers(2, size=EXAMPLES), range(EXAMPLES)
         rows["start"] = np.cumsum(rows["length"]) - rows["length"]
         self.split = parquet.Split(random.integers(1000, 30000, rows["length"].sum()).astype(np.uint16), rows)
