@@ -3,8 +3,8 @@
 import numpy as np
 
 PERCENT = [*range(0, 100, 5), 97, 98, 99, 99.5, 100]  # close together at the end: the longest make a batch's padding
-# Tokens of a training example as MiniLM's tokenizer counts them: quantiles at PERCENT, cut to 128. Batches of 32 drawn of
-# them have 1.00 to 1.08 times the padded tokens of the real ones.
+# Tokens of a training example as MiniLM's tokenizer counts them: quantiles at PERCENT, cut to 128. Batches of 32 drawn
+# of them have 1.00 to 1.08 times the padded tokens of the real ones.
 LENGTHS = {
     "cola": [4, 6, 7, 8, 8, 9, 9, 9, 10, 10, 10, 11, 11, 12, 12, 13, 14, 15, 17, 20, 22, 23, 25, 27, 47],
     "mrpc": [19, 32, 36, 39, 41, 44, 45, 47, 50, 51, 53, 55, 57, 59, 61, 62, 64, 67, 70, 74, 77, 79, 83, 86, 103],
