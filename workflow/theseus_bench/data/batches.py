@@ -16,8 +16,8 @@ def shuffled_batches(examples: int, task: str, seed: int, epoch: int, batch_size
     """The batches of one epoch of so many examples, as arrays of their numbers.
 
     Depends on the task, the seed and the epoch alone, so that all methods see the same batches in the same order. Like
-    lengths are not put together, though it would save padding: fine-tuning on STS-B, where lengths tell of labels, then
-    learns far less (benchmarks/README.md).
+    lengths are not put together, though it would save padding: no source does, and on STS-B lengths tell of labels
+    (benchmarks/README.md).
     """
     random = np.random.default_rng([seed, epoch, int.from_bytes(hashlib.sha256(task.encode()).digest()[:4])])
     order = random.permutation(examples)
