@@ -177,21 +177,33 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say
     other = reference_scores.loc["finetune", variant_of("finetune", "backbone")]["stsb"]
     reach = max(abs(theseus - score) for score in (own, *others))
     assert f"on STS-B now Theseus is within {reach:.1f} points of the three" in text
-    assert f"With two seeds, untested, the predecessor's layers give fine-tuning {own - other:.1f} points;" in text
+    assert f"embeddings and head together give fine-tuning {own - other:.1f} points;" in text
     assert f"fine-tuning from the backbone's, Theseus leads by {theseus - other:.1f}" in text
-    seeds = pd.read_csv(REFERENCE / "partial/scores/glue_dev.csv")
-    seeds = seeds[(seeds.method == "finetune") & (seeds.variant == "equal") & (seeds.metric == "score")].value
-    assert "backbone's layers has {:.1f} with one seed and {:.1f} with the other".format(*seeds) in text
+    frame = (
+        pd.read_csv(REFERENCE / "partial/scores/glue_dev.csv")
+        .query("metric == 'score'")
+        .set_index(["method", "variant"])
+    )
+    seeds, start, lead = (
+        frame.loc[key].value.to_numpy()
+        for key in (("finetune", "equal"), ("finetune", variant_of("finetune", "predecessor")), ("theseus", "equal"))
+    )
+    assert "backbone's layers has {:.1f} with one and {:.1f} with the other".format(*seeds) in text
+    shares = (f"{of_start:.1f} of {of_lead:.1f}" for of_start, of_lead in zip(start - seeds, lead - seeds, strict=True))
+    assert "alike with both seeds ({} points, {})".format(*shares) in text
     assert f"Fine-tuning from the backbone's layers has {other:.1f} on STS-B and had 46.9" in text
     scores = reference_table("replacing_pretrained").loc["theseus"]["stsb"]
     leads = [scores["equal+pretrained_start" + control] - other for control in ("", "+base_rate=1+schedule=constant")]
     assert f"From the backbone's layers Theseus leads fine-tuning by {leads[0]:.1f}; the same training without" in text
-    assert f"embeddings and head too, frozen, leads it by {leads[1]:.1f}." in text
+    assert (
+        f"embeddings and head too, frozen, leads it by {leads[1]:.1f}: replacing adds {leads[0] - leads[1]:.1f}."
+        in text
+    )
     without = reference_table("replacing").loc["theseus", "equal+base_rate=1+schedule=constant"]["stsb"]
     assert f"predecessor's layers, Theseus has {theseus:.1f} and the same without replacing {without:.1f}." in text
 
     speed = read_speed("glue_dev", REFERENCE).methods["theseus@equal"]
-    assert f"{speed.speedup:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f})" in text
+    assert f"{speed.speedup:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f}," in text
     costs = reference_flops(tasks)
     shares = [100 * costs["theseus", task] / costs[other, task] - 100 for task in tasks for other in BASELINES]
     low, high = (f"{value:.0f}" for value in (min(shares), max(shares)))
