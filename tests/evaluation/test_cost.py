@@ -1,5 +1,7 @@
 """What a suite is said to take: its steps and times, by finished runs, data sheets and this machine."""
 
+from dataclasses import replace
+
 import pytest
 from suites import leave_run, make_plan
 from theseus_bench.commands import run as run_command
@@ -37,6 +39,17 @@ def test_the_operations_of_a_run_are_those_of_its_tokens(tmp_path, gpu, padding)
     predicted = EVALUATION_PADDING * (evaluations * tokens["validation"] + tokens["validation"] + tokens["test"])
     expected = layers * (4 * 768**2 + 2 * 768 * 3072) * (6 * trained + 2 * predicted)
     assert Workload(PLAN, tmp_path).operations(run, run.settings, gpu) == pytest.approx(expected)
+
+
+def test_a_program_has_whole_batches_on_a_processor_too(tmp_path):
+    run = PLAN.run("finetune", "rte", 1)
+    program = replace(run, spec=replace(run.spec, command=["./train"]))
+    workload = Workload(PLAN, tmp_path)
+    of_program, on_a_gpu = (
+        workload.operations(program, run.settings, False),
+        workload.operations(run, run.settings, True),
+    )
+    assert of_program == on_a_gpu > workload.operations(run, run.settings, False)
 
 
 def test_runs_of_a_kind_that_has_finished_take_as_long(tmp_path):

@@ -1,9 +1,12 @@
 """What jobs ask of a cluster: enough by what is known of such runs, more for more, and what finished runs took."""
 
+import math
+
 import pytest
 from suites import leave_run, make_plan
 from theseus_bench.files import write_json
-from theseus_bench.suite.job_resources import JobResources
+from theseus_bench.suite.job_resources import GPU, PROCESSOR, START, JobResources
+from theseus_bench.suite.workload import Workload
 
 # Peak memory (GB) of a run on BERT-base on a processor, batches of 32, 128 tokens: benchmarks/README.md, Memory.
 MEASURED = {"predecessor": 5.60, "finetune": 3.32, "vanilla_kd": 3.34, "pkd": 3.39, "theseus": 4.32, "tinybert": 4.81}
@@ -35,6 +38,16 @@ def test_a_gpu_shortens_it_and_holds_what_a_processor_held(plan, tmp_path):
     with_gpu, without = (needs(plan, tmp_path, "predecessor", "mnli", gpu=gpu) for gpu in (True, False))
     assert with_gpu.minutes < without.minutes / 10
     assert with_gpu.memory < without.memory
+
+
+@pytest.mark.parametrize(("gpu", "speed"), [(False, PROCESSOR), (True, GPU)])
+def test_time_is_that_of_the_batches_that_the_device_computes(plan, tmp_path, gpu, speed):
+    """Whole ones on a GPU, with more padding than a processor's parts."""
+    run, threads = plan.run("predecessor", "mnli", 1), 1 if gpu else plan.suite.threads
+    operations = Workload(plan, tmp_path).operations(run, run.settings, gpu)
+    assert needs(plan, tmp_path, "predecessor", "mnli", gpu=gpu).minutes == START + math.ceil(
+        1.5 * operations / (speed * threads) / 60
+    )
 
 
 def test_the_backbone_that_is_there_counts_and_so_do_the_sentences(plan, tmp_path):
