@@ -43,7 +43,7 @@ def test_the_operations_of_a_run_are_those_of_its_tokens(tmp_path, gpu, padding)
 
 def test_a_program_has_whole_batches_on_a_processor_too(tmp_path):
     run = PLAN.run("finetune", "rte", 1)
-    program = replace(run, spec=replace(run.spec, command=["./train"]))
+    program = replace(run, spec=run.spec.model_copy(update={"command": ["./train"]}))
     workload = Workload(PLAN, tmp_path)
     of_program, on_a_gpu = (
         workload.operations(program, run.settings, False),
