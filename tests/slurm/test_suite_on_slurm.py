@@ -143,9 +143,15 @@ def release(project: Path) -> None:
     (project / "hold").unlink()
 
 
+def jobs_of(project: Path, method: str) -> list[str]:
+    """The numbers of the jobs that have called for a run of the method; the first is waited for."""
+    wait_until(lambda: calls(project, f"train {method} "), f"that a job calls for {method}", PATIENCE)
+    return [call[2] for call in calls(project, f"train {method} ")]
+
+
 def job_of(project: Path, method: str) -> str:
-    """The number of the last job that called for a run of the method."""
-    return [call[2] for call in calls(project, f"train {method} ")][-1]
+    """The number of the last job that has called for a run of the method."""
+    return jobs_of(project, method)[-1]
 
 
 def test_a_suite_is_made_as_on_one_machine(cluster, bare, local, tmp_path):
@@ -185,7 +191,7 @@ def test_jobs_that_exceed_memory_or_time_are_given_more(cluster, local, project)
     (project / "fault-vanilla_kd").write_text(FILL_MEMORY)
     snakemake = start(project, cluster, *targets(STUDENT, OTHER))
     wait_for_stall(project)
-    first = {method: limits(cluster, job_of(project, method)) for method in ("finetune", "vanilla_kd")}
+    first = {method: limits(cluster, jobs_of(project, method)[0]) for method in ("finetune", "vanilla_kd")}
     cluster.run("scontrol", "update", f"JobId={job_of(project, 'finetune')}", "TimeLimit=1")
     end(project, snakemake)
     second = {method: limits(cluster, job_of(project, method)) for method in ("finetune", "vanilla_kd")}
