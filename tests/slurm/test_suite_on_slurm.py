@@ -135,8 +135,9 @@ def stall(project: Path) -> None:
     (project / "fault-finetune").write_text(STALL)
 
 
-def wait_for_stall(project: Path) -> None:
-    wait_until((project / "begun").exists, "that the run begins", PATIENCE)
+def wait_for_stall(project: Path, snakemake: subprocess.Popen) -> None:
+    wait_until(lambda: (project / "begun").exists() or snakemake.poll() is not None, "that the run begins", PATIENCE)
+    assert (project / "begun").exists(), (project / "said.log").read_text()[-4000:]
 
 
 def release(project: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_suite_is_made_as_on_one_machine(cluster, bare, local, tmp_path):
 def test_a_cancelled_job_is_started_again(cluster, local, project):
     stall(project)
     snakemake = start(project, cluster, *targets(STUDENT))
-    wait_for_stall(project)
+    wait_for_stall(project, snakemake)
     cluster.run("scancel", job_of(project, "finetune"))
     release(project)
     end(project, snakemake)
@@ -190,7 +191,7 @@ def test_jobs_that_exceed_memory_or_time_are_given_more(cluster, local, project)
     stall(project)
     (project / "fault-vanilla_kd").write_text(FILL_MEMORY)
     snakemake = start(project, cluster, *targets(STUDENT, OTHER))
-    wait_for_stall(project)
+    wait_for_stall(project, snakemake)
     first = {method: limits(cluster, jobs_of(project, method)[0]) for method in ("finetune", "vanilla_kd")}
     cluster.run("scontrol", "update", f"JobId={job_of(project, 'finetune')}", "TimeLimit=1")
     end(project, snakemake)
@@ -214,7 +215,7 @@ def limits(cluster: Cluster, job: str) -> tuple[str, int, int]:
 def test_killed_daemons_that_come_back_cost_nothing(cluster, local, project):
     stall(project)
     snakemake = start(project, cluster, *targets(STUDENT))
-    wait_for_stall(project)
+    wait_for_stall(project, snakemake)
     job = job_of(project, "finetune")
     node = cluster.jobs(f"--jobs={job}", form="%N")[0]
     cluster.write_state(job)
@@ -234,7 +235,7 @@ def test_killed_daemons_that_come_back_cost_nothing(cluster, local, project):
 def test_a_job_on_a_lost_node_is_started_again_on_another(cluster, local, project):
     stall(project)
     snakemake = start(project, cluster, *targets(STUDENT))
-    wait_for_stall(project)
+    wait_for_stall(project, snakemake)
     node = cluster.jobs(f"--jobs={job_of(project, 'finetune')}", form="%N")[0]
     cluster.lose(node)
     release(project)
@@ -256,7 +257,7 @@ def test_a_stopped_snakemake_leaves_nothing_half_done_and_the_same_command_goes_
     """SIGTERM lets the jobs that have begun end; Ctrl-C cancels them."""
     stall(project)
     snakemake = start(project, cluster, *targets(STUDENT))
-    wait_for_stall(project)
+    wait_for_stall(project, snakemake)
     snakemake.send_signal(number)
     if number == signal.SIGINT:
         assert snakemake.wait(PATIENCE) != 0
