@@ -20,7 +20,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -41,6 +42,7 @@ from theseus_bench.suite.config import LoopSettings
 from theseus_bench.suite.load import load_plan
 from theseus_bench.training.loop import make_optimizer, planned_steps
 from theseus_bench.training.method import ParameterGroup, classify, task_loss
+from theseus_bench.training.micro_batches import parts_of
 from theseus_bench.training.teacher_outputs import open_teacher_outputs, write_teacher_outputs
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, DataCollatorWithPadding
@@ -85,29 +87,31 @@ def prepare(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, 
 
 
 def batches(task: Task, files: dict[str, Path], checkpoint: Path, folder: Path, rounds: int) -> None:
-    """One epoch of batches, padded to their longest, as tensors."""
+    """One epoch of batches, padded to their longest, as tensors; and what a processor computes of it, in parts."""
     encode_task(task, files, checkpoint, folder / "ours", sample=True, verify=False)
     split, pad = open_split(folder / "ours", "train"), summary(folder / "ours")["pad"]
     columns = ["input_ids", "token_type_ids", "attention_mask", "label"]
     dataset = _map(task, files, checkpoint, folder).select_columns(columns)
     collator = DataCollatorWithPadding(AutoTokenizer.from_pretrained(checkpoint))
     loader = DataLoader(dataset, BATCH, shuffle=True, collate_fn=collator)
-    epochs = iter(range(rounds))
-    tokens = {"ours": 0, "theirs": 0}
+    epochs = iter(range(rounds + 1))
 
-    def run_ours() -> None:
+    def our_batches() -> Iterator[dict[str, torch.Tensor]]:
         for examples in shuffled_batches(len(split), task.name, 1, next(epochs), BATCH):
-            tokens["ours"] += to_tensors(collate(split, examples, pad), CPU)["input_ids"].numel()
+            yield to_tensors(collate(split, examples, pad), CPU)
 
-    def run_theirs() -> None:
-        for batch in loader:
-            tokens["theirs"] += batch["input_ids"].numel()
-
-    _compare(f"an epoch of {task.name} ({len(split)} examples), beside a DataLoader", run_ours, run_theirs, rounds)
-    whole = rounds * len(split) * task.max_length
+    title = f"an epoch of {task.name} ({len(split)} examples), beside a DataLoader"
+    _compare(title, lambda: deque(our_batches(), maxlen=0), lambda: deque(loader, maxlen=0), rounds)
+    tokens: Counter[str] = Counter()
+    for batch in our_batches():
+        parts = [part["input_ids"] for part, _ in parts_of(batch, BATCH, by_length=True)]
+        in_parts = sum(part.numel() for part in parts)
+        tokens.update(real=int(batch["attention_mask"].sum()), whole=batch["input_ids"].numel(), in_parts=in_parts)
+        tokens.update(batches=1, parts=len(parts))
     print(
-        f"    tokens to compute: {tokens['ours'] / tokens['theirs']:.2f} ×; "
-        f"{tokens['ours'] / whole:.2f} × those of padding to {task.max_length}"
+        f"    tokens to compute for each real one: {tokens['whole'] / tokens['real']:.2f} in whole batches, "
+        f"{tokens['in_parts'] / tokens['real']:.2f} in {tokens['parts'] / tokens['batches']:.1f} parts a batch, "
+        f"{len(split) * task.max_length / tokens['real']:.2f} padded to {task.max_length}"
     )
 
 
