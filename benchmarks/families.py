@@ -22,6 +22,7 @@ FAMILIES = {
     "tasks as uneven as GLUE's": {"uneven": True},
     "a tenth of seeds fails on half of the tasks": {"failing": 0.1},
     "all of it: uneven, a baseline 4 times, a twentieth fails": {"uneven": True, "wild": 3, "failing": 0.05},
+    "four of a start, the rest of another and 10 times": {"of_start": 4},
 }
 
 
@@ -62,7 +63,8 @@ class Design:
     `ratio`: the variance of a difference's mean over seeds, as a multiple of its variance over examples, which is 1.
     `wild`: the method whose seeds spread four times as much. `uneven`: tasks differ in all their spreads, as GLUE's do.
     `failing`: the share of seeds on half of the tasks that fall by ten standard errors of the examples. `discrete`: the
-    scores are accuracies on 277 examples, and `ratio` the seeds' spread in skill.
+    scores are accuracies on 277 examples, and `ratio` the seeds' spread in skill. `of_start`: how many methods, from
+    the first on, start alike, where the seeds of those that start from another model spread ten times as much.
     """
 
     seeds: int
@@ -71,6 +73,7 @@ class Design:
     uneven: bool = False
     failing: float = 0.0
     discrete: bool = False
+    of_start: int | None = None
 
     METHODS = 9
     TASKS = 9
@@ -95,6 +98,8 @@ def draw(design: Design, n: int, random: np.random.Generator) -> Experiments:
     wild = np.ones(design.METHODS)
     if design.wild is not None:
         wild[design.wild] = 4
+    if design.of_start is not None:
+        wild[design.of_start :] = 10
     if design.discrete:
         parts = [_draw_accuracies(design, n, random, wild) for _ in range(design.TASKS)]
         return Experiments(*(np.stack(values, axis=2) for values in zip(*parts, strict=True)))
@@ -124,17 +129,19 @@ def _draw_accuracies(design: Design, n: int, random: np.random.Generator, wild: 
     return 100 * right.mean(axis=-1), over, interaction
 
 
-def p_of_families(experiments: Experiments, moderated: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def p_of_families(
+    experiments: Experiments, moderated: bool = True, of_start: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """p of the macro difference of each method from the first (n, 8), and of each on each task (n, 8, 9).
 
-    As `statistics.spread_of` and `statistics.conclude` make them, for all experiments at once. Not `moderated`: with
-    the variance of the differences of paired seeds alone.
+    As `statistics.spread_of` and `statistics.conclude` make them, for all experiments at once, the variances moderated
+    by those of the same start, of which the first `of_start` methods are. Not `moderated`: with the variance of the
+    differences of paired seeds alone.
     """
     scores, seeds = experiments.scores, experiments.scores.shape[-1]
     if moderated:
         own = np.moveaxis(scores.var(axis=-1, ddof=1), 1, -1)  # (n, tasks, methods)
-        variance, df = statistics.moderate(own, np.full(scores.shape[1], seeds - 1.0))
-        variance, df = (np.moveaxis(values, -1, 1) for values in (variance / seeds, df))
+        variance, df = (np.moveaxis(values, -1, 1) for values in _moderate(own, seeds, of_start or Design.METHODS))
         parts = [(np.broadcast_to(variance[:, :1], variance[:, 1:].shape), df[:, :1]), (variance[:, 1:], df[:, 1:])]
     else:
         parts = [((scores[:, :1] - scores[:, 1:]).var(axis=-1, ddof=1) / seeds, seeds - 1)]
@@ -150,6 +157,14 @@ def p_of_families(experiments: Experiments, moderated: bool = True) -> tuple[np.
     )
 
 
+def _moderate(own: np.ndarray, seeds: int, of_start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The variances of the methods' means over `seeds`, from those over seeds, (..., methods) by start."""
+    groups = [group for group in (own[..., :of_start], own[..., of_start:]) if group.shape[-1]]
+    parts = [statistics.moderate(group, np.full(group.shape[-1], seeds - 1.0)) for group in groups]
+    variance, df = (np.concatenate(values, axis=-1) for values in zip(*parts, strict=True))
+    return variance / seeds, df
+
+
 def _p_of(difference: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(np.abs(difference) / np.sqrt(variance), variance**2 / weight)
@@ -162,7 +177,7 @@ def count_alarms(design: Design, n: int, moderated: bool = True, chunk: int = 10
     random = np.random.default_rng([design.seeds, int(100 * design.ratio), int(design.discrete)])
     rates = np.zeros(5)
     for _ in range(n // chunk):
-        macro, tasks = p_of_families(draw(design, chunk, random), moderated)
+        macro, tasks = p_of_families(draw(design, chunk, random), moderated, design.of_start)
         tasks = tasks.reshape(chunk, -1)
         family = [(p.min(axis=1) < 0.05 / p.shape[1]).mean() for p in (tasks, macro)]  # Holm's first step
         rates += [(tasks < 0.05).mean(), (tasks < 0.0006).mean(), (macro < 0.05).mean(), *family]

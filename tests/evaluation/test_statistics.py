@@ -213,6 +213,7 @@ DESIGNS = {
     "tasks as uneven as GLUE's": Design(3, 10.0, uneven=True),
     "a tenth of the seeds fails": Design(3, 1.0, failing=0.1),
     "accuracies": Design(3, 0.15, discrete=True),
+    "two starts": Design(3, 3.0, of_start=4),
 }
 
 
@@ -235,6 +236,15 @@ def test_single_tasks_keep_their_tail(design):
     assert alarms["tasks"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
     before = families.count_alarms(design, 1000, moderated=False)
     assert before["tasks"] > 0.06, "the simulation shows what moderation is for"
+
+
+def test_a_difference_within_a_start_is_found_beside_a_start_whose_seeds_lie_far_apart():
+    design = Design(3, 1.0, of_start=4)
+    experiments = families.draw(design, 200, np.random.default_rng(0))
+    experiments.scores[:, 0] += 3  # points; the standard error of a difference on one task is 1.4
+    (_, tasks), (_, in_one_pool) = (families.p_of_families(experiments, of_start=n) for n in (4, None))
+    assert (tasks[:, :3] < 0.05).mean() > 0.3
+    assert (in_one_pool[:, :3] < 0.05).mean() < 0.01
 
 
 def test_intervals_of_a_family_hold_together():

@@ -162,21 +162,27 @@ def test_the_reference_tables_of_the_readme_have_the_numbers_of_the_tables_of_re
 
 
 def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say(reference_scores):
-    """Each number that the sentences name, and that nothing is tested; a record that is added changes them."""
+    """Each number that the sentences name, and that nothing is significant; a record that is added changes them."""
     text = " ".join(Path("README.md").read_text(encoding="utf-8").split())
     predecessor = reference_scores.loc["predecessor", "equal"]
     tasks = [name for name in TASKS.values() if predecessor.get(f"{name}_n", 0) > 0]
     assert tasks == ["stsb"]
-    assert "of the new runs STS-B has two seeds, of which nothing is tested" in text
-    assert reference_scores["stsb_n"].max() == 2
-    assert [row for row in reference_tests().differences if row.p is not None] == []
+    assert reference_scores.loc[["predecessor", "theseus", *BASELINES], "stsb_n"].eq(3).all()
+    assert "of the new runs STS-B has its three seeds" in text
+    tests = [row for row in reference_tests().differences if row.p is not None]
+    assert [row for row in tests if row.p_holm < 0.05] == []
+    assert f"hold for all {tests[0].tests} differences on single tasks that the suite asks for" in text
 
     theseus, own, *others = (
         reference_scores.loc[method, variant_of(method, "predecessor")]["stsb"] for method in ("theseus", *BASELINES)
     )
     other = reference_scores.loc["finetune", variant_of("finetune", "backbone")]["stsb"]
     reach = max(abs(theseus - score) for score in (own, *others))
-    assert f"on STS-B now Theseus is within {reach:.1f} points of the three" in text
+    p = [row.p for row in tests if row.name == "theseus@equal" and row.primary]
+    assert (
+        f"Theseus is within {reach:.1f} points of the three (p from {describe_p(min(p), 2)} to {describe_p(max(p), 2)},"
+        in text
+    )
     assert f"embeddings and head together give fine-tuning {own - other:.1f} points;" in text
     assert f"fine-tuning from the backbone's, Theseus leads by {theseus - other:.1f}" in text
     frame = (
@@ -188,19 +194,23 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say
         frame.loc[key].value.to_numpy()
         for key in (("finetune", "equal"), ("finetune", variant_of("finetune", "predecessor")), ("theseus", "equal"))
     )
-    assert "backbone's layers has {:.1f} with one and {:.1f} with the other".format(*seeds) in text
-    shares = (f"{of_start:.1f} of {of_lead:.1f}" for of_start, of_lead in zip(start - seeds, lead - seeds, strict=True))
-    assert "alike with both seeds ({} points, {})".format(*shares) in text
-    assert f"Fine-tuning from the backbone's layers has {other:.1f} on STS-B and had 46.9" in text
+    assert "from the backbone's layers fine-tuning has {:.1f}, {:.1f} and {:.1f},".format(*seeds) in text
+    shares = [f"{of_start:.1f} of {of_lead:.1f}" for of_start, of_lead in zip(start - seeds, lead - seeds, strict=True)]
+    assert "alike with all seeds ({} points, {}, {})".format(*(share.strip() for share in shares)) in text
+    assert f"From the backbone's layers fine-tuning has {other:.1f} on STS-B and had 46.9" in text
     scores = reference_table("replacing_pretrained").loc["theseus"]["stsb"]
     leads = [scores["equal+pretrained_start" + control] - other for control in ("", "+base_rate=1+schedule=constant")]
     assert f"From the backbone's layers Theseus leads fine-tuning by {leads[0]:.1f}; the same training without" in text
-    assert (
-        f"embeddings and head too, frozen, leads it by {leads[1]:.1f}: replacing adds {leads[0] - leads[1]:.1f}."
-        in text
+    row, row_of_start = (
+        next(row for row in read_significance(experiment, REFERENCE / "partial").differences if row.target == "stsb")
+        for experiment in ("replacing_pretrained", "replacing")
     )
-    without = reference_table("replacing").loc["theseus", "equal+base_rate=1+schedule=constant"]["stsb"]
-    assert f"predecessor's layers, Theseus has {theseus:.1f} and the same without replacing {without:.1f}." in text
+    assert (
+        f"leads it by {leads[1]:.1f}: replacing adds {row.difference:.1f} (−{-row.low:.1f} to {row.high:.1f}; "
+        f"p = {describe_p(row.p, 3)} by itself, {describe_p(row.p_holm, 3)} with the two tasks to come)"
+    ) in text
+    low, high = -row_of_start.low, row_of_start.high
+    assert f"From the predecessor's layers it adds {row_of_start.difference:.1f} (−{low:.1f} to {high:.1f})." in text
 
     speed = read_speed("glue_dev", REFERENCE).methods["theseus@equal"]
     assert f"{speed.speedup:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f}," in text
@@ -208,6 +218,11 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say
     shares = [100 * costs["theseus", task] / costs[other, task] - 100 for task in tasks for other in BASELINES]
     low, high = (f"{value:.0f}" for value in (min(shares), max(shares)))
     assert f"**It costs** {low if low == high else f'{low} to {high}'} % more FLOPs in training than" in text
+
+
+def describe_p(p, digits):
+    """As pages write it."""
+    return f"{p:.{digits}f}".removeprefix("0")
 
 
 def reference_flops(tasks):

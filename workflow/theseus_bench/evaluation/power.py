@@ -12,6 +12,7 @@ import scipy  # scipy.stats, slow to import, loads where it is first used
 
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.families import list_families, macro_tasks, primary_target
+from theseus_bench.evaluation.pairs import list_fellows, role_of
 from theseus_bench.evaluation.significance_file import PRIMARY
 from theseus_bench.evaluation.statistics import FEWEST, moderate
 from theseus_bench.suite.plan import Plan
@@ -59,7 +60,8 @@ def smallest_difference(tasks: Sequence[TaskPower], seeds: int, methods: int, al
 def describe_power(plan: Plan, experiment: str, records: Iterable[RunRecord]) -> list[str]:
     """Lines on what an experiment's seeds can show; a task's deviation over seeds is that of the finished `records`."""
     definition, alpha = plan.suite.experiments[experiment], plan.suite.significance.alpha
-    seeds, methods = len(plan.experiment_seeds(definition)), len(plan.experiment_names(experiment))
+    seeds, fellows = len(plan.experiment_seeds(definition)), list_fellows(plan, plan.experiment_names(experiment))
+    methods = 1 + min((len(fellows[name]) for name in fellows if role_of(plan, name) != "control"), default=0)
     tasks = {task.name: _power_of(plan, task, records) for task in plan.experiment_tasks(definition)}
     title = f"{experiment}, {count_noun(seeds, 'seed')}"
     if seeds < FEWEST:

@@ -23,7 +23,7 @@ from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation import statistics
 from theseus_bench.evaluation.families import Family, common_tasks, further_proposal, list_families, macro_tasks
-from theseus_bench.evaluation.pairs import Comparison, list_comparisons, role_of
+from theseus_bench.evaluation.pairs import Comparison, list_comparisons, list_fellows
 from theseus_bench.evaluation.resampling import resample_task
 from theseus_bench.evaluation.scores import majority_decisions, read_scores
 from theseus_bench.evaluation.significance_file import save_significance
@@ -143,21 +143,21 @@ def _on_task(
 def moderate_task(plan: Plan, task: str, scores: Scores) -> dict[tuple[str, str], tuple[float, float]]:
     """The variance over seeds and its degrees of freedom of every method of the task that has at least two seeds.
 
-    Trained methods of one protocol moderate each other; what trains nothing has its own.
+    It is moderated by those of its fellows (theseus_bench.evaluation.pairs).
     """
-    variances: dict[tuple[str, str], tuple[float, float]] = {}
-    by_protocol: dict[str, list[tuple[str, str]]] = {}
-    for (name, scored_task), by_seed in scores.items():
-        if scored_task == task and len(by_seed) > 1:
-            values = np.array(list(by_seed.values()))
-            variances[name, scored_task] = (float(values.var(ddof=1)), len(values) - 1.0)
-            if role_of(plan, name) != "control":
-                by_protocol.setdefault(RunName.parse(name).protocol, []).append((name, scored_task))
-    for names in by_protocol.values():
-        estimates, dfs = np.array([variances[name] for name in names]).T
-        new_variances, new_dfs = statistics.moderate(estimates, dfs)
-        variances |= dict(zip(names, zip(new_variances.tolist(), new_dfs.tolist(), strict=True), strict=True))
-    return variances
+    by_name = {
+        name: np.array(list(by_seed.values()))
+        for (name, scored_task), by_seed in scores.items()
+        if scored_task == task and len(by_seed) > 1
+    }
+    moderated: dict[tuple[str, str], tuple[float, float]] = {}
+    for name, fellows in list_fellows(plan, by_name).items():
+        values = [by_name[one] for one in (name, *fellows)]
+        variances, dfs = statistics.moderate(
+            np.array([one.var(ddof=1) for one in values]), np.array([len(one) - 1.0 for one in values])
+        )
+        moderated[name, task] = (float(variances[0]), float(dfs[0]))
+    return moderated
 
 
 def read_decisions(runs: list[Run], folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -4,9 +4,9 @@ The primary comparison of two methods is over seeds and examples at once: `concl
 a difference apart, as a crossed design allows (Owen 2007), and uses Student's t with the degrees of freedom of
 Satterthwaite (1946). Examples are paired. Seeds are not: either method's seeds have a variance of their own, so that
 the difference is that of the means which the tables show. Few seeds that agree by chance must not pass for certainty,
-in the tail least of all, where a family of tests looks. So each variance over seeds is moderated by those of the other
-methods on the same task (Smyth 2004), but only ever upwards: a method that is less stable than its fellows keeps what
-its own seeds say. Below `FEWEST` seeds nothing is tested.
+in the tail least of all, where a family of tests looks. So each variance over seeds is moderated by those of other
+methods of the same start on the same task (Smyth 2004), but only ever upwards: a method that is less stable than its
+fellows keeps what its own seeds say. Below `FEWEST` seeds nothing is tested.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import pandas as pd
 
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.counterparts import compared_tables, counterparts, kind_of
+from theseus_bench.evaluation.pairs import list_fellows
 from theseus_bench.evaluation.statistics import FEWEST, moderate, t_interval
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import Paper, PublishedRow, PublishedTable
@@ -143,17 +144,15 @@ def _error(
     plan: Plan, scores: Values, name: str, task: str, splits: list[str], metric: str, table: PublishedTable
 ) -> Parts:
     """The variance of our mean less the printed number, with its degrees of freedom; nothing under two seeds."""
-    fellows = {
-        str(RunName.of(*key[:2])): None
-        for key in scores
-        if key[2] == task and RunName.of(*key[:2]).protocol == PUBLISHED and plan.specs[key[0]].role != "control"
-    }
-    by_seed = {fellow: _by_seed(scores, fellow, task, splits, metric) for fellow in dict.fromkeys([name, *fellows])}
-    by_seed = {fellow: values for fellow, values in by_seed.items() if len(values) > 1}
+    names = dict.fromkeys(str(RunName.of(*key[:2])) for key in scores if key[2] == task)
+    by_seed = {one: _by_seed(scores, one, task, splits, metric) for one in names}
+    by_seed = {one: values for one, values in by_seed.items() if len(values) > 1}
     if name not in by_seed:
         return []
-    estimates = np.array([values.var(ddof=1) for values in by_seed.values()])
-    variances, dfs = moderate(estimates, np.array([len(values) - 1.0 for values in by_seed.values()]))
+    seeds = [by_seed[one] for one in (name, *list_fellows(plan, by_seed)[name])]
+    variances, dfs = moderate(
+        np.array([values.var(ddof=1) for values in seeds]), np.array([len(values) - 1.0 for values in seeds])
+    )
     runs = 1 / len(by_seed[name])
     if table.runs is not None:
         runs += (MEDIAN if table.statistic == "median" else 1.0) / table.runs
