@@ -23,6 +23,8 @@ FAMILIES = {
     "a tenth of seeds fails on half of the tasks": {"failing": 0.1},
     "all of it: uneven, a baseline 4 times, a twentieth fails": {"uneven": True, "wild": 3, "failing": 0.05},
     "four of a start, the rest of another and 10 times": {"of_start": 4},
+    "the same, and a baseline of the four 4 times": {"of_start": 4, "wild": 3},
+    "the same, and the proposed method 4 times": {"of_start": 4, "wild": 0},
 }
 
 
@@ -140,29 +142,36 @@ def p_of_families(
     """
     scores, seeds = experiments.scores, experiments.scores.shape[-1]
     if moderated:
-        own = np.moveaxis(scores.var(axis=-1, ddof=1), 1, -1)  # (n, tasks, methods)
-        variance, df = (np.moveaxis(values, -1, 1) for values in _moderate(own, seeds, of_start or Design.METHODS))
+        variance, df, sources = _moderate(scores, of_start or Design.METHODS)
         parts = [(np.broadcast_to(variance[:, :1], variance[:, 1:].shape), df[:, :1]), (variance[:, 1:], df[:, 1:])]
+        common = [(sources[:, :1, ..., k] + sources[:, 1:, ..., k], seeds - 1) for k in range(Design.METHODS)]
     else:
         parts = [((scores[:, :1] - scores[:, 1:]).var(axis=-1, ddof=1) / seeds, seeds - 1)]
+        common = parts
     whole = sum(part for part, _ in parts)
     interaction = experiments.interaction[:, :1] + experiments.interaction[:, 1:]
     least = np.minimum(np.minimum(interaction, whole), experiments.over_examples)
-    parts.append((experiments.over_examples - least, Design.EXAMPLES - 1))
+    examples_part = experiments.over_examples - least
     difference = (scores[:, :1] - scores[:, 1:]).mean(axis=-1)
-    variance = sum(part for part, _ in parts)
-    weight = sum(part**2 / df for part, df in parts)
+    variance = whole + examples_part
+    weight = statistics.weigh(parts, common) + examples_part**2 / (Design.EXAMPLES - 1)
     return _p_of(*(values[..., :8].sum(axis=-1) for values in (difference, variance, weight))), _p_of(
         difference, variance, weight
     )
 
 
-def _moderate(own: np.ndarray, seeds: int, of_start: int) -> tuple[np.ndarray, np.ndarray]:
-    """The variances of the methods' means over `seeds`, from those over seeds, (..., methods) by start."""
-    groups = [group for group in (own[..., :of_start], own[..., of_start:]) if group.shape[-1]]
-    parts = [statistics.moderate(group, np.full(group.shape[-1], seeds - 1.0)) for group in groups]
-    variance, df = (np.concatenate(values, axis=-1) for values in zip(*parts, strict=True))
-    return variance / seeds, df
+def _moderate(scores: np.ndarray, of_start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the methods' means over seeds (n, methods, tasks, seeds): the variance, its degrees of freedom, each
+    (n, methods, tasks), and the sources (n, methods, tasks, methods) of the former; moderated by start."""
+    seeds, own = scores.shape[-1], np.moveaxis(scores.var(axis=-1, ddof=1), 1, -1)  # (n, tasks, methods)
+    variance, df, sources = np.empty_like(own), np.empty_like(own), np.zeros((*own.shape, own.shape[-1]))
+    for pool in (slice(of_start), slice(of_start, None)):
+        of_pool = own[..., pool]
+        if of_pool.shape[-1]:
+            moderated = statistics.moderate(of_pool, np.full(of_pool.shape[-1], seeds - 1.0))
+            variance[..., pool], df[..., pool] = moderated.variances / seeds, moderated.dfs
+            sources[..., pool, pool] = moderated.sources / seeds
+    return np.moveaxis(variance, -1, 1), np.moveaxis(df, -1, 1), np.moveaxis(sources, -2, 1)
 
 
 def _p_of(difference: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -201,11 +210,11 @@ def joint_coverage(seeds: int, ratio: float, n: int) -> float:
     for i in range(n):
         conclusions = []
         own = experiments.scores[i].var(axis=-1, ddof=1)
-        variances = [statistics.moderate(own[:, task], np.full(9, seeds - 1.0)) for task in range(8)]
+        variances = [moderate_methods(own[:, task], seeds) for task in range(8)]
         for other in range(8):
             spreads = []
-            for task, (variance, df) in enumerate(variances):
-                parts = tuple((variance[m] / seeds, df[m]) for m in (0, other + 1))
+            for task, of_task in enumerate(variances):
+                parts = statistics.parts_of_seeds((of_task["0"], of_task[str(other + 1)]), (seeds, seeds))
                 over = experiments.over_examples[i, other, task]
                 interaction = experiments.interaction[i, 0, task] + experiments.interaction[i, other + 1, task]
                 examples_variance = over - min(interaction, sum(part for part, _ in parts), over)
@@ -217,6 +226,17 @@ def joint_coverage(seeds: int, ratio: float, n: int) -> float:
         _, intervals = statistics.adjust_family(conclusions, 0.05, [(-100.0, 100.0)] * 8, 8)
         coverage += all(low <= true <= high for (low, high), true in zip(intervals, truth, strict=True))
     return coverage / n
+
+
+def moderate_methods(
+    variances: np.ndarray, seeds: int, of_start: int | None = None
+) -> dict[str, statistics.SeedVariance]:
+    """The variances over `seeds` of methods (methods,) moderated by start, by the method's number."""
+    own = {str(method): variance for method, variance in enumerate(variances)}
+    pools = list(own)[:of_start], list(own)[of_start:] if of_start else []
+    dfs = dict.fromkeys(own, seeds - 1.0)
+    by_pool = (statistics.moderate_by_name({name: own[name] for name in pool}, dfs) for pool in pools if pool)
+    return {name: variance for of_pool in by_pool for name, variance in of_pool.items()}
 
 
 def _with_interval(share: float, n: int) -> str:

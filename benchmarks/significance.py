@@ -154,11 +154,13 @@ def simulate(
 
 
 def conclude_alone(observed, draws, examples: int) -> statistics.Conclusion:
-    """The test of two methods that have no fellows but each other."""
-    own = [scores.var(ddof=1) for scores in observed]
-    variances, dfs = statistics.moderate(np.array(own), np.array([len(scores) - 1.0 for scores in observed]))
-    variance_and_df = tuple(zip(variances.tolist(), dfs.tolist(), strict=True))
-    return statistics.conclude([statistics.spread_of(observed, draws, variance_and_df, examples)])
+    """The test of two methods that have only each other to moderate their variances."""
+    names = ("first", "second")
+    own = {name: scores.var(ddof=1) for name, scores in zip(names, observed, strict=True)}
+    dfs = {name: len(scores) - 1.0 for name, scores in zip(names, observed, strict=True)}
+    variances = statistics.moderate_by_name(own, dfs)
+    both = variances["first"], variances["second"]
+    return statistics.conclude([statistics.spread_of(observed, draws, both, examples)])
 
 
 def multi_bootstrap(draws: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -12,6 +12,7 @@ from statistics import mean, stdev
 
 from theseus_bench.data.metrics import measure_task, score
 from theseus_bench.evaluation.significance_file import read_significance
+from theseus_bench.evaluation.statistics import Conclusion, interval
 from theseus_bench.strict_yaml import read_yaml
 from theseus_bench.suite.load import load_plan
 from theseus_bench.suite.plan import Plan
@@ -47,10 +48,10 @@ def scores() -> Table:
 
 
 def differences() -> Table:
-    """Theseus less each baseline with the same layers, in points, with the interval that holds for all tests together.
+    """Theseus less each baseline with the same layers, in points, with its 95 % interval by itself.
 
-    Bold where the difference is significant after Holm. With too few seeds for a test it stands alone; where one of the
-    two has not all seeds of the column yet, nothing does.
+    Bold where the difference is significant among all tests of its family, by Holm. With too few seeds for a test it
+    stands alone; where one of the two has not all seeds of the column yet, nothing does.
     """
     plan, points = _plan(), _points()[0]
     results = read_significance(EXPERIMENT, Path(plan.folder) / "partial")
@@ -65,9 +66,11 @@ def differences() -> Table:
         if min(len(of_theseus), len(of_other)) < _tasks()[task]:
             return ""
         difference = f"{mean(of_theseus) - mean(of_other):+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
-        if row is not None and row.low is not None and row.high is not None:
+        if row is not None and row.error is not None and row.df is not None and row.p is not None:
+            conclusion = Conclusion(row.difference, row.error, row.df, row.p)
+            low, high = interval(conclusion, 0.05, (-200, 200))
             difference = f"**{difference}**" if results.is_significant(row) else difference
-            difference += f" ({row.low:.1f} to {row.high:.1f})"
+            difference += f" ({low:.1f} to {high:.1f})"
         return difference.replace("-", "−")
 
     rows = []

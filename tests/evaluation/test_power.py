@@ -1,8 +1,14 @@
 """What seeds can show: the difference that is said to be found four times in five is found four times in five."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from suites import make_plan
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import families
 from theseus_bench.evaluation import statistics
 from theseus_bench.evaluation.power import (
     DISAGREEMENT,
@@ -28,9 +34,9 @@ def test_a_difference_of_that_size_is_found_four_times_in_five(deviations, seeds
         for task in tasks:
             scores = random.normal(0, task.deviation, (methods, seeds))
             examples_part = 100**2 * DISAGREEMENT / task.examples
-            variances, dfs = statistics.moderate(scores.var(axis=1, ddof=1), np.full(methods, seeds - 1.0))
+            variances = families.moderate_methods(scores.var(axis=1, ddof=1), seeds)
             difference = shift + scores[0].mean() - scores[1].mean() + random.normal(0, examples_part**0.5)
-            parts = tuple((variances[k] / seeds, dfs[k]) for k in (0, 1))
+            parts = statistics.parts_of_seeds((variances["0"], variances["1"]), (seeds, seeds))
             spreads.append(statistics.Spread(difference, task.examples, parts, examples_part))
         found += statistics.conclude(spreads).p < 0.05
     assert found / trials == pytest.approx(POWER, abs=0.035)
@@ -65,6 +71,24 @@ def test_what_an_earlier_experiment_tests_is_in_no_family_of_a_later_one():
     }
     assert [len(lines) for lines in found.values()] == [1, 0, 1]
     assert found["third"][0].endswith("in a family of 2")
+
+
+@pytest.mark.parametrize("names", [["majority"], ["majority", "theseus"], ["predecessor", "majority"]])
+def test_an_experiment_with_little_to_compare_is_told_too(names):
+    plan = make_plan(tasks=["rte"], compact={}, experiments={"first": {"title": "First", "methods": names}})
+    alone = smallest_difference([TaskPower(277)], 3, 2, 0.05)
+    assert any(line.endswith(f"RTE {alone:.1f}") for line in describe_power(plan, "first", []))
+
+
+def test_an_experiments_power_is_that_of_its_smallest_pool():
+    names = ["finetune", "vanilla_kd", "pkd"]
+    both = [*names, *(f"{name}@start=predecessor" for name in names), "theseus", "theseus@pretrained_start", "tinybert"]
+    one = {"title": "First", "methods": ["predecessor", *both]}
+    plan = make_plan(tasks=["rte"], compact={}, experiments={"first": one})
+    small, large = (smallest_difference([TaskPower(277)], 3, methods, 0.05) for methods in (4, 10))
+    (line,) = (line for line in describe_power(plan, "first", []) if "one task alone" in line)
+    assert f"{small:.1f}" != f"{large:.1f}"
+    assert line.endswith(f"RTE {small:.1f}")
 
 
 def test_an_experiment_is_told_by_family_and_task():

@@ -39,8 +39,14 @@ def spread_of(scores: np.ndarray, others: np.ndarray, resamples: int = 20_000, s
     examples = scores.shape[1]
     observed = scores.mean(axis=1), others.mean(axis=1)
     draws = resample(scores, resamples), resample(others, resamples)
-    variances = tuple((values.var(ddof=1), len(values) - 1) for values in observed)
+    variances = alone("first", observed[0]), alone("second", observed[1])
     return statistics.spread_of(observed, draws, variances, examples, share)
+
+
+def alone(name: str, scores: np.ndarray):
+    """The variance over seeds of a method that nothing moderates."""
+    variance, df = scores.var(ddof=1), len(scores) - 1
+    return statistics.SeedVariance(variance, df, {name: (variance, df)})
 
 
 def mean_squares(scores: np.ndarray):
@@ -83,7 +89,7 @@ def test_a_share_of_the_second_is_taken_in_all_parts():
 def test_without_examples_of_its_own_it_is_welchs_t_test():
     observed, others = np.array([1.0, 2.5, 0.5, 3.0]), np.array([0.5, 0.2, 0.4])
     still = np.tile(observed, (100, 1)), np.tile(others, (100, 1))  # the same on every resample
-    variances = (observed.var(ddof=1), 3), (others.var(ddof=1), 2)
+    variances = alone("first", observed), alone("second", others)
     conclusion = statistics.conclude([statistics.spread_of((observed, others), still, variances, 50)])
     expected = stats.ttest_ind(observed, others, equal_var=False)
     assert conclusion.p == pytest.approx(expected.pvalue)
@@ -103,38 +109,58 @@ def test_a_macro_has_the_error_of_a_mean_of_tasks():
 def test_variances_are_moderated_upwards_by_the_others():
     """Three methods of three seeds: the prior of each is the mean of the other two, with twice its degrees of "
     "freedom."""
-    variances, dfs = statistics.moderate(np.array([1.0, 4.0, 10.0]), np.array([2.0, 2.0, 2.0]))
-    assert variances == pytest.approx([(4 * 7 + 2 * 1) / 6, (4 * 5.5 + 2 * 4) / 6, 10])
-    assert list(dfs) == [6, 6, 2]
+    moderated = statistics.moderate(np.array([1.0, 4.0, 10.0]), np.array([2.0, 2.0, 2.0]))
+    assert moderated.variances == pytest.approx([(4 * 7 + 2 * 1) / 6, (4 * 5.5 + 2 * 4) / 6, 10])
+    assert list(moderated.dfs) == [6, 6, 2]
+    shares = [[2 * 1, 4 * 4 / 2, 4 * 10 / 2], [4 * 1 / 2, 2 * 4, 4 * 10 / 2], [0, 0, 6 * 10]]
+    assert moderated.sources == pytest.approx(np.array(shares) / 6)
 
 
 def test_few_others_weigh_no_more_than_what_is_known_of_them():
-    variances, dfs = statistics.moderate(np.array([1.0, 4.0]), np.array([4.0, 2.0]))
-    assert variances == pytest.approx([(2 * 4 + 4 * 1) / 6, 4])
-    assert list(dfs) == [6, 2]
-    assert statistics.moderate(np.array([3.0]), np.array([2.0]))[0] == [3.0], "nobody to learn from"
+    moderated = statistics.moderate(np.array([1.0, 4.0]), np.array([4.0, 2.0]))
+    assert moderated.variances == pytest.approx([(2 * 4 + 4 * 1) / 6, 4])
+    assert list(moderated.dfs) == [6, 2]
+    assert statistics.moderate(np.array([3.0]), np.array([2.0])).variances == [3.0], "nobody to learn from"
+
+
+def test_seeds_that_both_variances_rest_on_count_once():
+    """Of two methods that moderate each other, by hand: the first's variance is half the second's own."""
+    both = statistics.moderate_by_name({"calm": 0.5, "wild": 9.0}, {"calm": 2.0, "wild": 2.0})
+    assert (both["calm"].variance, both["calm"].df) == (pytest.approx(4.75), 4)
+    parts = statistics.parts_of_seeds((both["calm"], both["wild"]), (3, 4))
+    assert [part for part, _ in parts] == pytest.approx([4.75 / 3, 9 / 4])
+    of_calm, of_wild = 0.25 / 3, 4.5 / 3 + 9 / 4
+    df = (of_calm + of_wild) ** 2 / (of_calm**2 / 2 + of_wild**2 / 2)
+    conclusion = statistics.conclude([statistics.Spread(2.0, 100, parts, 0.0)])
+    assert conclusion.df == pytest.approx(df)
+    assert conclusion.df < 2.1, "the wild one's three seeds are all that is known"
+    apart = statistics.parts_of_seeds((both["wild"], alone("other", np.array([1.0, 2.0, 4.0]))), (3, 3))
+    assert [df for _, df in apart] == [2, 2], "what shares no seeds keeps its degrees of freedom"
 
 
 def test_one_wild_method_does_not_raise_what_is_known_of_the_others():
     variances = np.array([1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    calm, _ = statistics.moderate(variances, np.full(9, 4.0))
-    wild, dfs = statistics.moderate(np.where(np.arange(9) == 8, 2000.0, variances), np.full(9, 4.0))
-    assert wild[:8] == pytest.approx(calm[:8])
-    assert (wild[8], dfs[8]) == (2000, 4), "its own seeds say what it is"
+    calm = statistics.moderate(variances, np.full(9, 4.0))
+    wild = statistics.moderate(np.where(np.arange(9) == 8, 2000.0, variances), np.full(9, 4.0))
+    assert wild.variances[:8] == pytest.approx(calm.variances[:8])
+    assert (wild.variances[8], wild.dfs[8]) == (2000, 4), "its own seeds say what it is"
 
 
 def test_the_prior_is_free_of_bias():
     random = np.random.default_rng(0)
-    estimates = random.chisquare(2, size=(20_000, 8)) / 2
-    assert statistics._winsorised_mean(estimates, 2.0).mean() == pytest.approx(1, abs=0.02)
+    estimates = random.chisquare(2, size=(20_000, 9)) / 2
+    estimates[:, 0] = 0  # below any prior, which makes two thirds of its variance
+    moderated = statistics.moderate(estimates, np.full(9, 2.0))
+    assert moderated.variances[:, 0].mean() == pytest.approx(2 / 3, abs=0.02)
 
 
 def test_moderation_is_the_same_one_by_one_and_for_all_at_once():
     many = np.random.default_rng(0).chisquare(2, size=(5, 4, 9))
-    together, dfs = statistics.moderate(many, np.full(9, 2.0))
-    alone = [statistics.moderate(many[i, j], np.full(9, 2.0)) for i in range(5) for j in range(4)]
-    assert together.reshape(20, 9) == pytest.approx(np.array([values for values, _ in alone]))
-    assert dfs.reshape(20, 9) == pytest.approx(np.array([values for _, values in alone]))
+    together = statistics.moderate(many, np.full(9, 2.0))
+    one_by_one = [statistics.moderate(many[i, j], np.full(9, 2.0)) for i in range(5) for j in range(4)]
+    for name, shape in (("variances", (20, 9)), ("dfs", (20, 9)), ("sources", (20, 9, 9))):
+        expected = np.array([getattr(one, name) for one in one_by_one])
+        assert getattr(together, name).reshape(shape) == pytest.approx(expected)
 
 
 def conclusions(*rows):
@@ -225,7 +251,9 @@ def test_the_primary_family_finds_nothing_where_there_is_nothing(design):
     assert alarms["macro"] * runs <= stats.binom.interval(0.95, runs, 0.05)[1]
 
 
-@pytest.mark.parametrize("design", [Design(3, 1.0), Design(3, 10.0), Design(5, 10.0), Design(10, 3.0)], ids=str)
+@pytest.mark.parametrize(
+    "design", [Design(3, 1.0), Design(3, 10.0), Design(5, 10.0), Design(10, 3.0), Design(3, 3.0, of_start=4)], ids=str
+)
 def test_single_tasks_keep_their_tail(design):
     """Where no method is wilder than its fellows, neither p < .05 nor p < .0006 nor Holm over 72 is more than it "
     "says."""
@@ -252,16 +280,16 @@ def test_intervals_of_a_family_hold_together():
     assert coverage * 400 >= stats.binom.interval(0.95, 400, 0.95)[0]
 
 
-def test_the_simulated_families_are_tested_as_ours_are():
-    design = Design(4, 1.0)
-    sample = families.draw(design, 2, np.random.default_rng(0))
-    macro, tasks = families.p_of_families(sample)
+@pytest.mark.parametrize("of_start", [None, 4])
+def test_the_simulated_families_are_tested_as_ours_are(of_start):
+    sample = families.draw(Design(4, 1.0, of_start=of_start), 2, np.random.default_rng(0))
+    macro, tasks = families.p_of_families(sample, of_start=of_start)
     for i, other in itertools.product(range(2), range(8)):
         spreads = []
         for task in range(9):
             own = sample.scores[i, :, task]
-            variance, df = statistics.moderate(own.var(axis=1, ddof=1), np.full(9, 3.0))
-            parts = tuple((variance[m] / 4, df[m]) for m in (0, other + 1))
+            variances = families.moderate_methods(own.var(axis=1, ddof=1), 4, of_start)
+            parts = statistics.parts_of_seeds((variances["0"], variances[str(other + 1)]), (4, 4))
             over = sample.over_examples[i, other, task]
             interaction = sample.interaction[i, 0, task] + sample.interaction[i, other + 1, task]
             examples_variance = over - min(interaction, sum(part for part, _ in parts), over)

@@ -95,6 +95,17 @@ def test_other_methods_on_the_task_moderate_a_variance_and_other_protocols_do_no
     assert result.high > apart.high == pytest.approx(-0.2)
 
 
+def test_a_variance_is_moderated_by_the_start_where_four_methods_have_it():
+    """Four from the predecessor's layers whose seeds agree, beside three from the backbone's whose seeds do not."""
+    own = ["finetune@start=predecessor", "vanilla_kd@start=predecessor", "pkd@start=predecessor", "theseus"]
+    others = ["finetune", "vanilla_kd", "pkd"]
+    calm, wild = [68.0, 69.0, 70.0], [50.0, 60.0, 70.0]
+    scores = frame(*((name, "rte", calm) for name in own), *((name, "rte", wild) for name in others))
+    result = verdict(plan_of({"methods": [*own, *others]}), scores)
+    reach = stats.t.isf(0.025, 2) * math.sqrt(1.0 * (1 / 3 + math.pi / 2 / 5))
+    assert result.high - result.low == pytest.approx(2 * reach)
+
+
 def test_the_rule_is_the_configurations():
     scores = frame(("theseus", "rte", [70.0] * 3))
     rules = [

@@ -58,7 +58,7 @@ def interval_of_macro(name: str) -> tuple[float, float]:
     if name == "majority":
         return macro_of(name), macro_of(name)  # its seeds do not differ, and nothing moderates it
     parts = [moderated_variances(EQUAL if "equal" in name else PUBLISHED, task)[name] for task in MACRO]
-    parts = [(variance / 3 / 16, df) for variance, df in parts]
+    parts = [(variance / 3 / 16, df) for variance, df, _ in parts]
     variance = sum(part for part, _ in parts)
     reach = stats.t.ppf(0.975, variance**2 / sum(part**2 / df for part, df in parts)) * math.sqrt(variance)
     return macro_of(name) - reach, min(macro_of(name) + reach, 100)

@@ -230,8 +230,9 @@ def macro_of(name: str, tasks: list[str] = MACRO) -> float:
     return float(np.mean([scores_of(name, task).mean() for task in tasks]))
 
 
-def moderated_variances(names: list[str], task: str) -> dict[str, tuple[float, float]]:
-    """Each method's variance over seeds, drawn upwards to the others' winsorised mean, with its degrees of freedom."""
+def moderated_variances(names: list[str], task: str) -> dict[str, tuple[float, float, dict[str, float]]]:
+    """Each method's variance over seeds, drawn upwards to the others' winsorised mean, with its degrees of freedom; and
+    what the seeds of each method contribute to it."""
     own = {name: (scores_of(name, task).var(ddof=1), len(scores_of(name, task)) - 1) for name in names}
     result = {}
     for name, (variance, df) in own.items():
@@ -239,9 +240,12 @@ def moderated_variances(names: list[str], task: str) -> dict[str, tuple[float, f
         assert len(others) == 4
         prior = (2 * others[1] + 2 * others[2]) / 4 / MIDDLE_OF_FOUR  # the outer quarters, one each, drawn in
         weight = min(2 * df, sum(d for other, (_, d) in own.items() if other != name))
-        result[name] = (variance, df)
+        result[name] = (variance, df, {name: variance})
         if variance < prior:
-            result[name] = ((weight * prior + df * variance) / (weight + df), weight + df)
+            drawn = {other: sorted([one, others[1], others[2]])[1] for other, (one, _) in own.items() if other != name}
+            shares = {other: weight * one / 4 / MIDDLE_OF_FOUR for other, one in drawn.items()} | {name: df * variance}
+            shares = {other: share / (weight + df) for other, share in shares.items()}
+            result[name] = ((weight * prior + df * variance) / (weight + df), weight + df, shares)
     return result
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from documentation import COMMAND, assert_current, load_generator
+from scipy import stats
 from theseus_bench.data.tasks import TASKS_FILE, load_tasks
 from theseus_bench.evaluation.significance_file import read_significance
 from theseus_bench.evaluation.speed import read_speed
@@ -154,7 +155,8 @@ def test_the_reference_tables_of_the_readme_have_the_numbers_of_the_tables_of_re
             own, other = (reference_scores.loc[key][task] for key in pair)
             row = tests.get((*("@".join(key) for key in pair), task))
             is_whole = all(reference_scores.loc[key][f"{task}_n"] == most for key in pair)
-            expected = [value for value in (own - other, row and row.low, row and row.high) if pd.notna(value)]
+            reach = [stats.t.ppf(0.975, row.df) * row.error] if row and row.p is not None else []
+            expected = [own - other, *(own - other + sign * size for size in reach for sign in (-1, 1))]
             expected = expected if is_whole else []
             shown = list(map(float, re.findall(r"[+-]?[0-9.]+", cell.replace("−", "-"))))
             assert shown == pytest.approx(expected, abs=0.051)
@@ -171,7 +173,7 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say
     assert "of the new runs STS-B has its three seeds" in text
     tests = [row for row in reference_tests().differences if row.p is not None]
     assert [row for row in tests if row.p_holm < 0.05] == []
-    assert f"hold for all {tests[0].tests} differences on single tasks that the suite asks for" in text
+    assert f"significant among the {tests[0].tests} of its family" in text
 
     theseus, own, *others = (
         reference_scores.loc[method, variant_of(method, "predecessor")]["stsb"] for method in ("theseus", *BASELINES)
@@ -201,16 +203,14 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say
     scores = reference_table("replacing_pretrained").loc["theseus"]["stsb"]
     leads = [scores["equal+pretrained_start" + control] - other for control in ("", "+base_rate=1+schedule=constant")]
     assert f"From the backbone's layers Theseus leads fine-tuning by {leads[0]:.1f}; the same training without" in text
-    row, row_of_start = (
-        next(row for row in read_significance(experiment, REFERENCE / "partial").differences if row.target == "stsb")
-        for experiment in ("replacing_pretrained", "replacing")
+    added, added_to_start = (
+        next(row for row in read_significance(name, REFERENCE / "partial").differences if row.target == "stsb")
+        for name in ("replacing_pretrained", "replacing")
     )
-    assert (
-        f"leads it by {leads[1]:.1f}: replacing adds {row.difference:.1f} (−{-row.low:.1f} to {row.high:.1f}; "
-        f"p = {describe_p(row.p, 3)} by itself, {describe_p(row.p_holm, 3)} with the two tasks to come)"
-    ) in text
-    low, high = -row_of_start.low, row_of_start.high
-    assert f"From the predecessor's layers it adds {row_of_start.difference:.1f} (−{low:.1f} to {high:.1f})." in text
+    said = f"{describe_interval(added)}, p = {describe_p(added.p, 3)} by itself)"
+    assert f"leads it by {leads[1]:.1f}: replacing adds {added.difference:.1f} ({said}" in text
+    said = f"{added_to_start.difference:.1f} ({describe_interval(added_to_start)})"
+    assert f"From the predecessor's layers it adds {said}." in text
 
     speed = read_speed("glue_dev", REFERENCE).methods["theseus@equal"]
     assert f"{speed.speedup:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f}," in text
@@ -218,6 +218,12 @@ def test_what_the_readme_says_of_the_reference_results_is_what_their_records_say
     shares = [100 * costs["theseus", task] / costs[other, task] - 100 for task in tasks for other in BASELINES]
     low, high = (f"{value:.0f}" for value in (min(shares), max(shares)))
     assert f"**It costs** {low if low == high else f'{low} to {high}'} % more FLOPs in training than" in text
+
+
+def describe_interval(row):
+    """Of a difference by itself, at 95 %."""
+    reach = stats.t.ppf(0.975, row.df) * row.error
+    return f"{row.difference - reach:.1f} to {row.difference + reach:.1f}".replace("-", "−")
 
 
 def describe_p(p, digits):

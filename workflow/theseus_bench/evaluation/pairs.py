@@ -1,16 +1,14 @@
-"""Which of an experiment's methods are compared, like with like and each pair once; whose seeds may spread alike."""
+"""Which of an experiment's methods are compared with which: like with like, each pair once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from theseus_bench.evaluation.counterparts import claimed_pairs, claims_of
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_names import EQUAL, RunName
 from theseus_bench.suite.search import Settings
-
-FEWEST_FELLOWS = 3  # of the same start, for what fewer say of a spread is too little for a family's tail
 
 
 @dataclass(frozen=True)
@@ -97,26 +95,6 @@ def _nearest(plan: Plan, name: str, others: Sequence[str]) -> str:
 
 def _settings(plan: Plan, name: str) -> Settings:
     return plan.run(name, plan.trained_tasks[0], 0).settings
-
-
-def list_fellows(plan: Plan, names: Collection[str]) -> dict[str, list[str]]:
-    """By each of `names`, those others by whose variances over seeds its own is moderated.
-
-    They are the trained methods of its protocol: of these the ones whose layers start from the same, if they are
-    `FEWEST_FELLOWS` at least, as the start may decide how far seeds lie apart (results/reference/minilm, STS-B). What
-    trains nothing has none.
-    """
-    starts = {
-        name: (RunName.parse(name).protocol, _settings(plan, name).get("start"))
-        for name in names
-        if role_of(plan, name) != "control"
-    }
-    fellows: dict[str, list[str]] = {name: [] for name in names}
-    for name, (protocol, start) in starts.items():
-        others = {other: key for other, key in starts.items() if other != name and key[0] == protocol}
-        alike = [other for other, key in others.items() if key == (protocol, start)]
-        fellows[name] = alike if len(alike) >= FEWEST_FELLOWS else list(others)
-    return fellows
 
 
 def role_of(plan: Plan, name: str) -> str:

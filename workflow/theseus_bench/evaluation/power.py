@@ -12,9 +12,10 @@ import scipy  # scipy.stats, slow to import, loads where it is first used
 
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.families import list_families, macro_tasks, primary_target
-from theseus_bench.evaluation.pairs import list_fellows, role_of
+from theseus_bench.evaluation.pairs import list_comparisons
 from theseus_bench.evaluation.significance_file import PRIMARY
-from theseus_bench.evaluation.statistics import FEWEST, moderate
+from theseus_bench.evaluation.statistics import FEWEST, moderate, weigh
+from theseus_bench.evaluation.variances import list_pools
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.workload import ROWS
@@ -48,11 +49,13 @@ def smallest_difference(tasks: Sequence[TaskPower], seeds: int, methods: int, al
     for task in tasks:
         examples_part = 100**2 * DISAGREEMENT / task.examples
         scores = random.normal(0, task.deviation, (DRAWS, methods, seeds))
-        variances, dfs = moderate(scores.var(axis=-1, ddof=1), np.full(methods, seeds - 1.0))
+        own_dfs = np.full(methods, seeds - 1.0)
+        moderated = moderate(scores.var(axis=-1, ddof=1), own_dfs)
         noise += scores[:, 0].mean(axis=-1) - scores[:, 1].mean(axis=-1) + random.normal(0, examples_part**0.5, DRAWS)
-        parts = [(variances[:, k] / seeds, dfs[:, k]) for k in (0, 1)] + [(examples_part, task.examples - 1)]
-        variance += sum(part for part, _ in parts)
-        weights += sum(part**2 / df for part, df in parts)
+        parts = [(moderated.variances[:, k] / seeds, moderated.dfs[:, k]) for k in (0, 1)]
+        sources = [(part / seeds, df) for part, df in zip(moderated.sources[:, :2].sum(axis=1).T, own_dfs, strict=True)]
+        variance += sum(part for part, _ in parts) + examples_part
+        weights += weigh(parts, sources) + examples_part**2 / (task.examples - 1)
     reach = scipy.stats.t.isf(alpha / 2, variance**2 / weights) * np.sqrt(variance)
     return float(np.quantile(reach - noise, POWER)) / len(tasks)
 
@@ -60,8 +63,7 @@ def smallest_difference(tasks: Sequence[TaskPower], seeds: int, methods: int, al
 def describe_power(plan: Plan, experiment: str, records: Iterable[RunRecord]) -> list[str]:
     """Lines on what an experiment's seeds can show; a task's deviation over seeds is that of the finished `records`."""
     definition, alpha = plan.suite.experiments[experiment], plan.suite.significance.alpha
-    seeds, fellows = len(plan.experiment_seeds(definition)), list_fellows(plan, plan.experiment_names(experiment))
-    methods = 1 + min((len(fellows[name]) for name in fellows if role_of(plan, name) != "control"), default=0)
+    seeds, methods = len(plan.experiment_seeds(definition)), _smallest_pool(plan, experiment)
     tasks = {task.name: _power_of(plan, task, records) for task in plan.experiment_tasks(definition)}
     title = f"{experiment}, {count_noun(seeds, 'seed')}"
     if seeds < FEWEST:
@@ -79,6 +81,13 @@ def describe_power(plan: Plan, experiment: str, records: Iterable[RunRecord]) ->
     lines.append(f"{title}: on one task alone, untouched by a family: {', '.join(texts)}")
     lines.append(f"{title}: a permutation test over the seeds says p = {least_permutation_p(seeds):.2g} at the least")
     return lines
+
+
+def _smallest_pool(plan: Plan, experiment: str) -> int:
+    """How many methods moderate each other, two at least, where the fewest of those that are compared do."""
+    pools = list_pools(plan, plan.experiment_names(experiment), plan.trained_tasks[0])
+    compared = {name for pair in list_comparisons(plan, experiment) for name in (pair.name, pair.other)}
+    return max(2, 1 + min((len(pools[name]) for name in compared), default=0))
 
 
 def least_permutation_p(seeds: int) -> float:

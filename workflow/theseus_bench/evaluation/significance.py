@@ -23,11 +23,12 @@ from theseus_bench.data.tasks import Task
 from theseus_bench.errors import UserError
 from theseus_bench.evaluation import statistics
 from theseus_bench.evaluation.families import Family, common_tasks, further_proposal, list_families, macro_tasks
-from theseus_bench.evaluation.pairs import Comparison, list_comparisons, list_fellows
+from theseus_bench.evaluation.pairs import Comparison, list_comparisons
 from theseus_bench.evaluation.resampling import resample_task
 from theseus_bench.evaluation.scores import majority_decisions, read_scores
 from theseus_bench.evaluation.significance_file import save_significance
 from theseus_bench.evaluation.statistics import FEWEST
+from theseus_bench.evaluation.variances import list_pools, moderate_seeds
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import read_predictions, read_record
 from theseus_bench.suite.run_names import RunName
@@ -51,7 +52,7 @@ def write_significance(plan: Plan, experiment: str, folder: Path, workers: int =
     comparisons = list_comparisons(plan, experiment)
     tasks = plan.experiment_tasks(plan.suite.experiments[experiment])
     with ThreadPoolExecutor(workers) as pool:  # numpy lets go of the interpreter while it draws and multiplies
-        by_task = list(pool.map(lambda task: _on_task(plan, task, scores, comparisons, folder), tasks))
+        by_task = list(pool.map(lambda task: _on_task(plan, experiment, task, scores, comparisons, folder), tasks))
     rows = [row for rows, _ in by_task for row in rows]
     spreads = {key: spread for _, spreads in by_task for key, spread in spreads.items()}
     rows += _on_macro(plan, experiment, comparisons, rows, spreads)
@@ -79,7 +80,7 @@ def seed_scores(plan: Plan, experiment: str, folder: Path) -> Scores:
 
 
 def _on_task(
-    plan: Plan, task: Task, scores: Scores, comparisons: list[Comparison], folder: Path
+    plan: Plan, experiment: str, task: Task, scores: Scores, comparisons: list[Comparison], folder: Path
 ) -> tuple[list[Row], Spreads]:
     """Rows of a task, and the parts of each tested difference's variance for the macro, by (comparison, task).
 
@@ -100,7 +101,7 @@ def _on_task(
     resamples = resample_task(task, decisions, labels, plan.suite.significance.resamples)
     column_of = {(run.name, run.seed): i for i, run in enumerate(runs)}
     examples = sum(map(len, labels.values()))
-    variances = moderate_task(plan, task.name, scores)
+    variances = moderate_task(plan, experiment, task.name, scores)
     for pair in comparisons:
         names = pair.name, pair.other
         seeds = [sorted(scores.get((name, task.name), {})) for name in names]
@@ -119,7 +120,7 @@ def _on_task(
             [column_of[name, seed] for seed in name_seeds] for name, name_seeds in zip(names, seeds, strict=True)
         ]
         tables = resamples[:, columns[0]], resamples[:, columns[1]]
-        seed_variances = variances[pair.name, task.name], variances[pair.other, task.name]
+        seed_variances = variances[pair.name], variances[pair.other]
         spread = statistics.spread_of((first, second), tables, seed_variances, examples, pair.share)
         spreads[pair, task.name] = spread
         row |= asdict(statistics.conclude([spread]))
@@ -140,24 +141,10 @@ def _on_task(
     return rows, spreads
 
 
-def moderate_task(plan: Plan, task: str, scores: Scores) -> dict[tuple[str, str], tuple[float, float]]:
-    """The variance over seeds and its degrees of freedom of every method of the task that has at least two seeds.
-
-    It is moderated by those of its fellows (theseus_bench.evaluation.pairs).
-    """
-    by_name = {
-        name: np.array(list(by_seed.values()))
-        for (name, scored_task), by_seed in scores.items()
-        if scored_task == task and len(by_seed) > 1
-    }
-    moderated: dict[tuple[str, str], tuple[float, float]] = {}
-    for name, fellows in list_fellows(plan, by_name).items():
-        values = [by_name[one] for one in (name, *fellows)]
-        variances, dfs = statistics.moderate(
-            np.array([one.var(ddof=1) for one in values]), np.array([len(one) - 1.0 for one in values])
-        )
-        moderated[name, task] = (float(variances[0]), float(dfs[0]))
-    return moderated
+def moderate_task(plan: Plan, experiment: str, task: str, scores: Scores) -> dict[str, statistics.SeedVariance]:
+    """The variance over seeds of each method of the experiment that has two on the task, moderated by its pool."""
+    of_task = {name: np.array(list(seeds.values())) for (name, other), seeds in scores.items() if other == task}
+    return moderate_seeds(list_pools(plan, plan.experiment_names(experiment), task), of_task)
 
 
 def read_decisions(runs: list[Run], folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -5,16 +5,18 @@ a difference apart, as a crossed design allows (Owen 2007), and uses Student's t
 Satterthwaite (1946). Examples are paired. Seeds are not: either method's seeds have a variance of their own, so that
 the difference is that of the means which the tables show. Few seeds that agree by chance must not pass for certainty,
 in the tail least of all, where a family of tests looks. So each variance over seeds is moderated by those of other
-methods of the same start on the same task (Smyth 2004), but only ever upwards: a method that is less stable than its
-fellows keeps what its own seeds say. Below `FEWEST` seeds nothing is tested.
+methods on the same task (Smyth 2004), but only ever upwards: a method that is less stable than they are keeps what its
+own seeds say. Where two methods are compared whose variances rest on the same seeds, these count once. Below `FEWEST`
+seeds nothing is tested.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import scipy  # scipy.stats, slow to import, loads where it is first used: who reads tests' results does without
@@ -22,7 +24,32 @@ import scipy  # scipy.stats, slow to import, loads where it is first used: who r
 FEWEST = 3  # seeds of either method, below which nothing is tested
 PRIOR = 2  # the weight of the other methods' variances, in multiples of a method's own degrees of freedom
 Interval = tuple[float, float]  # its ends
+Parts = Sequence[tuple[Any, Any]]  # of a variance, numbers or arrays of a shape, with their degrees of freedom
 QUARTER = 0.25  # what the interquartile mean leaves out on either side
+
+
+@dataclass(frozen=True)
+class SeedVariance:
+    """A method's variance over seeds (points²) and its degrees of freedom, as `moderate` makes them.
+
+    `sources`: by method, what its seeds contribute to that variance, and their own degrees of freedom.
+    """
+
+    variance: float
+    df: float
+    sources: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Moderated:
+    """Variances over seeds (..., methods), their degrees of freedom (..., methods), and what they are made of.
+
+    `sources` (..., methods, methods): of each method's variance, what the seeds of each contribute.
+    """
+
+    variances: np.ndarray
+    dfs: np.ndarray
+    sources: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -49,45 +76,50 @@ class Conclusion:
     p: float
 
 
-def moderate(variances: np.ndarray, dfs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The variances over seeds of the methods of one task, moderated by each other, and their degrees of freedom.
+def moderate(variances: np.ndarray, dfs: np.ndarray) -> Moderated:
+    """The variances over seeds of the methods of one task, moderated by each other.
 
     Both (..., methods). A method's prior is the winsorised mean of the others' variances, with `PRIOR` times the
     degrees of freedom of its own, but no more than the others have together. Its variance becomes the mean of its own
     and the prior, weighted by these degrees, and has their sum; one that is above its prior stays as it is.
     """
     variances, dfs = np.asarray(variances, float), np.asarray(dfs, float)
-    new_variances, new_dfs = variances.copy(), np.broadcast_to(dfs, variances.shape).copy()
     methods = variances.shape[-1]
+    new_dfs = np.broadcast_to(dfs, variances.shape).copy()
+    sources = np.eye(methods) * variances[..., None, :]
     for method in range(methods) if methods > 1 else ():
-        variance, df = variances[..., method], dfs[method]
-        other_variances, other_dfs = np.delete(variances, method, axis=-1), np.delete(dfs, method)
-        prior = _winsorised_mean(other_variances, float(np.median(other_dfs)))
-        weight = min(PRIOR * df, other_dfs.sum())
-        below = variance < prior
-        new_variances[..., method] = np.where(below, (weight * prior + df * variance) / (weight + df), variance)
-        new_dfs[..., method] = np.where(below, weight + df, df)
-    return new_variances, new_dfs
+        others = np.arange(methods) != method
+        shares = _winsorise(variances[..., others]) / (methods - 1)
+        shares /= _winsorised_mean_of_ones(methods - 1, float(np.median(dfs[others])))
+        weight, df = min(PRIOR * dfs[method], dfs[others].sum()), dfs[method]
+        below = variances[..., method] < shares.sum(axis=-1)
+        sources[..., method, others] = np.where(below[..., None], shares * weight / (weight + df), 0.0)
+        sources[..., method, method] *= np.where(below, df / (weight + df), 1.0)
+        new_dfs[..., method] += np.where(below, weight, 0.0)
+    return Moderated(sources.sum(axis=-1), new_dfs, sources)
 
 
-def _winsorised_mean(variances: np.ndarray, df: float) -> np.ndarray:
-    """The mean (...) of variances (..., methods) whose outer quarters are drawn in to the next, free of bias.
-
-    What drawing in takes from the mean of equal variances with `df` is given back.
-    """
-    mean: np.ndarray = _winsorise(variances).mean(axis=-1)
-    return mean / _winsorised_mean_of_ones(variances.shape[-1], df)
+def moderate_by_name(variances: Mapping[str, float], dfs: Mapping[str, float]) -> dict[str, SeedVariance]:
+    """The variances over seeds of the methods of one task, by name, moderated by each other."""
+    own_dfs = np.array([dfs[name] for name in variances])
+    moderated = moderate(np.array(list(variances.values())), own_dfs)
+    sources = [
+        dict(zip(variances, zip(row, own_dfs.tolist(), strict=True), strict=True)) for row in moderated.sources.tolist()
+    ]
+    values = zip(moderated.variances.tolist(), moderated.dfs.tolist(), sources, strict=True)
+    return {name: SeedVariance(*value) for name, value in zip(variances, values, strict=True)}
 
 
 def _winsorise(values: np.ndarray) -> np.ndarray:
+    """The values (..., methods) with the outer quarters drawn in to the next."""
     count = values.shape[-1] // 4
     sorted_values = np.sort(values, axis=-1)
-    return np.asarray(np.clip(sorted_values, sorted_values[..., [count]], sorted_values[..., [-count - 1]]))
+    return np.asarray(np.clip(values, sorted_values[..., [count]], sorted_values[..., [-count - 1]]))
 
 
 @cache
 def _winsorised_mean_of_ones(methods: int, df: float) -> float:
-    """The mean of drawn-in estimates of a variance of 1; by simulation, to about one in two hundred."""
+    """The mean of winsorised estimates of a variance of 1: less than 1; by simulation, to one in two hundred."""
     if methods < 4:
         return 1.0
     return float(_winsorise(np.random.default_rng(0).chisquare(df, size=(40_000, methods)) / df).mean())
@@ -96,28 +128,52 @@ def _winsorised_mean_of_ones(methods: int, df: float) -> float:
 def spread_of(
     scores: tuple[np.ndarray, np.ndarray],
     tables: tuple[np.ndarray, np.ndarray],
-    variances: tuple[tuple[float, float], tuple[float, float]],
+    variances: tuple[SeedVariance, SeedVariance],
     examples: int,
     share: float = 1.0,
 ) -> Spread:
     """The difference of two means over seeds, first less `share` times the second, and the parts of its variance.
 
     Of either method: `scores` (seeds,) on the whole dev set, `tables` (resamples, seeds) the same on resampled
-    examples, `variances` what `moderate` says of its seeds. Of the variance over examples, the share that differs
+    examples, `variances` what its seeds and those of its pool say. Of the variance over examples, what differs
     between seeds is the interaction; the variance between the seeds' scores has it too, so it is counted there alone.
     All are estimates: the whole is never less than the examples' own.
     """
     factors = (1.0, share)
     means = [factor * table.mean(axis=1, dtype=float) for factor, table in zip(factors, tables, strict=True)]
     over_examples = float((means[0] - means[1]).var(ddof=1)) * examples / (examples - 1)
-    interaction, parts = 0.0, []
-    for factor, values, table, (variance, df) in zip(factors, scores, tables, variances, strict=True):
+    interaction = 0.0
+    for factor, values, table in zip(factors, scores, tables, strict=True):
         seeds = len(values)
         apart = table - table.mean(axis=1, keepdims=True)
         interaction += factor**2 * float(apart.var(axis=0, ddof=1).sum()) / (seeds - 1) / seeds
-        parts.append((factor**2 * variance / seeds, df))
+    parts = parts_of_seeds(variances, (len(scores[0]), len(scores[1])), share)
     examples_part = over_examples - min(interaction, sum(part for part, _ in parts), over_examples)
-    return Spread(float(scores[0].mean() - share * scores[1].mean()), examples, tuple(parts), examples_part)
+    return Spread(float(scores[0].mean() - share * scores[1].mean()), examples, parts, examples_part)
+
+
+def parts_of_seeds(
+    variances: tuple[SeedVariance, SeedVariance], seeds: tuple[int, int], share: float = 1.0
+) -> tuple[tuple[float, float], ...]:
+    """What the seeds of either method add to the variance of a mean less `share` times another, with its df."""
+    parts, sources = [], dict[str, tuple[float, float]]()
+    for variance, factor in zip(variances, (1 / seeds[0], share**2 / seeds[1]), strict=True):
+        parts.append((factor * variance.variance, variance.df))
+        for name, (part, df) in variance.sources.items():
+            sources[name] = (sources.get(name, (0.0, df))[0] + factor * part, df)
+    weight = sum(part**2 / df for part, df in parts)
+    scale = weight / float(weigh(parts, list(sources.values()))) if weight else 1.0
+    return tuple((part, df * scale) for part, df in parts)
+
+
+def weigh(parts: Parts, sources: Parts) -> np.ndarray:
+    """The sum of part² / df over the independent parts of a variance, which Satterthwaite divides by.
+
+    Two moderated variances that rest on the same seeds are not independent: it is the sum over their common `sources`
+    where that is more.
+    """
+    weight, least = (np.asarray(sum(np.square(part) / df for part, df in kind)) for kind in (parts, sources))
+    return np.where(least > weight, least, weight)
 
 
 def conclude(spreads: Sequence[Spread]) -> Conclusion:

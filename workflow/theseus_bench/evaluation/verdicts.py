@@ -17,8 +17,8 @@ import pandas as pd
 
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.counterparts import compared_tables, counterparts, kind_of
-from theseus_bench.evaluation.pairs import list_fellows
-from theseus_bench.evaluation.statistics import FEWEST, moderate, t_interval
+from theseus_bench.evaluation.statistics import FEWEST, t_interval
+from theseus_bench.evaluation.variances import list_pools, moderate_seeds
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import Paper, PublishedRow, PublishedTable
 from theseus_bench.suite.run_names import PUBLISHED, RunName
@@ -100,7 +100,7 @@ def _judge_row(plan: Plan, experiment: str, scores: Values, entry: ReportedRow) 
         for number, (splits, metric) in zip(numbers, _splits_and_metrics(task, table.split, row, numbers), strict=True):
             by_name = {name: _by_seed(scores, name, task_name, splits, metric) for name in entry.names}
             name = _best({name: values.mean() for name, values in by_name.items() if len(values)}, entry.names)
-            values, parts = by_name[name], _error(plan, scores, name, task_name, splits, metric, table)
+            values, parts = by_name[name], _error(plan, experiment, scores, name, task_name, splits, metric, table)
             tolerance = plan.suite.verdicts.tolerance_by_task.get(task_name, plan.suite.verdicts.tolerance)
             reason = incomparable(plan, entry.paper, table, name, [task])
             why_missing = server if table.split == "test" else "no run of it has a score"
@@ -119,7 +119,11 @@ def _judge_row(plan: Plan, experiment: str, scores: Values, entry: ReportedRow) 
         means = {n: float(np.mean([values.mean() for values in by_name[n]])) for n in entry.names if is_complete[n]}
         name = _best(means, entry.names)
         seed_count = min(map(len, by_name[name])) if is_complete[name] else 0
-        by_task = [_error(plan, scores, name, task, ["dev"], SCORE, table) for task in tasks] if seed_count > 1 else []
+        by_task = (
+            [_error(plan, experiment, scores, name, task, ["dev"], SCORE, table) for task in tasks]
+            if seed_count > 1
+            else []
+        )
         shares: Parts = [(part / len(tasks) ** 2, df) for parts in by_task for part, df in parts]
         reason = incomparable(plan, entry.paper, table, name, [plan.tasks[task] for task in tasks])
         rule, why_missing = plan.suite.verdicts.tolerance, "a task is missing" if dev else server
@@ -141,22 +145,25 @@ def _with_choice(entry: ReportedRow, verdict: Verdict) -> Verdict:
 
 
 def _error(
-    plan: Plan, scores: Values, name: str, task: str, splits: list[str], metric: str, table: PublishedTable
+    plan: Plan,
+    experiment: str,
+    scores: Values,
+    name: str,
+    task: str,
+    splits: list[str],
+    metric: str,
+    table: PublishedTable,
 ) -> Parts:
     """The variance of our mean less the printed number, with its degrees of freedom; nothing under two seeds."""
-    names = dict.fromkeys(str(RunName.of(*key[:2])) for key in scores if key[2] == task)
-    by_seed = {one: _by_seed(scores, one, task, splits, metric) for one in names}
-    by_seed = {one: values for one, values in by_seed.items() if len(values) > 1}
-    if name not in by_seed:
+    names = plan.experiment_names(experiment)
+    by_seed = {one: _by_seed(scores, one, task, splits, metric).to_numpy() for one in names}
+    variance = moderate_seeds(list_pools(plan, names, task), by_seed).get(name)
+    if variance is None:
         return []
-    seeds = [by_seed[one] for one in (name, *list_fellows(plan, by_seed)[name])]
-    variances, dfs = moderate(
-        np.array([values.var(ddof=1) for values in seeds]), np.array([len(values) - 1.0 for values in seeds])
-    )
     runs = 1 / len(by_seed[name])
     if table.runs is not None:
         runs += (MEDIAN if table.statistic == "median" else 1.0) / table.runs
-    return [(float(variances[0]) * runs, float(dfs[0]))]
+    return [(variance.variance * runs, variance.df)]
 
 
 def _splits_and_metrics(task: Task, split: str, row: PublishedRow, numbers: list[float]) -> list[tuple[list[str], str]]:

@@ -46,7 +46,7 @@ class FigureData:
         self.tests = read_significance(experiment, folder)
         self.macro = [task.name for task in self.tasks if task.macro]
         by_seed = seed_scores(plan, experiment, folder)
-        self.variances = dict(item for task in self.macro for item in moderate_task(plan, task, by_seed).items())
+        self.variances = {task: moderate_task(plan, experiment, task, by_seed) for task in self.macro}
 
     @property
     def score_name(self) -> str:
@@ -243,8 +243,9 @@ class FigureData:
             return mean, ends["low"], ends["high"]
         if by_task.count().min() < FEWEST:
             return mean, np.nan, np.nan
-        spreads = [(self.variances[name, task], by_task[task].count() * len(self.macro) ** 2) for task in self.macro]
-        parts = [(variance / runs, df) for (variance, df), runs in spreads]
+        runs = {task: by_task[task].count() * len(self.macro) ** 2 for task in self.macro}
+        variances = {task: self.variances[task][name] for task in self.macro}
+        parts = [(variances[task].variance / runs[task], variances[task].df) for task in self.macro]
         low, high = t_interval(mean, parts, self.plan.suite.significance.alpha)
         least, most = score_bounds(self.plan, self.macro)
         return mean, max(low, least), min(high, most)

@@ -15,6 +15,7 @@ from typing import Any
 
 from theseus_bench.data.tasks import METRIC_NAMES
 from theseus_bench.evaluation.significance_file import read_significance, significance_file
+from theseus_bench.evaluation.variances import MODERATED
 from theseus_bench.suite.plan import Plan, Run
 from theseus_bench.suite.records import RunRecord
 from theseus_bench.suite.run_names import RunName
@@ -248,8 +249,8 @@ def _tests(plan: Plan, folder: Path) -> str:
     rule = plan.suite.significance
     return (
         f"Differences were tested in {tested_count} of {len(names)} experiments: over seeds and examples, the "
-        f"examples' variance by {rule.resamples} resamples and the seeds' by Student's t, moderated by the other "
-        f"methods' on the task; Holm within each family, α = {rule.alpha:g}. Primary are the macro differences of the "
+        f"examples' variance by {rule.resamples} resamples and the seeds' by Student's t, a method's variance on a "
+        f"task {MODERATED}; Holm within each family, α = {rule.alpha:g}. Primary are the macro differences of the "
         "proposed methods and the baselines."
     )
 

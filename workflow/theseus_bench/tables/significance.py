@@ -18,6 +18,7 @@ from theseus_bench.evaluation.significance_file import (
     read_significance,
 )
 from theseus_bench.evaluation.statistics import FEWEST
+from theseus_bench.evaluation.variances import MODERATED
 from theseus_bench.suite.plan import Plan, label_of_name
 from theseus_bench.suite.run_names import PUBLISHED, RunName
 from theseus_bench.tables.model import Cell, Column, Row, Table, interval_of
@@ -98,8 +99,8 @@ def differences_table(plan: Plan, results: SignificanceResults, title: str, targ
     confidence = f"{100 * (1 - results.alpha):g} %"
     notes = (
         "Difference: first minus other, of means over the seeds of either. Its test is over seeds and examples at "
-        f"once: examples paired, {results.resamples:,} resamples of them; seeds by their t distribution, their "
-        "variance moderated by the other methods' on the task.",
+        f"once: examples paired, {results.resamples:,} resamples of them; seeds by their t distribution, a method's "
+        f"variance on a task {MODERATED}.",
         f"Intervals hold together with {confidence} within a family (Bonferroni); one that Holm's correction, which is "
         "stronger, finds to leave zero out ends there. A family counts every test that the suite asks for, also those "
         "whose runs are not there yet.",

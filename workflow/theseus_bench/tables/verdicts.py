@@ -5,6 +5,7 @@ from __future__ import annotations
 from theseus_bench.data.tasks import METRIC_NAMES
 from theseus_bench.evaluation.claims import ClaimVerdict
 from theseus_bench.evaluation.statistics import FEWEST
+from theseus_bench.evaluation.variances import MODERATED
 from theseus_bench.evaluation.verdicts import Verdict
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.run_names import EQUAL, RunName
@@ -46,8 +47,8 @@ def verdicts_table(plan: Plan, verdicts: list[Verdict], title: str) -> Table:
         f"Difference: ours less the printed, and its {100 * (1 - plan.suite.significance.alpha):g} % interval, each "
         f"for itself. Reproduced: the interval is within {rule.tolerance:g} points{by_task}; not reproduced: it is "
         f"outside; undecided: it is neither, or of fewer than {FEWEST} seeds. The tolerance is in the configuration.",
-        "Ours: mean over the seeds; a macro is the mean of the tasks that are printed. The interval is of our seeds, "
-        "their variance moderated by the other methods' on the task. A printed number that is said to be of several "
+        "Ours: mean over the seeds; a macro is the mean of the tasks that are printed. The interval is of our seeds, a "
+        f"method's variance on a task {MODERATED}. A printed number that is said to be of several "
         "runs is given the error that so many of ours would have, since no paper prints its spread; any other is "
         "taken as it stands.",
         DEV_CHOICE_REMARK,
