@@ -68,7 +68,7 @@ def differences() -> Table:
         difference = f"{mean(of_theseus) - mean(of_other):+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
         if row is not None and row.error is not None and row.df is not None and row.p is not None:
             conclusion = Conclusion(row.difference, row.error, row.df, row.p)
-            low, high = interval(conclusion, 0.05, (-200, 200))
+            low, high = interval(conclusion, results.alpha)
             difference = f"**{difference}**" if results.is_significant(row) else difference
             difference += f" ({low:.1f} to {high:.1f})"
         return difference.replace("-", "−")

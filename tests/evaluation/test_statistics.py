@@ -135,7 +135,18 @@ def test_seeds_that_both_variances_rest_on_count_once():
     assert conclusion.df == pytest.approx(df)
     assert conclusion.df < 2.1, "the wild one's three seeds are all that is known"
     apart = statistics.parts_of_seeds((both["wild"], alone("other", np.array([1.0, 2.0, 4.0]))), (3, 3))
-    assert [df for _, df in apart] == [2, 2], "what shares no seeds keeps its degrees of freedom"
+    assert [df for _, df in apart] == [2, 2]
+
+
+@pytest.mark.parametrize("value", [0.1 * k for k in range(1, 30)])
+def test_equal_variances_moderate_nothing_whatever_rounding_says(value):
+    assert list(statistics.moderate(np.full(4, value), np.full(4, 2.0)).dfs) == [2, 2, 2, 2]
+
+
+def test_many_sources_give_no_more_degrees_of_freedom_than_the_parts():
+    parts, sources = [(1.0, 6), (1.0, 6)], [(0.2, 2)] * 10
+    assert statistics.weigh(parts, sources) == pytest.approx(1 / 3)
+    assert statistics.weigh(parts, [(2.0, 2)]) == pytest.approx(2)
 
 
 def test_one_wild_method_does_not_raise_what_is_known_of_the_others():

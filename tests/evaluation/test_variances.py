@@ -59,4 +59,5 @@ def test_a_method_that_lacks_a_second_seed_moderates_nobody(plan):
     pools = list_pools(plan, [*OWN, *OTHERS], "mrpc")
     variances = moderate_seeds(pools, dict.fromkeys(OWN[:2], CALM) | {OWN[2]: CALM[:1], "theseus": np.full(3, 80.0)})
     assert variances["theseus"].sources.keys() == {*OWN[:2], "theseus"}
+    assert moderate_seeds(pools, {"no longer in the suite": CALM}) == {}
     assert variances["theseus"].variance == pytest.approx(2 / 3)

@@ -6,7 +6,7 @@ Satterthwaite (1946). Examples are paired. Seeds are not: either method's seeds 
 the difference is that of the means which the tables show. Few seeds that agree by chance must not pass for certainty,
 in the tail least of all, where a family of tests looks. So each variance over seeds is moderated by those of other
 methods on the same task (Smyth 2004), but only ever upwards: a method that is less stable than they are keeps what its
-own seeds say. Where two methods are compared whose variances rest on the same seeds, these count once. Below `FEWEST`
+own seeds say. A difference has no more degrees of freedom than the seeds that its two variances rest on. Below `FEWEST`
 seeds nothing is tested.
 """
 
@@ -77,9 +77,9 @@ class Conclusion:
 
 
 def moderate(variances: np.ndarray, dfs: np.ndarray) -> Moderated:
-    """The variances over seeds of the methods of one task, moderated by each other.
+    """The `variances` over seeds (..., methods; points²) of one task, with `dfs` (methods,), moderated by each other.
 
-    Both (..., methods). A method's prior is the winsorised mean of the others' variances, with `PRIOR` times the
+    A method's prior is the winsorised mean of the others' variances, with `PRIOR` times the
     degrees of freedom of its own, but no more than the others have together. Its variance becomes the mean of its own
     and the prior, weighted by these degrees, and has their sum; one that is above its prior stays as it is.
     """
@@ -92,7 +92,7 @@ def moderate(variances: np.ndarray, dfs: np.ndarray) -> Moderated:
         shares = _winsorise(variances[..., others]) / (methods - 1)
         shares /= _winsorised_mean_of_ones(methods - 1, float(np.median(dfs[others])))
         weight, df = min(PRIOR * dfs[method], dfs[others].sum()), dfs[method]
-        below = variances[..., method] < shares.sum(axis=-1)
+        below = variances[..., method] < shares.sum(axis=-1) * (1 - 1e-9)  # what is equal is so but for rounding
         sources[..., method, others] = np.where(below[..., None], shares * weight / (weight + df), 0.0)
         sources[..., method, method] *= np.where(below, df / (weight + df), 1.0)
         new_dfs[..., method] += np.where(below, weight, 0.0)
@@ -169,8 +169,8 @@ def parts_of_seeds(
 def weigh(parts: Parts, sources: Parts) -> np.ndarray:
     """The sum of part² / df over the independent parts of a variance, which Satterthwaite divides by.
 
-    Two moderated variances that rest on the same seeds are not independent: it is the sum over their common `sources`
-    where that is more.
+    Two moderated variances may rest on the same seeds, or on few wild ones: it is the sum over their `sources`, the
+    methods' own variances, where that is more.
     """
     weight, least = (np.asarray(sum(np.square(part) / df for part, df in kind)) for kind in (parts, sources))
     return np.where(least > weight, least, weight)

@@ -46,5 +46,5 @@ def moderate_seeds(pools: Mapping[str, list[str]], scores: Mapping[str, np.ndarr
     enough = {name: values for name, values in scores.items() if len(values) > 1}
     variances = {name: float(values.var(ddof=1)) for name, values in enough.items()}
     dfs = {name: len(values) - 1.0 for name, values in enough.items()}
-    by_pool = {name: [name, *(other for other in pools[name] if other in enough)] for name in enough}
+    by_pool = {name: [name, *(o for o in others if o in enough)] for name, others in pools.items() if name in enough}
     return {name: moderate_by_name({one: variances[one] for one in pool}, dfs)[name] for name, pool in by_pool.items()}
