@@ -214,7 +214,7 @@ def joint_coverage(seeds: int, ratio: float, n: int) -> float:
         for other in range(8):
             spreads = []
             for task, of_task in enumerate(variances):
-                parts = statistics.parts_of_seeds((of_task["0"], of_task[str(other + 1)]), (seeds, seeds))
+                parts = statistics.parts_of_seeds(*((of_task[m], 1 / seeds) for m in ("0", str(other + 1))))
                 over = experiments.over_examples[i, other, task]
                 interaction = experiments.interaction[i, 0, task] + experiments.interaction[i, other + 1, task]
                 examples_variance = over - min(interaction, sum(part for part, _ in parts), over)

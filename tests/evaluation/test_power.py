@@ -36,7 +36,7 @@ def test_a_difference_of_that_size_is_found_four_times_in_five(deviations, seeds
             examples_part = 100**2 * DISAGREEMENT / task.examples
             variances = families.moderate_methods(scores.var(axis=1, ddof=1), seeds)
             difference = shift + scores[0].mean() - scores[1].mean() + random.normal(0, examples_part**0.5)
-            parts = statistics.parts_of_seeds((variances["0"], variances["1"]), (seeds, seeds))
+            parts = statistics.parts_of_seeds((variances["0"], 1 / seeds), (variances["1"], 1 / seeds))
             spreads.append(statistics.Spread(difference, task.examples, parts, examples_part))
         found += statistics.conclude(spreads).p < 0.05
     assert found / trials == pytest.approx(POWER, abs=0.035)

@@ -127,14 +127,17 @@ def test_seeds_that_both_variances_rest_on_count_once():
     """Of two methods that moderate each other, by hand: the first's variance is half the second's own."""
     both = statistics.moderate_by_name({"calm": 0.5, "wild": 9.0}, {"calm": 2.0, "wild": 2.0})
     assert (both["calm"].variance, both["calm"].df) == (pytest.approx(4.75), 4)
-    parts = statistics.parts_of_seeds((both["calm"], both["wild"]), (3, 4))
+    parts = statistics.parts_of_seeds((both["calm"], 1 / 3), (both["wild"], 1 / 4))
     assert [part for part, _ in parts] == pytest.approx([4.75 / 3, 9 / 4])
     of_calm, of_wild = 0.25 / 3, 4.5 / 3 + 9 / 4
     df = (of_calm + of_wild) ** 2 / (of_calm**2 / 2 + of_wild**2 / 2)
     conclusion = statistics.conclude([statistics.Spread(2.0, 100, parts, 0.0)])
     assert conclusion.df == pytest.approx(df)
     assert conclusion.df < 2.1, "the wild one's three seeds are all that is known"
-    apart = statistics.parts_of_seeds((both["wild"], alone("other", np.array([1.0, 2.0, 4.0]))), (3, 3))
+    (of_one,) = statistics.parts_of_seeds((both["calm"], 1 / 3))
+    assert of_one == (pytest.approx(4.75 / 3), pytest.approx(4.75**2 / (0.25**2 / 2 + 4.5**2 / 2))), "nor has one alone"
+    other = alone("other", np.array([1.0, 2.0, 4.0]))
+    apart = statistics.parts_of_seeds((both["wild"], 1 / 3), (other, 1 / 3))
     assert [df for _, df in apart] == [2, 2]
 
 
@@ -300,7 +303,7 @@ def test_the_simulated_families_are_tested_as_ours_are(of_start):
         for task in range(9):
             own = sample.scores[i, :, task]
             variances = families.moderate_methods(own.var(axis=1, ddof=1), 4, of_start)
-            parts = statistics.parts_of_seeds((variances["0"], variances[str(other + 1)]), (4, 4))
+            parts = statistics.parts_of_seeds(*((variances[m], 1 / 4) for m in ("0", str(other + 1))))
             over = sample.over_examples[i, other, task]
             interaction = sample.interaction[i, 0, task] + sample.interaction[i, other + 1, task]
             examples_variance = over - min(interaction, sum(part for part, _ in parts), over)

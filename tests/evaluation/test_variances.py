@@ -19,17 +19,17 @@ def plan():
 
 def test_a_pool_is_of_one_start_or_of_a_protocol_where_that_has_too_few(plan):
     pools = list_pools(plan, ["majority", *OWN, *OTHERS], "mrpc")
-    assert pools["majority"] == []
-    assert pools["theseus"] == OWN[:-1]
-    assert pools["finetune"] == [name for name in OTHERS if name != "finetune"]
+    assert pools["majority"] == ["majority"]
+    assert pools["theseus"] == ["theseus", *OWN[:-1]]
+    assert pools["finetune"] == ["finetune", *(name for name in OTHERS if name != "finetune")]
     few = list_pools(plan, [*OWN[1:], *OTHERS], "mrpc")
-    assert few["theseus"] == [*OWN[1:-1], *OTHERS], "three methods of a start are too few"
+    assert few["theseus"] == ["theseus", *OWN[1:-1], *OTHERS], "three methods of a start are too few"
     assert few["finetune"] == pools["finetune"], "and are in no other start's pool"
 
 
 def test_a_start_is_that_of_the_task(plan):
     pool = list_pools(plan, [*OWN[1:], *OTHERS], "rte")["theseus"]
-    assert set(pool) == {*OWN[1:-1], "finetune"}, "on RTE the configuration has fine-tuning start from the predecessor"
+    assert set(pool) == {*OWN[1:], "finetune"}, "on RTE the configuration has fine-tuning start from the predecessor"
 
 
 def test_methods_of_different_protocols_say_nothing_of_each_other():

@@ -88,9 +88,9 @@ def test_a_number_of_a_table_that_tells_of_no_runs_is_taken_as_it_stands():
 def test_other_methods_on_the_task_moderate_a_variance_and_other_protocols_do_not():
     scores = frame(("theseus", "rte", [68.0, 68.0, 68.0]), ("finetune", "rte", [60.0, 62.0, 64.0]))
     result = verdict(plan_of(), scores)
-    variance = (2 * 4.0 + 2 * 0.0) / 4  # the prior is of the one other, so it has no more weight than that has
-    reach = stats.t.isf(0.025, 4) * math.sqrt(variance * (1 / 3 + math.pi / 2 / 5))
-    assert (result.low, result.high) == pytest.approx((-0.2 - reach, -0.2 + reach))
+    variance = (2 * 4.0 + 2 * 0.0) / 4  # the prior is of the one other, so it has no more weight than that has,
+    reach = stats.t.isf(0.025, 2) * math.sqrt(variance * (1 / 3 + math.pi / 2 / 5))
+    assert (result.low, result.high) == pytest.approx((-0.2 - reach, -0.2 + reach)), "nor more degrees of freedom"
     apart = verdict(plan_of(), frame(("theseus", "rte", [68.0] * 3), ("finetune@equal", "rte", [60.0, 62.0, 64.0])))
     assert result.high > apart.high == pytest.approx(-0.2)
 

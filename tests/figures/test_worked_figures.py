@@ -29,6 +29,7 @@ from worked import (
     copy_of,
     macro_of,
     moderated_variances,
+    part_of_mean,
     score_of,
     scores_of,
 )
@@ -57,8 +58,8 @@ def interval_of_macro(name: str) -> tuple[float, float]:
     """Student's 95 % interval of a macro: of each task's moderated variance over seeds it has a sixteenth."""
     if name == "majority":
         return macro_of(name), macro_of(name)  # its seeds do not differ, and nothing moderates it
-    parts = [moderated_variances(EQUAL if "equal" in name else PUBLISHED, task)[name] for task in MACRO]
-    parts = [(variance / 3 / 16, df) for variance, df, _ in parts]
+    protocol = EQUAL if "equal" in name else PUBLISHED
+    parts = [part_of_mean(moderated_variances(protocol, task)[name], task, 1 / 3 / 16) for task in MACRO]
     variance = sum(part for part, _ in parts)
     reach = stats.t.ppf(0.975, variance**2 / sum(part**2 / df for part, df in parts)) * math.sqrt(variance)
     return macro_of(name) - reach, min(macro_of(name) + reach, 100)

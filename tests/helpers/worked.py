@@ -249,6 +249,13 @@ def moderated_variances(names: list[str], task: str) -> dict[str, tuple[float, f
     return result
 
 
+def part_of_mean(entry: tuple[float, float, dict[str, float]], task: str, factor: float) -> tuple[float, float]:
+    """What one of `moderated_variances` adds to the variance of a mean, with no more degrees than its sources have."""
+    variance, df, shares = entry
+    by_source = sum(share**2 / (len(scores_of(name, task)) - 1) for name, share in shares.items())
+    return variance * factor, min(df, variance**2 / by_source) if by_source else df
+
+
 def middle_of_four() -> float:
     """The mean of the middle two of four estimates of a variance of 1 with two degrees each: less than 1."""
     samples = np.sort(np.random.default_rng(1).chisquare(2, (200_000, 4)) / 2, axis=1)

@@ -28,6 +28,7 @@ from worked import (
     labels_of,
     macro_of,
     moderated_variances,
+    part_of_mean,
     score_of,
     scores_of,
     splits_of,
@@ -498,8 +499,8 @@ def test_verdicts_are_by_the_interval_of_ours_less_the_printed(worked_example):
     verdict_keys = set()
     for name, numbers in reported_scores.items():
         for task, number in numbers.items():
-            variance, df, _ = moderated_variances(PUBLISHED, task)[name]
-            reach = stats.t.ppf(0.975, df) * math.sqrt(variance * (1 / 3 + math.pi / 2 / 4))
+            part, df = part_of_mean(moderated_variances(PUBLISHED, task)[name], task, 1 / 3 + math.pi / 2 / 4)
+            reach = stats.t.ppf(0.975, df) * math.sqrt(part)
             difference = scores_of(name, task).mean() - number
             tolerance = 25 if task == "cola" else 5
             low, high = difference - reach, difference + reach
@@ -526,8 +527,8 @@ def test_a_macro_and_a_half_that_are_printed_are_compared_with_the_same_of_ours(
     macro = cells_of(table, label="BERT-of-Theseus", task="macro")
     assert macro["ours"].value == pytest.approx(macro_of("theseus"))
     assert macro["difference"].value == pytest.approx(macro_of("theseus") - 82.75)
-    parts = [moderated_variances(PUBLISHED, task)["theseus"] for task in MACRO]
-    parts = [(variance * (1 / 3 + math.pi / 2 / 4) / 16, df) for variance, df, _ in parts]
+    factor = (1 / 3 + math.pi / 2 / 4) / 16
+    parts = [part_of_mean(moderated_variances(PUBLISHED, task)["theseus"], task, factor) for task in MACRO]
     whole = sum(part for part, _ in parts)
     reach = stats.t.ppf(0.975, whole**2 / sum(part**2 / df for part, df in parts)) * math.sqrt(whole)
     assert macro["difference"].interval == pytest.approx(

@@ -87,7 +87,7 @@ def _smallest_pool(plan: Plan, experiment: str) -> int:
     """How many methods moderate each other, two at least, where the fewest of those that are compared do."""
     pools = list_pools(plan, plan.experiment_names(experiment), plan.trained_tasks[0])
     compared = {name for pair in list_comparisons(plan, experiment) for name in (pair.name, pair.other)}
-    return max(2, 1 + min((len(pools[name]) for name in compared), default=0))
+    return max(2, min((len(pools[name]) for name in compared), default=0))
 
 
 def least_permutation_p(seeds: int) -> float:

@@ -79,9 +79,10 @@ class Conclusion:
 def moderate(variances: np.ndarray, dfs: np.ndarray) -> Moderated:
     """The `variances` over seeds (..., methods; points²) of one task, with `dfs` (methods,), moderated by each other.
 
-    A method's prior is the winsorised mean of the others' variances, with `PRIOR` times the
-    degrees of freedom of its own, but no more than the others have together. Its variance becomes the mean of its own
-    and the prior, weighted by these degrees, and has their sum; one that is above its prior stays as it is.
+    A method's prior is the winsorised mean of the others' variances (from four others on; a drawn-in value still
+    counts as from its method's seeds), with `PRIOR` times the degrees of freedom of its own, but no more than the
+    others have together. Its variance becomes the mean of its own and the prior, weighted by these degrees, and has
+    their sum; one that is above its prior stays as it is.
     """
     variances, dfs = np.asarray(variances, float), np.asarray(dfs, float)
     methods = variances.shape[-1]
@@ -147,17 +148,19 @@ def spread_of(
         seeds = len(values)
         apart = table - table.mean(axis=1, keepdims=True)
         interaction += factor**2 * float(apart.var(axis=0, ddof=1).sum()) / (seeds - 1) / seeds
-    parts = parts_of_seeds(variances, (len(scores[0]), len(scores[1])), share)
+    parts = parts_of_seeds((variances[0], 1 / len(scores[0])), (variances[1], share**2 / len(scores[1])))
     examples_part = over_examples - min(interaction, sum(part for part, _ in parts), over_examples)
     return Spread(float(scores[0].mean() - share * scores[1].mean()), examples, parts, examples_part)
 
 
-def parts_of_seeds(
-    variances: tuple[SeedVariance, SeedVariance], seeds: tuple[int, int], share: float = 1.0
-) -> tuple[tuple[float, float], ...]:
-    """What the seeds of either method add to the variance of a mean less `share` times another, with its df."""
+def parts_of_seeds(*terms: tuple[SeedVariance, float]) -> tuple[tuple[float, float], ...]:
+    """What the seeds of each method add to the variance of a mean or of a difference, with its degrees of freedom.
+
+    `terms`: a method's variance over seeds, and its factor; 1 / seeds in a mean over seeds. The parts have no more
+    degrees of freedom in all than the seeds that they rest on.
+    """
     parts, sources = [], dict[str, tuple[float, float]]()
-    for variance, factor in zip(variances, (1 / seeds[0], share**2 / seeds[1]), strict=True):
+    for variance, factor in terms:
         parts.append((factor * variance.variance, variance.df))
         for name, (part, df) in variance.sources.items():
             sources[name] = (sources.get(name, (0.0, df))[0] + factor * part, df)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from theseus_bench.data.tasks import Task
 from theseus_bench.evaluation.counterparts import compared_tables, counterparts, kind_of
-from theseus_bench.evaluation.statistics import FEWEST, t_interval
+from theseus_bench.evaluation.statistics import FEWEST, Parts, parts_of_seeds, t_interval
 from theseus_bench.evaluation.variances import list_pools, moderate_seeds
 from theseus_bench.suite.plan import Plan
 from theseus_bench.suite.published import Paper, PublishedRow, PublishedTable
@@ -29,7 +29,6 @@ GENERATED = "generated sentences"
 SCORE = "score"
 MEDIAN = math.pi / 2  # the variance of a median of many runs, as a multiple of that of their mean
 Values = dict[tuple[str, str, str, str, str], pd.Series]
-Parts = list[tuple[float, float]]  # of a variance, with their degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -156,14 +155,15 @@ def _error(
 ) -> Parts:
     """The variance of our mean less the printed number, with its degrees of freedom; nothing under two seeds."""
     names = plan.experiment_names(experiment)
-    by_seed = {one: _by_seed(scores, one, task, splits, metric).to_numpy() for one in names}
-    variance = moderate_seeds(list_pools(plan, names, task), by_seed).get(name)
-    if variance is None:
+    pool = list_pools(plan, names, task)[name]
+    by_seed = {one: _by_seed(scores, one, task, splits, metric).to_numpy() for one in pool}
+    variances = moderate_seeds({name: pool}, by_seed)
+    if name not in variances:
         return []
     runs = 1 / len(by_seed[name])
     if table.runs is not None:
         runs += (MEDIAN if table.statistic == "median" else 1.0) / table.runs
-    return [(variance.variance * runs, variance.df)]
+    return parts_of_seeds((variances[name], runs))
 
 
 def _splits_and_metrics(task: Task, split: str, row: PublishedRow, numbers: list[float]) -> list[tuple[list[str], str]]:

@@ -14,7 +14,7 @@ from theseus_bench.evaluation.scores import read_scores
 from theseus_bench.evaluation.significance import THRESHOLDS, moderate_task, score_bounds, seed_scores
 from theseus_bench.evaluation.significance_file import MACRO, MACRO_LABELS, PRIMARY, read_significance
 from theseus_bench.evaluation.speed import DEVICES, method_timings, read_speed
-from theseus_bench.evaluation.statistics import FEWEST, t_interval
+from theseus_bench.evaluation.statistics import FEWEST, parts_of_seeds, t_interval
 from theseus_bench.evaluation.verdicts import SCORE, Verdict, judge_numbers
 from theseus_bench.figures import speed as speed_module
 from theseus_bench.figures.export import CaptionedFigure
@@ -244,8 +244,7 @@ class FigureData:
         if by_task.count().min() < FEWEST:
             return mean, np.nan, np.nan
         runs = {task: by_task[task].count() * len(self.macro) ** 2 for task in self.macro}
-        variances = {task: self.variances[task][name] for task in self.macro}
-        parts = [(variances[task].variance / runs[task], variances[task].df) for task in self.macro]
+        parts = [part for task in self.macro for part in parts_of_seeds((self.variances[task][name], 1 / runs[task]))]
         low, high = t_interval(mean, parts, self.plan.suite.significance.alpha)
         least, most = score_bounds(self.plan, self.macro)
         return mean, max(low, least), min(high, most)
